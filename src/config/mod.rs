@@ -1,0 +1,238 @@
+//! What the file means: every setting with its default applied, checked as a whole.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use crate::model::{
+    labels::Labels,
+    relabel::{NameValidation, Rule},
+    target::TargetGroup,
+};
+
+/// A whole configuration. Parts compare their own section with the one they run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub global: Global,
+    /// In the order of the files; names are unique.
+    pub jobs: Vec<Arc<Job>>,
+    pub destinations: Vec<Arc<Destination>>,
+    pub outbox: OutboxSettings,
+    /// Every file whose change means a reload: the file itself, `scrape_config_files`, credentials,
+    /// certificates and keys. (file_sd files are watched by their provider.)
+    pub files: Vec<PathBuf>,
+    /// For a person: what is accepted and has no effect, with its place.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Global {
+    pub scrape_interval: Duration,
+    pub scrape_timeout: Duration,
+    pub external_labels: Labels,
+    pub scrape_timestamp_tolerance: Duration,
+}
+
+/// One entry of `scrape_configs`, with `global` applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    pub job_name: Arc<str>,
+    pub scrape_interval: Duration,
+    pub scrape_timeout: Duration,
+    pub scrape_protocols: Vec<ScrapeProtocol>,
+    pub fallback_scrape_protocol: Option<ScrapeProtocol>,
+    pub scrape_native_histograms: bool,
+    pub always_scrape_classic_histograms: bool,
+    pub convert_classic_histograms_to_nhcb: bool,
+    pub metrics_path: String,
+    pub scheme: Scheme,
+    pub params: BTreeMap<String, Vec<String>>,
+    pub honor_labels: bool,
+    pub honor_timestamps: bool,
+    pub track_timestamps_staleness: bool,
+    pub enable_compression: bool,
+    pub extra_scrape_metrics: bool,
+    pub metric_name_validation: NameValidation,
+    pub metric_name_escaping: Escaping,
+    pub limits: Limits,
+    /// 0 is no limit, as in Prometheus. Bounds only what the API lists.
+    pub keep_dropped_targets: usize,
+    pub scrape_failure_log_file: Option<PathBuf>,
+    pub timestamp_tolerance: Duration,
+    pub http: HttpClient,
+    pub discovery: Vec<Discovery>,
+    pub relabel: Vec<Rule>,
+    pub metric_relabel: Vec<Rule>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScrapeProtocol {
+    OpenMetricsText0_0_1,
+    OpenMetricsText1_0_0,
+    PrometheusText0_0_4,
+    PrometheusText1_0_0,
+    PrometheusProto,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+/// How a name that the scraper can't take is asked to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escaping {
+    AllowUtf8,
+    Underscores,
+    Dots,
+    Values,
+}
+
+/// 0 is no limit, as in Prometheus.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Of the uncompressed body.
+    pub body_bytes_max: u64,
+    pub samples_max: usize,
+    pub targets_max: usize,
+    pub labels_max: usize,
+    pub label_name_bytes_max: usize,
+    pub label_value_bytes_max: usize,
+}
+
+/// How to reach an HTTP server: scrapes, discovery and destinations alike.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HttpClient {
+    pub basic_auth: Option<BasicAuth>,
+    pub authorization: Option<Authorization>,
+    pub tls: Tls,
+    pub follow_redirects: bool,
+    pub enable_http2: bool,
+    /// `http_headers` (or a destination's `headers`), in the order of the file.
+    pub headers: Vec<(String, Vec<Source>)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct BasicAuth {
+    pub username: Source,
+    /// `None` is the empty password.
+    pub password: Option<Source>,
+}
+
+/// `Authorization: <scheme> <credentials>`; a bearer token is one with scheme `Bearer`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Authorization {
+    pub scheme: String,
+    pub credentials: Option<Source>,
+}
+
+/// A value in the file, or a file that holds it and is read again each time it is needed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    Inline(Secret),
+    File(PathBuf),
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tls {
+    pub ca: Option<Source>,
+    pub cert: Option<Source>,
+    pub key: Option<Source>,
+    pub server_name: Option<String>,
+    pub insecure_skip_verify: bool,
+    pub min_version: Option<TlsVersion>,
+    pub max_version: Option<TlsVersion>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    Tls10,
+    Tls11,
+    Tls12,
+    Tls13,
+}
+
+/// A text that shows itself to nobody who does not ask for it by name.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+/// Where a job's targets come from. Equal settings are run once, whichever jobs name them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Discovery {
+    Static(Vec<TargetGroup>),
+    File { files: Vec<String>, refresh_interval: Duration },
+    Http { url: String, refresh_interval: Duration, client: HttpClient },
+    Dns { names: Vec<String>, record: DnsRecord, port: u16, refresh_interval: Duration },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsRecord {
+    A,
+    Aaaa,
+    Srv,
+    Mx,
+    Ns,
+}
+
+/// One entry of `remote_write`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Destination {
+    /// As typed, else the first six hex digits of a hash of the entry, as Prometheus does.
+    pub name: Arc<str>,
+    pub url: String,
+    pub timeout: Duration,
+    pub http: HttpClient,
+    pub external_labels: Labels,
+    pub write_relabel: Vec<Rule>,
+    pub send_exemplars: bool,
+    pub queue: Queue,
+}
+
+/// What of `queue_config` the outbox has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Queue {
+    pub samples_per_send_max: usize,
+    /// How long a sample may wait for company.
+    pub batch_send_deadline: Duration,
+    pub min_backoff: Duration,
+    pub max_backoff: Duration,
+    /// Samples older than this are dropped; zero keeps them.
+    pub sample_age_limit: Duration,
+}
+
+/// The `outbox` section; each destination has its own queue with these bounds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutboxSettings {
+    /// Unsent bytes of one destination.
+    pub bytes_max: u64,
+    /// Unsent data older than this is dropped; zero keeps it.
+    pub age_max: Duration,
+    /// Ordered lanes of one destination and tenant.
+    pub lanes: u16,
+    /// Requests of one destination on their way at once.
+    pub in_flight_max: usize,
+    /// The outbox grows no further when the file system has less free bytes than this.
+    pub free_disk_bytes_min: u64,
+    pub when_full: WhenFull,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    DropOldest,
+    PushBack,
+}

@@ -1,0 +1,19 @@
+//! Starling: telemetry collection for fleets of plain VMs. This file is the map; `ARCHITECTURE.md`
+//! tells the way of the data. A module imports only from the floors below it (`tests/tidy.rs`).
+
+// door: parse, wire, start, stop
+pub mod app;
+pub mod cli;
+// window: look in, change course
+pub mod admin;
+pub mod reload;
+// work: fetch samples
+pub mod scrape;
+// services: what exists, what must leave
+pub mod discovery;
+pub mod outbox;
+// ground: life of the process; file; formats; plain values
+pub mod config;
+pub mod model;
+pub mod runtime;
+pub mod wire;

@@ -1,0 +1,8 @@
+//! Plain values and the rules over them. Pure: no I/O, no clock, no runtime.
+
+pub mod batch;
+pub mod labels;
+pub mod relabel;
+pub mod sample;
+pub mod slot;
+pub mod target;

@@ -1,0 +1,57 @@
+//! A scrape target, as relabelling left it.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::model::{labels::Labels, slot::StreamKey};
+
+/// Targets as a discovery provider found them, before any relabelling.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TargetGroup {
+    /// Names the group among those of its provider: a later group of that source replaces it.
+    pub source: String,
+    /// Each has at least `__address__`.
+    pub targets: Vec<Labels>,
+    /// Given to each target that has not got that label itself.
+    pub labels: Labels,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    pub job: Arc<str>,
+    /// After relabelling, without `__meta_*`; `__*` labels are identity, never on samples.
+    pub labels: Labels,
+    /// Before relabelling, with `__meta_*`: for the eyes only.
+    pub discovered: Labels,
+    /// Hash of all labels and the URL: two targets of one id are one target.
+    pub id: TargetId,
+    /// Hash of job, scheme, address, path and parameters: what phase and ownership hang on.
+    pub key: StreamKey,
+    /// Scheme, host, path, sorted and form-encoded query.
+    pub url: String,
+    pub interval: Duration,
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TargetId(pub u64);
+
+impl std::fmt::Display for TargetId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl Target {
+    /// The labels that its samples get: all but `__*`.
+    pub fn public_labels(&self) -> Labels {
+        self.labels.iter().filter(|(name, _)| !name.starts_with("__")).collect()
+    }
+}
+
+/// A target that relabelling dropped, or that could not be made one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DroppedTarget {
+    pub discovered: Labels,
+    /// `None`: a rule dropped it. Otherwise what is wrong with it.
+    pub error: Option<String>,
+}

@@ -1,0 +1,5 @@
+//! The life of the process: tasks and their end, the clock, the log, files, HTTP clients.
+
+pub mod clock;
+pub mod stop;
+pub mod tasks;
