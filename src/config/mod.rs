@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::model::{
     labels::Labels,
+    protocol::{Escaping, ScrapeProtocol},
     relabel::{NameValidation, Rule},
     target::TargetGroup,
 };
@@ -64,27 +65,9 @@ pub struct Job {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScrapeProtocol {
-    OpenMetricsText0_0_1,
-    OpenMetricsText1_0_0,
-    PrometheusText0_0_4,
-    PrometheusText1_0_0,
-    PrometheusProto,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     Http,
     Https,
-}
-
-/// How a name that the scraper can't take is asked to be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Escaping {
-    AllowUtf8,
-    Underscores,
-    Dots,
-    Values,
 }
 
 /// 0 is no limit, as in Prometheus.
