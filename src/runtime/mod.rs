@@ -1,5 +1,6 @@
 //! The life of the process: tasks and their end, the clock, the log, files, HTTP clients.
 
 pub mod clock;
+pub mod http;
 pub mod stop;
 pub mod tasks;
