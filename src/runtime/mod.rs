@@ -1,5 +1,9 @@
 //! The life of the process: tasks and their end, the clock, the log, files, HTTP clients.
 
+pub mod build;
 pub mod clock;
+pub mod files;
+pub mod log;
+pub mod meters;
 pub mod stop;
 pub mod tasks;
