@@ -36,6 +36,7 @@ pub struct Reload {
     state: watch::Sender<Arc<ConfigState>>,
     orders: mpsc::Receiver<ReloadOrder>,
     hangups: mpsc::Receiver<()>,
+    files: FileWatch,
     meters: Meters,
 }
 
@@ -56,35 +57,38 @@ impl Handle {
 }
 
 impl Reload {
-    /// `config` is what the parts were started with; `hangups` brings one message a SIGHUP.
+    /// `config` is what the parts were started with, `files` a watch on the file that was begun
+    /// before it was read; `hangups` brings one message a SIGHUP.
     pub fn new(
         config_file: PathBuf,
         config: Arc<Config>,
         listeners: Listeners,
+        mut files: FileWatch,
         hangups: mpsc::Receiver<()>,
         registry: &mut Registry,
     ) -> (Handle, Self) {
         let meters = Meters::new(registry);
         let loaded_ms = clock::now_ms();
         meters.succeeded(loaded_ms);
+        files.follow(config.files.clone());
         let (state, seen) =
             watch::channel(Arc::new(ConfigState { config, loaded_ms, refused: None }));
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
-        let part = Self { config_file, listeners, state, orders, hangups, meters };
+        let part = Self { config_file, listeners, state, orders, hangups, files, meters };
         (Handle { state: seen, orders: sender }, part)
     }
 
     pub async fn run(mut self, stop: Stop) {
-        let mut files = FileWatch::new(self.state.borrow().config.files.clone());
         loop {
             let answer = tokio::select! {
                 () = stop.raised() => return,
-                () = files.changed() => None,
+                () = self.files.changed() => None,
                 Some(()) = self.hangups.recv() => None,
                 Some(order) = self.orders.recv() => Some(order),
             };
             let outcome = self.load_and_hand_out().await;
-            files.follow(self.state.borrow().config.files.clone());
+            let files = self.state.borrow().config.files.clone();
+            self.files.follow(files);
             self.meters.attempted(outcome.is_ok());
             if let Some(answer) = answer {
                 // Who ordered may have gone away meanwhile; the outcome is in the state as well.
