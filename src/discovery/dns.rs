@@ -72,13 +72,18 @@ async fn refresh(
         DnsRecord::Mx => RecordType::MX,
         DnsRecord::Ns => RecordType::NS,
     };
-    let lookups = stream::iter(&asked.names)
-        .map(async |name| (name, resolver.lookup(name, record_type).await));
-    let answers: Vec<_> = lookups.buffered(LOOKUPS_MAX).collect().await;
+    let lookups = asked.names.iter().cloned().map(|name| async move {
+        let answer = resolver.lookup(&name, record_type).await;
+        (name, answer)
+    });
+    let answers: Vec<_> = stream::iter(lookups).buffered(LOOKUPS_MAX).collect().await;
     let mut faults = Vec::new();
     for (name, answer) in answers {
         match answer {
-            Ok(records) => drop(groups.insert(name.clone(), group(name, asked, &records))),
+            Ok(records) => {
+                let found = group(&name, asked, &records);
+                groups.insert(name, found);
+            }
             Err(fault) => faults.push(format!("`{name}`: {fault}")),
         }
     }
