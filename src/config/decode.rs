@@ -76,7 +76,7 @@ impl Findings {
 
 /// A mapping that is being read.
 pub(super) struct Section<'n, 'f> {
-    /// As a message calls it: `scrape_configs` entry, `global`.
+    /// As a message calls it, `global` say; empty for the file itself.
     name: &'static str,
     pub(super) place: Place,
     entries: &'n [(Key, Node)],
@@ -97,7 +97,7 @@ impl<'n, 'f> Section<'n, 'f> {
             Some(entries) => entries,
             None if node.is_null() => &[],
             None => {
-                let message = format!("`{name}`: expected a mapping, found {}", node.kind());
+                let message = format!("{}expected a mapping, found {}", named(name), node.kind());
                 findings.problem(node.place, message);
                 return None;
             }
@@ -116,7 +116,11 @@ impl<'n, 'f> Section<'n, 'f> {
     pub(super) fn close(self) {
         let unknown: Vec<_> = self.others().map(|(key, _)| key).collect();
         for key in unknown {
-            let mut message = format!("unknown key `{}` in `{}`", shown(&key.text), self.name);
+            let place = if self.name.is_empty() { "at the top level" } else { "in" };
+            let mut message = format!("unknown key `{}` {place}", shown(&key.text));
+            if !self.name.is_empty() {
+                message += &format!(" `{}`", self.name);
+            }
             if let Some(near) = nearest(&key.text, &self.asked) {
                 message += &format!("; did you mean `{near}`?");
             }
@@ -275,6 +279,12 @@ impl<'n, 'f> Section<'n, 'f> {
         node.as_seq().unwrap_or(&[])
     }
 
+    /// As `list`, for a key that is read elsewhere: what is wrong with it is told there.
+    pub(super) fn peek(&self, key: &str) -> &'n [Node] {
+        let node = self.entries.iter().find(|(own, _)| own.text == key);
+        node.and_then(|(_, node)| node.as_seq()).unwrap_or(&[])
+    }
+
     /// A list of texts; an empty entry is an empty text.
     pub(super) fn texts(&mut self, key: &'static str) -> Vec<(&'n str, Place)> {
         let nodes = self.list(key);
@@ -380,6 +390,10 @@ impl<'n, 'f> Section<'n, 'f> {
             None => self.mismatch(key, node, expected),
         }
     }
+}
+
+fn named(section: &str) -> String {
+    if section.is_empty() { String::new() } else { format!("`{section}`: ") }
 }
 
 /// The known key that `typed` was probably meant to be.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::config::{
-    Config, Global, Job, OutboxSettings,
+    Config, Global, Job,
     decode::{Findings, NamedFile, Section, shown},
     global::{self, Environment},
     outbox,
@@ -100,20 +100,6 @@ fn collect(mut config: Config, all: Vec<Findings>) -> Result<Decoded, Problems> 
     if problems.is_empty() { Ok(Decoded { config, named_files }) } else { Err(Problems(problems)) }
 }
 
-impl Default for Config {
-    /// What an empty file means.
-    fn default() -> Self {
-        Self {
-            global: Global::default(),
-            jobs: Vec::new(),
-            destinations: Vec::new(),
-            outbox: OutboxSettings::default(),
-            files: Vec::new(),
-            warnings: Vec::new(),
-        }
-    }
-}
-
 /// The jobs so far, and where their names were first taken.
 #[derive(Default)]
 struct Jobs {
@@ -154,7 +140,7 @@ fn top(
     environment: Environment<'_>,
     findings: &mut Findings,
 ) {
-    let Some(mut section) = Section::open(root, "the file", findings) else { return };
+    let Some(mut section) = Section::open(root, "", findings) else { return };
     if let Some(node) = section.get("global") {
         config.global = global::global(node, environment, section.findings);
     }
@@ -179,9 +165,7 @@ fn top(
 }
 
 fn included_top(root: &Node, global: &Global, jobs: &mut Jobs, findings: &mut Findings) {
-    let Some(mut section) = Section::open(root, "a file of scrape_config_files", findings) else {
-        return;
-    };
+    let Some(mut section) = Section::open(root, "", findings) else { return };
     jobs.read(&mut section, global);
     section.close();
 }

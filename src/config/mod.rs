@@ -54,7 +54,8 @@ pub fn relabel_rules(text: &str, validation: NameValidation) -> Result<Vec<Rule>
 }
 
 /// A whole configuration. Parts compare their own section with the one they run.
-#[derive(Clone, Debug, PartialEq)]
+/// The default is what an empty file means.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     pub global: Global,
     /// In the order of the files; names are unique.
@@ -239,6 +240,13 @@ pub struct Destination {
     pub write_relabel: Vec<Rule>,
     pub send_exemplars: bool,
     pub queue: Queue,
+}
+
+impl Destination {
+    /// The URL for a log or a view: without the credentials that may stand in it.
+    pub fn shown_url(&self) -> String {
+        discovery::without_credentials(&self.url)
+    }
 }
 
 /// What of `queue_config` the outbox has.

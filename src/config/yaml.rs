@@ -358,7 +358,7 @@ impl Builder {
             },
             Err(_) => {
                 self.problems.push(problem(place, "!!binary value contains invalid base64 data"));
-                Value::Scalar { text: String::new(), plain: false }
+                Value::Scalar { text: text.to_owned(), plain: false }
             }
         }
     }
