@@ -128,13 +128,12 @@ fn parameter(text: &str) -> Option<(String, String, &str)> {
     let rest = rest.trim_start().strip_prefix('=')?.trim_start();
     let (value, rest) = match rest.strip_prefix('"') {
         Some(rest) => quoted(rest)?,
-        None => {
-            let (value, rest) = token(rest);
-            (value.to_owned(), rest)
-        }
+        None => match token(rest) {
+            ("", _) => return None,
+            (value, rest) => (value.to_owned(), rest),
+        },
     };
-    let complete = !name.is_empty() && (!value.is_empty() || rest.is_empty() || text.contains('"'));
-    complete.then(|| (name.to_lowercase(), value, rest))
+    (!name.is_empty()).then(|| (name.to_lowercase(), value, rest))
 }
 
 /// What stands before the closing quote, and what follows it.

@@ -3,14 +3,33 @@
 
 use std::borrow::Cow;
 
-use crate::wire::{
-    content_type::Format,
-    lexer::{LabelPart, Lexer},
-    parser::{Entry, MetricKind, ParseError, Value},
-    series::{self, ExemplarText, Series},
+use crate::{
+    model::sample::Exemplar,
+    wire::{
+        content_type::Format,
+        lexer::{LabelPart, Lexer},
+        parser::{Entry, MetricKind, ParseError, Value},
+        series::{self, Series},
+    },
 };
 
 const NO_EOF: &str = "data does not end with `# EOF`";
+
+/// An exemplar as it stands on its line, from behind the opening brace; well formed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExemplarText<'a>(&'a str);
+
+impl ExemplarText<'_> {
+    pub fn decode(&self) -> Exemplar {
+        let mut lexer = Lexer::new(self.0.as_bytes());
+        let mut pairs = Vec::new();
+        series::decode_block(&mut lexer, series::PLAIN, &mut pairs);
+        let (value, timestamp_ms) = point(&mut lexer).expect("it was read when its line was");
+        // In order, so that a great many labels do not make the set slow to build.
+        pairs.sort_unstable();
+        Exemplar { labels: pairs.into_iter().collect(), value, timestamp_ms }
+    }
+}
 
 pub(super) fn entry<'a>(
     lexer: &mut Lexer<'a>,
@@ -101,10 +120,15 @@ fn read_exemplar<'a>(lexer: &mut Lexer<'a>) -> Result<ExemplarText<'a>, ParseErr
         LabelPart::Label(..) => Err(lexer.error("a zero byte in an exemplar".to_owned())),
         LabelPart::Name(_) => Err(lexer.error("expected `=` in an exemplar's labels".to_owned())),
     })?;
-    let text = lexer.text_from(start)?;
+    point(lexer)?;
+    Ok(ExemplarText(lexer.text_from(start)?))
+}
+
+/// What follows an exemplar's labels.
+fn point(lexer: &mut Lexer<'_>) -> Result<(f64, Option<i64>), ParseError> {
     let value = number(lexer, "a space and the exemplar's value")?;
     let timestamp_ms = if lexer.peek() == Some(b' ') { Some(timestamp(lexer)?) } else { None };
-    Ok(ExemplarText { text, value, timestamp_ms })
+    Ok((value, timestamp_ms))
 }
 
 fn end_of_line(lexer: &mut Lexer<'_>, expected: &str) -> Result<(), ParseError> {

@@ -3,19 +3,17 @@
 use std::borrow::Cow;
 
 use crate::{
-    model::{
-        labels::{Labels, METRIC_NAME},
-        sample::Exemplar,
-    },
+    model::labels::{Labels, METRIC_NAME},
     wire::{
         content_type::Format,
         float,
         lexer::{LabelPart, Lexer},
+        openmetrics::ExemplarText,
         parser::{MetricKind, ParseError, Value},
     },
 };
 
-const PLAIN: u8 = 0;
+pub(super) const PLAIN: u8 = 0;
 const HISTOGRAM: u8 = 1;
 const SUMMARY: u8 = 2;
 
@@ -28,17 +26,8 @@ pub struct Series<'a> {
     pub timestamp_ms: Option<i64>,
     pub exemplar: Option<ExemplarText<'a>>,
     context: u8,
+    /// For the place of an error.
     body: &'a [u8],
-    offset: usize,
-}
-
-/// An exemplar as it stands on its line.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ExemplarText<'a> {
-    /// The labels, from behind the opening brace to the closing one.
-    pub(super) text: &'a str,
-    pub value: f64,
-    pub timestamp_ms: Option<i64>,
 }
 
 impl<'a> Series<'a> {
@@ -55,7 +44,6 @@ impl<'a> Series<'a> {
             exemplar: value.exemplar,
             context: context(kind),
             body: lexer.body,
-            offset: lexer.line_start,
         }
     }
 
@@ -73,7 +61,8 @@ impl<'a> Series<'a> {
         pairs.sort_unstable();
         if let Some(twice) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             let message = format!("the label `{}` stands twice in a sample", twice[0].0);
-            return Err(ParseError::new(self.body, self.offset, message));
+            let offset = self.text.as_ptr().addr() - self.body.as_ptr().addr();
+            return Err(ParseError::new(self.body, offset, message));
         }
         Ok(pairs.into_iter().collect())
     }
@@ -89,19 +78,7 @@ impl<'a> Series<'a> {
         pairs.push((METRIC_NAME.into(), unescape(&self.text[..lexer.at], true)));
         lexer.skip_blanks();
         if lexer.take(b'{') {
-            decode(lexer, self.context, pairs);
-        }
-    }
-}
-
-impl ExemplarText<'_> {
-    pub fn decode(&self) -> Exemplar {
-        let mut pairs = Vec::new();
-        decode(Lexer::new(self.text.as_bytes()), PLAIN, &mut pairs);
-        Exemplar {
-            labels: pairs.into_iter().collect(),
-            value: self.value,
-            timestamp_ms: self.timestamp_ms,
+            decode_block(&mut lexer, self.context, pairs);
         }
     }
 }
@@ -182,24 +159,27 @@ pub(super) fn unescape(text: &str, quotes: bool) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// Adds what a label block holds that has been read before: it is known to be well formed.
-fn decode<'a>(mut lexer: Lexer<'a>, context: u8, pairs: &mut Vec<(Cow<'a, str>, Cow<'a, str>)>) {
-    let well_formed = lexer.label_block(Format::PrometheusText, |lexer, part| {
+/// Adds what a label block holds that has been read before, and so is known to be well formed.
+pub(super) fn decode_block<'a>(
+    lexer: &mut Lexer<'a>,
+    context: u8,
+    pairs: &mut Vec<(Cow<'a, str>, Cow<'a, str>)>,
+) {
+    let read = lexer.label_block(Format::PrometheusText, |lexer, part| {
         match part {
             LabelPart::Name(name) => {
                 let name = unescape(lexer.utf8(name)?, true);
-                pairs.first_mut().expect("an exemplar has no name").1 = name;
+                pairs.first_mut().expect("only a sample has a name in its block").1 = name;
             }
             LabelPart::Label(name, value) => {
                 let name = unescape(lexer.utf8(name)?, true);
-                let value = unescape(lexer.utf8(value)?, true);
-                let value = canonical(context, &name, value);
+                let value = canonical(context, &name, unescape(lexer.utf8(value)?, true));
                 pairs.push((name, value));
             }
         }
         Ok(())
     });
-    debug_assert!(well_formed.is_ok(), "the block was read when the sample was");
+    debug_assert!(read.is_ok(), "the block was read when its line was");
 }
 
 fn canonical<'a>(context: u8, name: &str, value: Cow<'a, str>) -> Cow<'a, str> {
