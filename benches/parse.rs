@@ -7,7 +7,7 @@ use std::{fmt::Write, hint::black_box};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use starling::wire::{Entry, Format, Parser};
 
-/// Much like node_exporter's: short names, few labels, integers and fractions mixed.
+/// Much like what `node_exporter` says: short names, few labels, integers and fractions mixed.
 fn node_exporter(format: Format) -> String {
     let mut body = String::new();
     for cpu in 0..32 {

@@ -15,7 +15,7 @@ pub use self::{
     content_type::Format,
     openmetrics::ExemplarText,
     parser::{Entry, MetricKind, ParseError, Parser, Value},
-    series::Series,
+    series::{LabelPair, Series},
 };
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::{
     wire::{
         content_type::Format,
         float,
-        lexer::{LabelPart, Lexer},
+        lexer::{LabelPart, Lexer, shown},
         openmetrics::ExemplarText,
         parser::{MetricKind, ParseError, Value},
     },
@@ -16,6 +16,9 @@ use crate::{
 pub(super) const PLAIN: u8 = 0;
 const HISTOGRAM: u8 = 1;
 const SUMMARY: u8 = 2;
+
+/// A label's name and value, unescaped.
+pub type LabelPair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series<'a> {
@@ -60,7 +63,8 @@ impl<'a> Series<'a> {
         self.pairs(&mut pairs);
         pairs.sort_unstable();
         if let Some(twice) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            let message = format!("the label `{}` stands twice in a sample", twice[0].0);
+            let name = shown(twice[0].0.as_bytes());
+            let message = format!("the label `{name}` stands twice in a sample");
             let offset = self.text.as_ptr().addr() - self.body.as_ptr().addr();
             return Err(ParseError::new(self.body, offset, message));
         }
@@ -69,13 +73,13 @@ impl<'a> Series<'a> {
 
     /// Replaces what is in `pairs` by the name, as `__name__`, and the labels in the order of the
     /// line, those with an empty value and those that stand twice among them.
-    pub fn pairs(&self, pairs: &mut Vec<(Cow<'a, str>, Cow<'a, str>)>) {
+    pub fn pairs(&self, pairs: &mut Vec<LabelPair<'a>>) {
         pairs.clear();
         let mut lexer = Lexer::new(self.text.as_bytes());
         // Prometheus takes blanks that lead the line into the name; a name in braces stands there.
         lexer.skip_blanks();
         lexer.metric_name();
-        pairs.push((METRIC_NAME.into(), unescape(&self.text[..lexer.at], true)));
+        pairs.push((METRIC_NAME.into(), self.text[..lexer.at].into()));
         lexer.skip_blanks();
         if lexer.take(b'{') {
             decode_block(&mut lexer, self.context, pairs);
@@ -130,7 +134,7 @@ pub(super) fn family<'a>(lexer: &mut Lexer<'a>) -> Result<Cow<'a, str>, ParseErr
 }
 
 pub(super) fn invalid_kind(lexer: &Lexer<'_>, text: &[u8]) -> ParseError {
-    lexer.error(format!("`{}` is not a metric type", text.escape_ascii()))
+    lexer.error(format!("`{}` is not a metric type", shown(text)))
 }
 
 /// `\\`, `\n` and, where `quotes`, `\"`; any other backslash is one.
@@ -160,11 +164,7 @@ pub(super) fn unescape(text: &str, quotes: bool) -> Cow<'_, str> {
 }
 
 /// Adds what a label block holds that has been read before, and so is known to be well formed.
-pub(super) fn decode_block<'a>(
-    lexer: &mut Lexer<'a>,
-    context: u8,
-    pairs: &mut Vec<(Cow<'a, str>, Cow<'a, str>)>,
-) {
+pub(super) fn decode_block<'a>(lexer: &mut Lexer<'a>, context: u8, pairs: &mut Vec<LabelPair<'a>>) {
     let read = lexer.label_block(Format::PrometheusText, |lexer, part| {
         match part {
             LabelPart::Name(name) => {

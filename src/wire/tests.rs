@@ -270,9 +270,11 @@ fn well_formed() -> impl Strategy<Value = (String, String)> {
             }
             let bare = if quoted { "" } else { &name };
             let timestamp = timestamp.map_or(String::new(), |timestamp| format!(" {timestamp}"));
-            let block = |separator: &str| match parts.is_empty() {
-                true => String::new(),
-                false => format!("{{{}}}", parts.join(separator)),
+            let block = |separator: &str| {
+                if parts.is_empty() {
+                    return String::new();
+                }
+                format!("{{{}}}", parts.join(separator))
             };
             let strict = format!("{bare}{} {number}{timestamp}\n", block(","));
             let separator = format!("{blanks},{blanks}");
