@@ -2,3 +2,4 @@
 
 pub mod check;
 pub mod debug_parse;
+pub mod debug_relabel;
