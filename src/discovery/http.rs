@@ -121,7 +121,7 @@ fn groups_of(body: &[u8], url: &str) -> Result<Vec<TargetGroup>, String> {
 }
 
 /// `application/json`, with at most a charset of UTF-8 behind it.
-pub fn is_json(content_type: &str) -> bool {
+fn is_json(content_type: &str) -> bool {
     let content_type = content_type.trim().to_ascii_lowercase();
     content_type.strip_prefix("application/json").is_some_and(|rest| {
         rest.is_empty()
