@@ -209,3 +209,30 @@ fn exists(error: &NetError) -> bool {
 fn parse(name: &str) -> Result<Name, String> {
     Name::from_str_relaxed(name).map_err(|error| format!("`{name}` is not a domain name: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_follow_the_search_list() {
+        let search: Vec<Name> = ["one.example", "two."].iter().map(|d| parse(d).unwrap()).collect();
+        let check = |name, ndots, expected: &[&str]| {
+            let candidates = candidates(&parse(name).unwrap(), &search, ndots);
+            let shown: Vec<String> = candidates.iter().map(Name::to_utf8).collect();
+            assert_eq!(shown, expected, "{name} {ndots}");
+        };
+        check("a.b.", 5, &["a.b."]);
+        check("a", 1, &["a.one.example.", "a.two.", "a."]);
+        check("a.b", 1, &["a.b.", "a.b.one.example.", "a.b.two."]);
+        check("a.b", 2, &["a.b.one.example.", "a.b.two.", "a.b."]);
+        check("_srv._tcp.b.", 1, &["_srv._tcp.b."]);
+    }
+
+    #[test]
+    fn an_ipv6_host_is_bracketed() {
+        assert_eq!(host_port("::1", 80), "[::1]:80");
+        assert_eq!(host_port("10.0.0.1", 80), "10.0.0.1:80");
+        assert_eq!(host_port("db.example.com.", 80), "db.example.com:80");
+    }
+}

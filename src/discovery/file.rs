@@ -251,3 +251,61 @@ impl FolderWatch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_matches_within_a_name() {
+        let check = |pattern, name, expected| {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        };
+        check("*.json", "a.json", true);
+        check("*.json", ".json", true);
+        check("*.json", "a.json.swp", false);
+        check("a*.yml", "ab.yml", true);
+        check("a*.yml", "b.yml", false);
+        check("a*b*c.yml", "axbyc.yml", true);
+        check("a*b*c.yml", "axc.yml", false);
+        check("a.yml", "a.yml", true);
+        check("é*.yml", "éß.yml", true);
+    }
+
+    fn reading(files: &[(&str, Result<&str, &str>)], unlisted: &[&str]) -> Reading {
+        let groups_of = |addresses: &str| {
+            let targets = addresses.split(' ').map(|a| [("__address__", a)].into_iter().collect());
+            vec![TargetGroup { targets: targets.collect(), ..TargetGroup::default() }]
+        };
+        Reading {
+            files: files
+                .iter()
+                .map(|(file, outcome)| {
+                    ((*file).to_owned(), outcome.map(groups_of).map_err(str::to_owned))
+                })
+                .collect(),
+            unlisted: unlisted.iter().map(|f| ((*f).to_owned(), format!("`{f}`: no"))).collect(),
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_read_keeps_its_groups() {
+        let mut files = Files::default();
+        let mut check = |reading: Reading, addresses: &[&str], faults: &[&str]| {
+            let round = files.learn(reading);
+            let groups = round.groups.unwrap();
+            let found: Vec<&str> = groups
+                .iter()
+                .flat_map(|group| &group.targets)
+                .map(|target| target.get("__address__"))
+                .collect();
+            assert_eq!(found, addresses);
+            assert_eq!(round.faults, faults);
+        };
+        check(reading(&[("d/a", Ok("1")), ("d/b", Ok("2 3"))], &[]), &["1", "2", "3"], &[]);
+        check(reading(&[("d/a", Err("bad")), ("d/b", Ok("4"))], &[]), &["1", "4"], &["`d/a`: bad"]);
+        check(reading(&[("d/a", Err("bad"))], &[]), &["1"], &["`d/a`: bad"]);
+        check(reading(&[], &["d/"]), &["1"], &["`d/`: no"]);
+        check(reading(&[("e/new", Err("bad"))], &[]), &[], &["`e/new`: bad"]);
+    }
+}

@@ -208,7 +208,12 @@ impl Discovery {
 
 fn tell_changes(before: Option<&JobTargets>, now: &JobTargets) {
     let job = &*now.job.job_name;
-    if before.is_none_or(|before| !Arc::ptr_eq(&before.active, &now.active)) {
+    let unchanged = match before {
+        Some(before) => Arc::ptr_eq(&before.active, &now.active),
+        // No provider has answered yet.
+        None => now.active.is_empty() && now.dropped_total == 0,
+    };
+    if !unchanged {
         info!(job, targets = now.active.len(), dropped = now.dropped_total, "targets changed");
     }
     if now.limit_exceeded && before.is_none_or(|before| !before.limit_exceeded) {
