@@ -293,6 +293,7 @@ fn cases(folder: &Path, list: &str) -> Vec<Value> {
     cases
 }
 
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
 fn conformance() -> Option<PathBuf> {
     let named = env::var_os("STARLING_CONFORMANCE").map(PathBuf::from);
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance");

@@ -115,15 +115,14 @@ impl<'n, 'f> Section<'n, 'f> {
     /// Whatever nobody asked for is unknown.
     pub(super) fn close(self) {
         let unknown: Vec<_> = self.others().map(|(key, _)| key).collect();
+        let place = match self.name {
+            "" => "at the top level".to_owned(),
+            name => format!("in `{name}`"),
+        };
         for key in unknown {
-            let place = if self.name.is_empty() { "at the top level" } else { "in" };
-            let mut message = format!("unknown key `{}` {place}", shown(&key.text));
-            if !self.name.is_empty() {
-                message += &format!(" `{}`", self.name);
-            }
-            if let Some(near) = nearest(&key.text, &self.asked) {
-                message += &format!("; did you mean `{near}`?");
-            }
+            let near = nearest(&key.text, &self.asked);
+            let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let message = format!("unknown key `{}` {place}{hint}", shown(&key.text));
             self.findings.problem(key.place, message);
         }
     }

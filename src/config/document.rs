@@ -104,7 +104,12 @@ fn collect(mut config: Config, all: Vec<Findings>) -> Result<Decoded, Problems> 
 #[derive(Default)]
 struct Jobs {
     jobs: Vec<Job>,
-    names: BTreeMap<Arc<str>, (Arc<str>, Place)>,
+    names: BTreeMap<Arc<str>, Taken>,
+}
+
+struct Taken {
+    file: Arc<str>,
+    place: Place,
 }
 
 impl Jobs {
@@ -117,7 +122,7 @@ impl Jobs {
     }
 
     fn add(&mut self, job: Job, place: Place, findings: &mut Findings) {
-        if let Some((file, first)) = self.names.get(&job.job_name) {
+        if let Some(Taken { file, place: first }) = self.names.get(&job.job_name) {
             let name = shown(&job.job_name);
             let message = format!(
                 "found multiple scrape configs with job name {name:?}, first found in {file}:{}:{}",
@@ -127,7 +132,8 @@ impl Jobs {
             return;
         }
         if !job.job_name.is_empty() {
-            self.names.insert(job.job_name.clone(), (findings.file.clone(), place));
+            let file = findings.file.clone();
+            self.names.insert(job.job_name.clone(), Taken { file, place });
         }
         self.jobs.push(job);
     }

@@ -63,13 +63,14 @@ pub struct Config {
     pub destinations: Vec<Arc<Destination>>,
     pub outbox: OutboxSettings,
     /// Every file whose change means a reload: the file itself, `scrape_config_files`, credentials,
-    /// certificates and keys. (file_sd files are watched by their provider.)
+    /// certificates and keys. (`file_sd` files are watched by their provider.)
     pub files: Vec<PathBuf>,
     /// For a person: what is accepted and has no effect, with its place.
     pub warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "the file has as many")]
 pub struct Global {
     pub scrape_interval: Duration,
     pub scrape_timeout: Duration,
@@ -90,6 +91,7 @@ pub struct Global {
 
 /// One entry of `scrape_configs`, with `global` applied.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "the file has as many")]
 pub struct Job {
     pub job_name: Arc<str>,
     pub scrape_interval: Duration,
@@ -212,6 +214,7 @@ impl std::fmt::Debug for Secret {
 
 /// Where a job's targets come from. Equal settings are run once, whichever jobs name them.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a job has a handful")]
 pub enum Discovery {
     Static(Vec<TargetGroup>),
     File { files: Vec<String>, refresh_interval: Duration },

@@ -1,10 +1,10 @@
 //! Configurations as data: a text, and every problem or warning that it must be told of.
 
+mod random;
+
 use std::{fs, path::Path, time::Duration};
 
-use proptest::prelude::*;
-
-use super::{yaml::Node, *};
+use super::*;
 
 /// Each of `expected` is how a line begins: `line:column: text`. All problems, in order.
 #[track_caller]
@@ -51,7 +51,7 @@ fn every_problem_is_told_at_once() {
     check(
         "global:\n  scrape_interval: 1x\n  nope: 1\nscrape_configs:\n- job_name: a\n  sample_limit: -1\n- {}\n-\nremote_write:\n- name: x\n",
         &[
-            "2:20: `scrape_interval`: not a valid duration string: \"1x\"",
+            "2:20: `scrape_interval`: unknown unit \"x\" in duration \"1x\"",
             "3:3: unknown key `nope` in `global`",
             "6:17: `sample_limit`: expected a whole number from 0, found `-1`",
             "7:3: job_name is empty",
@@ -490,181 +490,4 @@ fn files_are_relative_to_who_names_them() {
     );
     let missing = load(&folder.path().join("nope.yml"), &|_| None).expect_err("missing");
     assert!(missing.to_string().contains("nope.yml: cannot be read: No such file"), "{missing}");
-}
-
-/// Pieces that, in any order, reach deep into the decoder.
-fn pieces() -> impl Strategy<Value = String> {
-    let words = prop::sample::select(vec![
-        "global:",
-        "scrape_configs:",
-        "remote_write:",
-        "outbox:",
-        "scrape_config_files:",
-        "alerting:",
-        "- job_name: a",
-        "  - ",
-        "- ",
-        "\n",
-        "\n  ",
-        "\n    ",
-        " {",
-        "}",
-        "[",
-        "]",
-        ", ",
-        ": ",
-        "&a ",
-        "*a",
-        "<<: *a",
-        "!!binary ",
-        "/w==",
-        "null",
-        "~",
-        "'",
-        "\"",
-        "|",
-        ">",
-        "---",
-        "...",
-        "# x",
-        "static_configs:",
-        "targets:",
-        "relabel_configs:",
-        "regex: (",
-        "action: keep",
-        "1h",
-        "-1",
-        "0x",
-        "1e400",
-        "${",
-        "$",
-        "external_labels:",
-        "a: $X",
-        "basic_auth:",
-        "http_headers:",
-        "url: http://",
-        "queue_config:",
-        "scrape_timeout: 5m",
-        "%",
-        "\u{0}",
-        "\t",
-        "\u{feff}",
-        "é",
-        "?",
-    ]);
-    let any = prop_oneof![4 => words.prop_map(str::to_owned), 1 => ".{0,6}"];
-    prop::collection::vec(any, 0..40).prop_map(|pieces| pieces.concat())
-}
-
-/// A good file with a few letters changed.
-fn mutated() -> impl Strategy<Value = String> {
-    const GOOD: &str = "global:\n  external_labels: {a: $HOST}\nscrape_configs:\n- &x\n  job_name: a\n  scrape_interval: 5s\n  static_configs: [{targets: ['h:1'], labels: {a: b}}]\n  relabel_configs: [{source_labels: [a], regex: '(.*)', target_label: b}]\n- <<: *x\n  job_name: b\n  basic_auth: {username: u, password: p}\nremote_write:\n- url: http://h/\n  queue_config: {max_backoff: 5s}\n  tls_config: {ca: |\n    x\n  }\noutbox: {max_bytes: 1GiB}\n";
-    prop::collection::vec((0..GOOD.len(), any::<char>()), 0..6).prop_map(|changes| {
-        let mut letters: Vec<char> = GOOD.chars().collect();
-        for (at, letter) in changes {
-            letters[at] = letter;
-        }
-        letters.into_iter().collect()
-    })
-}
-
-proptest! {
-    #[test]
-    fn no_text_panics_and_each_problem_is_placed(text in prop_oneof![pieces(), mutated()]) {
-        match read(&text) {
-            Ok(config) => {
-                let shown = show::show(&config);
-                prop_assert!(yaml::parse(&shown).is_ok(), "{shown}");
-            }
-            Err(Problems(problems)) => {
-                prop_assert!(!problems.is_empty());
-                for problem in problems {
-                    prop_assert!(problem.place.line > 0 && problem.place.column > 0, "{problem}");
-                    prop_assert!(!problem.message.contains('\n'), "{problem:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_printed_reads_back(key in ".{0,8}", value in ".{0,12}") {
-        let printed = yaml_out::map([
-            (key.as_str(), Some(yaml_out::list([yaml_out::text(value.as_str()), yaml_out::list([])]))),
-        ])
-        .to_yaml();
-        let node = yaml::parse(&printed).map_err(|problem| TestCaseError::fail(format!("{problem}: {printed:?}")))?;
-        let (found, list) = &node.as_map().expect("a mapping")[0];
-        prop_assert_eq!(&found.text, &key);
-        let list = list.as_seq().expect("a list");
-        prop_assert_eq!(list[0].as_str(), Some(value.as_str()));
-        prop_assert_eq!(list[1].as_seq().map(<[Node]>::len), Some(0));
-    }
-
-    #[test]
-    fn durations_and_sizes_print_as_they_read(milliseconds in 0..9_000_000_000_000_u64, bytes: u64) {
-        let duration = Duration::from_millis(milliseconds);
-        prop_assert_eq!(units::parse_duration(&units::print_duration(duration)), Ok(duration));
-        let bytes = bytes >> 1;
-        prop_assert_eq!(units::parse_bytes(&units::print_bytes(bytes)), Ok(bytes));
-    }
-}
-
-#[test]
-fn durations_are_prometheus_own() {
-    for (text, expected) in [
-        ("0", Ok(0)),
-        ("1h30m", Ok(5_400_000)),
-        ("1y2w3d4h5m6s7ms", Ok(33_019_506_007)),
-        ("100ms", Ok(100)),
-        ("", Err("empty duration string")),
-        ("1m1h", Err("not a valid duration string: \"1m1h\"")),
-        ("1s1s", Err("not a valid duration string: \"1s1s\"")),
-        ("-1h", Err("not a valid duration string: \"-1h\"")),
-        ("1.5h", Err("not a valid duration string: \"1.5h\"")),
-        ("10", Err("not a valid duration string: \"10\"")),
-        ("300y", Err("duration out of range")),
-        ("99999999999999999999s", Err("duration out of range")),
-    ] {
-        let expected = expected.map(Duration::from_millis).map_err(str::to_owned);
-        assert_eq!(units::parse_duration(text), expected, "{text}");
-    }
-    for (milliseconds, expected) in [
-        (0, "0s"),
-        (60_000, "1m"),
-        (5_400_000, "1h30m"),
-        (7 * 86_400_000, "1w"),
-        (10 * 86_400_000, "10d"),
-        (365 * 86_400_000, "1y"),
-        (1_500, "1s500ms"),
-    ] {
-        assert_eq!(units::print_duration(Duration::from_millis(milliseconds)), expected);
-    }
-}
-
-#[test]
-fn sizes_are_prometheus_own() {
-    for (text, expected) in [
-        ("0", Ok(0)),
-        ("100B", Ok(100)),
-        ("15MB", Ok(15 << 20)),
-        ("15MiB", Ok(15 << 20)),
-        ("1.5GiB", Ok(3 << 29)),
-        ("1GiB512MiB", Ok(3 << 29)),
-        (".5KB", Ok(512)),
-        ("100", Err("units: unknown unit  in 100")),
-        ("1XB", Err("units: unknown unit XB in 1XB")),
-        ("1kb", Err("units: unknown unit kb in 1kb")),
-        ("MB", Err("units: invalid MB")),
-        ("-1MB", Err("units: invalid -1MB")),
-        ("", Err("units: invalid ")),
-        ("9EB", Err("units: 9EB is out of range")),
-        ("1.2.3MB", Err("units: 1.2.3MB is out of range")),
-    ] {
-        assert_eq!(units::parse_bytes(text), expected.map_err(str::to_owned), "{text}");
-    }
-    for (bytes, expected) in
-        [(0, "0B"), (15 << 20, "15MiB"), (3 << 29, "1GiB512MiB"), (1025, "1KiB1B")]
-    {
-        assert_eq!(units::print_bytes(bytes), expected);
-    }
 }
