@@ -117,3 +117,50 @@ fn sources(job: &Job) -> String {
 fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_text(text: &str, strict: bool, code: u8, expected: &str) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.yml");
+        std::fs::write(&path, text).expect("written");
+        let mut out = Vec::new();
+        assert_eq!(check(&[path], strict, &mut out).expect("written"), code, "{text}");
+        let out = String::from_utf8(out).expect("text");
+        assert_eq!(out.replace(&format!("{}/", folder.path().display()), ""), expected);
+    }
+
+    #[test]
+    fn says_what_would_run() {
+        check_text(
+            "scrape_configs:\n- job_name: a\n  static_configs: [{targets: ['h:1', 'h:2']}]\nremote_write:\n- {name: b, url: 'http://u:p@h/'}\n",
+            true,
+            0,
+            "a.yml: accepted: 1 job, 1 destination, 0 warnings\n  job `a`: 2 static targets\n  destination `b`: http://xxxxx@h/\n",
+        );
+    }
+
+    #[test]
+    fn warnings_fail_only_where_strict() {
+        let text = "rule_files: [a]\n";
+        let warning = "a.yml:1:1: `rule_files` is not an agent's work: rules are evaluated by a server; it has no effect (warning)\n";
+        let nowhere = "  no `remote_write`: what is scraped goes nowhere\n";
+        let accepted = "a.yml: accepted: 0 jobs, 0 destinations, 1 warning\n";
+        check_text(text, false, 0, &format!("{warning}{accepted}{nowhere}"));
+        let refused = "a.yml: refused, as warnings count: 1 warning\n";
+        check_text(text, true, 1, &format!("{warning}{refused}"));
+    }
+
+    #[test]
+    fn problems_come_one_a_line() {
+        check_text(
+            "a: 1\nscrape_configs: [{}]\n",
+            false,
+            1,
+            "a.yml:1:1: unknown key `a` at the top level\na.yml:2:18: job_name is empty\na.yml: refused: 2 problems\n",
+        );
+    }
+}
