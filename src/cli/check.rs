@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::config::{self, Config};
+use crate::{
+    config::{self, Config, Discovery, Job},
+    discovery::resolve,
+};
 
 /// Writes every problem, then every warning, then a summary of each file; gives the exit code: 1
 /// where a file has a problem, 0 otherwise.
@@ -19,9 +22,14 @@ pub fn check(paths: &[PathBuf], strict: bool, out: &mut impl Write) -> io::Resul
     for path in paths {
         match config::load(path, &environment) {
             Ok(config) => {
-                let fails = strict && !config.warnings.is_empty();
-                accepted(path, &config, fails, out)?;
-                code |= u8::from(fails);
+                let faults: Vec<String> =
+                    config.jobs.iter().flat_map(|job| static_faults(job)).collect();
+                let warned = strict && !config.warnings.is_empty();
+                for line in &faults {
+                    writeln!(out, "{}: {line}", path.display())?;
+                }
+                accepted(path, &config, faults.len(), warned, out)?;
+                code |= u8::from(warned || !faults.is_empty());
             }
             Err(problems) => {
                 writeln!(out, "{problems}")?;
@@ -34,22 +42,76 @@ pub fn check(paths: &[PathBuf], strict: bool, out: &mut impl Write) -> io::Resul
     Ok(code)
 }
 
-fn accepted(path: &Path, config: &Config, fails: bool, out: &mut impl Write) -> io::Result<()> {
+/// What relabelling makes of the targets in the file itself: one that can't be scraped is a slip,
+/// though an agent runs on without it.
+fn static_faults(job: &Job) -> Vec<String> {
+    let mut faults = Vec::new();
+    for discovery in &job.discovery {
+        let Discovery::Static(groups) = discovery else { continue };
+        for (n, group) in groups.iter().enumerate() {
+            for (m, target) in group.targets.iter().enumerate() {
+                let discovered = resolve::discovered_labels(job, target, &group.labels);
+                let outcome = resolve::populate(job, discovered);
+                if let Some(error) = outcome.err().and_then(|dropped| dropped.error) {
+                    let name = &job.job_name;
+                    faults.push(format!("job `{name}`: instance {m} in group {n}: {error}"));
+                }
+            }
+        }
+    }
+    faults
+}
+
+fn accepted(
+    path: &Path,
+    config: &Config,
+    faults: usize,
+    warned: bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
     for warning in &config.warnings {
         writeln!(out, "{warning} (warning)")?;
     }
-    let verdict = if fails { "refused (strict)" } else { "accepted" };
+    let warnings = counted(config.warnings.len(), "warning", "warnings");
+    let path = path.display();
+    if faults > 0 {
+        let count = counted(faults, "problem", "problems");
+        return writeln!(out, "{path}: refused: {count}, {warnings}");
+    }
+    if warned {
+        return writeln!(out, "{path}: refused, as warnings count: {warnings}");
+    }
     let jobs = counted(config.jobs.len(), "job", "jobs");
     let destinations = counted(config.destinations.len(), "destination", "destinations");
-    let warnings = match config.warnings.len() {
-        0 => String::new(),
-        count => format!(", {}", counted(count, "warning", "warnings")),
-    };
-    writeln!(out, "{}: {verdict}: {jobs}, {destinations}{warnings}", path.display())?;
+    writeln!(out, "{path}: accepted: {jobs}, {destinations}, {warnings}")?;
+    for job in &config.jobs {
+        writeln!(out, "  job `{}`: {}", job.job_name, sources(job))?;
+    }
+    for destination in &config.destinations {
+        writeln!(out, "  destination `{}`: {}", destination.name, destination.shown_url())?;
+    }
     if config.destinations.is_empty() {
         writeln!(out, "  no `remote_write`: what is scraped goes nowhere")?;
     }
     Ok(())
+}
+
+/// Where the targets of `job` come from, in few words.
+fn sources(job: &Job) -> String {
+    let sources: Vec<String> = job
+        .discovery
+        .iter()
+        .map(|discovery| match discovery {
+            Discovery::Static(groups) => {
+                let count = groups.iter().map(|group| group.targets.len()).sum();
+                counted(count, "static target", "static targets")
+            }
+            Discovery::File { .. } => "file_sd".into(),
+            Discovery::Http { .. } => "http_sd".into(),
+            Discovery::Dns { .. } => "dns_sd".into(),
+        })
+        .collect();
+    if sources.is_empty() { "no targets".into() } else { sources.join(", ") }
 }
 
 fn counted(count: usize, one: &str, many: &str) -> String {
