@@ -2,6 +2,7 @@
 //! rules Prometheus refuses, in its own words.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its data should panic")]
+#![allow(clippy::print_stderr, reason = "says what is skipped")]
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +37,7 @@ fn rules_make_of_labels_what_prometheus_makes() {
     report(&faults);
 }
 
-/// VictoriaMetrics hashes with xxhash and fills `{{label}}` in; we do as Prometheus does.
+/// Others (`vm_differs_from_prometheus.json`) hash with xxhash and fills `{{label}}` in; we do as Prometheus does.
 #[test]
 fn where_victoriametrics_differs_we_follow_prometheus() {
     let Some(folder) = conformance() else { return };
