@@ -386,3 +386,6 @@ fn directory_of(directory: &Path, name: &str) -> PathBuf {
     }
     directory.join(escaped)
 }
+
+#[cfg(test)]
+mod tests;
