@@ -1,19 +1,12 @@
 //! What arrives: order, once, and in spite of every answer a receiver can give.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::{AtomicUsize, Ordering}},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use crate::{
-    model::labels::Labels,
-    outbox::{
-        LaneState,
-        tests::{
-            Running, Target, destination, one,
-            receiver::{Receiver, Reply, Request, strict},
-        },
+use crate::outbox::{
+    LaneState,
+    tests::{
+        Running, Target, destination, one,
+        receiver::{Receiver, Reply, Request, strict},
     },
 };
 
@@ -59,20 +52,23 @@ async fn after_an_outage_everything_arrives_once_and_in_order() {
             outbox.scrape(target).await;
         }
     }
-    receiver.until("repeats", |receiver| {
-        receiver.requests().iter().any(|(r, _)| r.headers.get("retry-attempt").is_some_and(|n| n == "2")).then_some(())
-    }).await;
+    receiver
+        .until("repeats", |receiver| {
+            receiver
+                .requests()
+                .iter()
+                .any(|(r, _)| r.headers.get("retry-attempt").is_some_and(|n| n == "2"))
+                .then_some(())
+        })
+        .await;
     receiver.answer(strict());
     receiver.until_stored(10 * 5 * 20).await;
     for target in &targets {
         target.assert_stored_once_in_order(&receiver);
     }
     for (request, _) in receiver.requests() {
-        let mut seen: HashMap<&Labels, usize> = HashMap::new();
-        for series in &request.series {
-            *seen.entry(&series.labels).or_default() += series.samples.len();
-        }
-        assert!(seen.values().all(|samples| *samples == 1), "a request repeats a series");
+        let names: HashSet<&str> = request.series.iter().map(|s| s.labels.get("n")).collect();
+        assert_eq!(names.len(), request.series.len(), "a request repeats a series");
     }
     outbox.stop().await;
 }
@@ -94,9 +90,11 @@ async fn a_lost_answer_costs_nothing_at_a_strict_receiver() {
     for _ in 0..12 {
         outbox.scrape(&mut target).await;
     }
-    receiver.until("the last scrape stored", |receiver| {
-        receiver.stored().get("a-0").is_some_and(|values| values.contains(&11.0)).then_some(())
-    }).await;
+    receiver
+        .until("the last scrape stored", |receiver| {
+            receiver.stored().get("a-0").is_some_and(|values| values.contains(&11.0)).then_some(())
+        })
+        .await;
     assert!(receiver.requests().iter().all(|(_, status)| *status != 400));
     for reason in ["rejected", "maybe_stored", "rejected_unresolved"] {
         assert_eq!(outbox.dropped(reason), 0, "{reason}");
@@ -113,9 +111,11 @@ async fn one_bad_sample_costs_one_sample() {
     outbox.scrape(&mut Target::new("a", 1000)).await;
     outbox.scrape(&mut Target::new("b", 500)).await;
     receiver.until_stored(1499).await;
-    outbox.until_view("one rejected", |view| {
-        (view.dropped_samples.get("rejected") == Some(&1)).then_some(())
-    }).await;
+    outbox
+        .until_view("one rejected", |view| {
+            (view.dropped_samples.get("rejected") == Some(&1)).then_some(())
+        })
+        .await;
     assert!(!receiver.stored().contains_key("a-617"));
     assert!(receiver.stored().values().all(|values| values.len() == 1));
     assert!(receiver.requests().len() < 40, "{} requests", receiver.requests().len());
@@ -128,7 +128,11 @@ async fn a_hopeless_batch_costs_a_bounded_number_of_requests() {
     let receiver = Receiver::start(|_| Reply::status(400)).await;
     let outbox = Running::start(directory.path(), &one(&receiver));
     outbox.scrape(&mut Target::new("a", 1000)).await;
-    outbox.until_view("all given up", |view| (view.dropped_samples.values().sum::<u64>() == 1000).then_some(())).await;
+    outbox
+        .until_view("all given up", |view| {
+            (view.dropped_samples.values().sum::<u64>() == 1000).then_some(())
+        })
+        .await;
     assert_eq!(receiver.requests().len(), 128);
     assert!(outbox.dropped("rejected_unresolved") > 900);
     outbox.stop().await;
@@ -165,14 +169,19 @@ async fn a_request_too_large_is_split_and_the_size_learned() {
 async fn a_status_that_nothing_helps_against_drops_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let mut first = true;
-    let receiver = Receiver::start(move |_| {
-        Reply { text: "never".into(), ..Reply::status(if std::mem::take(&mut first) { 300 } else { 204 }) }
+    let receiver = Receiver::start(move |_| Reply {
+        text: "never".into(),
+        ..Reply::status(if std::mem::take(&mut first) { 300 } else { 204 })
     })
     .await;
     let outbox = Running::start(directory.path(), &one(&receiver));
     let mut target = Target::new("a", 3);
     outbox.scrape(&mut target).await;
-    outbox.until_view("refused", |view| (view.dropped_samples.get("refused") == Some(&3)).then_some(())).await;
+    outbox
+        .until_view("refused", |view| {
+            (view.dropped_samples.get("refused") == Some(&3)).then_some(())
+        })
+        .await;
     outbox.scrape(&mut target).await;
     receiver.until_stored(3).await;
     assert_eq!(receiver.stored()["a-0"], [1.0]);
@@ -182,18 +191,21 @@ async fn a_status_that_nothing_helps_against_drops_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_refused_keeps_everything_and_asks_slowly() {
     let directory = tempfile::tempdir().unwrap();
-    let receiver = Receiver::start(|_| Reply { text: "no such tenant".into(), ..Reply::status(403) }).await;
+    let receiver =
+        Receiver::start(|_| Reply { text: "no such tenant".into(), ..Reply::status(403) }).await;
     let outbox = Running::start(directory.path(), &one(&receiver));
     let mut targets: Vec<Target> = (0..20).map(|n| Target::new(&format!("t{n}"), 2)).collect();
     for target in &mut targets {
         outbox.scrape(target).await;
     }
-    let reason = outbox.until_view("held", |view| {
-        view.lanes.iter().find_map(|lane| match &lane.state {
-            LaneState::Held(reason) => Some(reason.clone()),
-            LaneState::Idle | LaneState::InFlight | LaneState::BackingOff => None,
+    let reason = outbox
+        .until_view("held", |view| {
+            view.lanes.iter().find_map(|lane| match &lane.state {
+                LaneState::Held(reason) => Some(reason.clone()),
+                LaneState::Idle | LaneState::InFlight | LaneState::BackingOff => None,
+            })
         })
-    }).await;
+        .await;
     assert!(reason.contains("403") && reason.contains("no such tenant"), "{reason}");
     receiver.answer(ok);
     receiver.until_stored(40).await;
@@ -213,7 +225,11 @@ async fn retry_after_is_obeyed() {
     let receiver = Receiver::start(move |_| {
         let mut times = times.lock().unwrap();
         times.push(tokio::time::Instant::now());
-        if times.len() == 1 { Reply::status(429).header("Retry-After", "1") } else { Reply::status(204) }
+        if times.len() == 1 {
+            Reply::status(429).header("Retry-After", "1")
+        } else {
+            Reply::status(204)
+        }
     })
     .await;
     let outbox = Running::start(directory.path(), &one(&receiver));
@@ -221,7 +237,10 @@ async fn retry_after_is_obeyed() {
     receiver.until_stored(1).await;
     let times = started.lock().unwrap().clone();
     let waited = times[1] - times[0];
-    assert!((Duration::from_millis(990)..Duration::from_millis(1900)).contains(&waited), "{waited:?}");
+    assert!(
+        (Duration::from_millis(990)..Duration::from_millis(1900)).contains(&waited),
+        "{waited:?}"
+    );
     outbox.stop().await;
 }
 
@@ -256,11 +275,15 @@ async fn a_dead_destination_does_not_hold_up_another() {
     }
     alive.until_stored(2000).await;
     target.assert_stored_once_in_order(&alive);
-    assert!(alive.requests().iter().all(|(r, _)| r.series.iter().all(|s| s.labels.get("dc") == "x")));
+    assert!(
+        alive.requests().iter().all(|(r, _)| r.series.iter().all(|s| s.labels.get("dc") == "x"))
+    );
     dead.answer(ok);
     dead.until_stored(2000).await;
     target.assert_stored_once_in_order(&dead);
-    assert!(dead.requests().iter().all(|(r, _)| r.series.iter().all(|s| s.labels.get("dc").is_empty())));
+    assert!(
+        dead.requests().iter().all(|(r, _)| r.series.iter().all(|s| s.labels.get("dc").is_empty()))
+    );
     outbox.stop().await;
 }
 
@@ -301,7 +324,11 @@ async fn stopping_does_not_wait_for_a_dead_destination() {
 async fn a_moved_receiver_is_followed_as_a_post() {
     let directory = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(|request| {
-        if request.path == "/push" { Reply::status(301).header("Location", "/elsewhere") } else { Reply::status(204) }
+        if request.path == "/push" {
+            Reply::status(301).header("Location", "/elsewhere")
+        } else {
+            Reply::status(204)
+        }
     })
     .await;
     let mut follows = destination("main", &receiver.url());
@@ -336,8 +363,7 @@ async fn a_reload_keeps_what_waits() {
     target.assert_stored_once_in_order(&right);
     assert_eq!(outbox.handle.queues().len(), 2);
 
-    let gone = AtomicUsize::new(0);
     outbox.handle.apply(settings, Vec::new()).await.unwrap();
-    assert_eq!(outbox.handle.queues().len(), gone.load(Ordering::Relaxed));
+    assert!(outbox.handle.queues().is_empty());
     outbox.stop().await;
 }

@@ -68,11 +68,14 @@ async fn a_killed_agent_goes_on_where_it_was_acknowledged() {
             outbox.scrape(target).await;
         }
     }
-    outbox.until_view("on disk and stuck", |view| {
-        (view.disk.bytes > 0 && view.samples > 0 && view.lanes.iter().all(|lane| lane.records > 0))
+    outbox
+        .until_view("on disk and stuck", |view| {
+            (view.disk.bytes > 0
+                && view.samples > 0
+                && view.lanes.iter().all(|lane| lane.records > 0))
             .then_some(())
-    })
-    .await;
+        })
+        .await;
     // What is appended within the last half second is not promised.
     tokio::time::sleep(Duration::from_millis(1000)).await;
     outbox.kill().await;
@@ -203,15 +206,17 @@ async fn told_to_push_back_it_makes_scrapes_wait_and_loses_nothing() {
     settings.when_full = crate::config::WhenFull::PushBack;
     let outbox = Running::start_with(&settings, directory.path(), &one(&receiver));
     let mut target = Target::new("a", 20);
-    let all = async {
-        for _ in 0..300 {
-            outbox.scrape(&mut target).await;
-        }
-    };
-    tokio::pin!(all);
-    tokio::time::timeout(Duration::from_secs(2), &mut all).await.expect_err("it has to wait");
-    receiver.answer(strict());
-    all.await;
+    {
+        let all = async {
+            for _ in 0..300 {
+                outbox.scrape(&mut target).await;
+            }
+        };
+        tokio::pin!(all);
+        tokio::time::timeout(Duration::from_secs(2), &mut all).await.expect_err("it has to wait");
+        receiver.answer(strict());
+        all.await;
+    }
     receiver.until_stored(300 * 20).await;
     target.assert_stored_once_in_order(&receiver);
     outbox.stop().await;
@@ -279,10 +284,11 @@ async fn a_full_disk_is_lived_through_in_memory() {
     }
     outbox.until_view("told", |view| view.disk.fault.clone()).await;
     fs::remove_file(ballast).unwrap();
-    outbox.until_view("well again", |view| {
-        (view.disk.fault.is_none() && view.disk.bytes > 0).then_some(())
-    })
-    .await;
+    outbox
+        .until_view("well again", |view| {
+            (view.disk.fault.is_none() && view.disk.bytes > 0).then_some(())
+        })
+        .await;
     outbox.kill().await;
 
     receiver.answer(strict());

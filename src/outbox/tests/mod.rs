@@ -8,21 +8,26 @@ mod receiver;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use prometheus_client::registry::Registry;
-use tokio::task::JoinHandle;
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::{JoinHandle, spawn_blocking},
+};
 
 use crate::{
     config::{Destination, HttpClient, OutboxSettings, Queue, WhenFull},
     model::{labels::Labels, sample::Sample, slot::StreamKey},
     outbox::{Handle, Outbox, Packed, Packer, QueueView, tests::receiver::Receiver},
-    runtime::{stop::Stop, tasks},
+    runtime::stop::Stop,
 };
 
 /// An outbox that runs.
 struct Running {
     handle: Handle,
     stop: Stop,
-    task: JoinHandle<Option<()>>,
+    task: JoinHandle<()>,
     registry: Registry,
+    /// Of its own, so that it can be killed with everything that it has spawned.
+    runtime: Runtime,
 }
 
 impl Running {
@@ -36,23 +41,24 @@ impl Running {
         destinations: &[Arc<Destination>],
     ) -> Self {
         let mut registry = Registry::default();
-        let (handle, part) =
-            Outbox::new(settings, destinations, directory, &mut registry).unwrap();
+        let (handle, part) = Outbox::new(settings, destinations, directory, &mut registry).unwrap();
         let stop = Stop::new();
-        let task = tasks::spawn("outbox", part.run(stop.clone()));
-        Self { handle, stop, task, registry }
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let task = runtime.spawn(part.run(stop.clone()));
+        Self { handle, stop, task, registry, runtime }
     }
 
     async fn stop(self) {
         self.stop.raise();
         self.task.await.unwrap();
+        self.runtime.shutdown_background();
     }
 
     /// As SIGKILL does: nothing is written or sent any more.
     async fn kill(self) {
-        drop(self.stop);
-        self.task.abort();
-        let _ = self.task.await;
+        let runtime = self.runtime;
+        let ending = spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(10)));
+        ending.await.unwrap();
     }
 
     async fn scrape(&self, target: &mut Target) {

@@ -120,7 +120,11 @@ impl Receiver {
     }
 
     /// Waits until `check` gives something.
-    pub(super) async fn until<T>(&self, what: &str, mut check: impl FnMut(&Self) -> Option<T>) -> T {
+    pub(super) async fn until<T>(
+        &self,
+        what: &str,
+        mut check: impl FnMut(&Self) -> Option<T>,
+    ) -> T {
         let patience = tokio::time::sleep(Duration::from_secs(20));
         tokio::pin!(patience);
         loop {
