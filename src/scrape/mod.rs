@@ -1,1 +1,2 @@
 //! scrape
+mod schedule;
