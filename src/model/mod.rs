@@ -7,3 +7,4 @@ pub mod relabel;
 pub mod sample;
 pub mod slot;
 pub mod target;
+pub mod time;

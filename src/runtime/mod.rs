@@ -1,5 +1,11 @@
 //! The life of the process: tasks and their end, the clock, the log, files, HTTP clients.
 
+pub mod build;
 pub mod clock;
+pub mod config_state;
+pub mod files;
+pub mod http;
+pub mod log;
+pub mod meters;
 pub mod stop;
 pub mod tasks;

@@ -1,0 +1,304 @@
+//! Where the agent's own words go: fields in the journal when systemd started it, else one line an
+//! event on standard error, as text or JSON. Records of libraries that use `log` come the same way.
+
+use std::{
+    borrow::Cow,
+    fmt::{Debug, Write as _},
+    io::{self, Write as _},
+    str::FromStr,
+};
+
+use serde_json::{Map, Value};
+use systemd_journal_logger::JournalLog;
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+use tracing_log::{LogTracer, NormalizeEvent};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    layer::{Context, SubscriberExt},
+    registry::LookupSpan,
+};
+
+use crate::{model::time::rfc3339, runtime::clock};
+
+/// Libraries whose `info` tells an operator nothing; a later directive of the user overrides.
+const QUIET_LIBRARIES: &str = "actix_server=warn,actix_http=warn";
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// The journal when standard error leads there, else text.
+    #[default]
+    Auto,
+    Json,
+    Text,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => Err(format!("`{text}` is no log format; expected `auto`, `json` or `text`")),
+        }
+    }
+}
+
+/// Makes this the process's log, for good. `filter` is a level (`info`) or a list with modules
+/// (`info,starling::scrape=debug`).
+pub fn install(filter: &str, format: Format) -> Result<(), String> {
+    let filter = EnvFilter::builder()
+        .parse(format!("{QUIET_LIBRARIES},{filter}"))
+        .map_err(|error| format!("log level `{filter}`: {error}"))?;
+    let subscriber = tracing_subscriber::registry().with(filter).with(Lines::new(format));
+    tracing::subscriber::set_global_default(subscriber)
+        .map_err(|_| "the log is installed already".to_owned())?;
+    LogTracer::init().map_err(|_| "another log is installed already".to_owned())
+}
+
+/// Turns each event, with the fields of the spans around it, into one line or one journal entry.
+struct Lines {
+    sink: Sink,
+}
+
+enum Sink {
+    Journal(JournalLog),
+    Json,
+    Text,
+}
+
+impl Lines {
+    fn new(format: Format) -> Self {
+        let sink = match format {
+            Format::Json => Sink::Json,
+            Format::Text => Sink::Text,
+            Format::Auto => journal().map_or(Sink::Text, Sink::Journal),
+        };
+        Self { sink }
+    }
+}
+
+/// `None` also where systemd named a journal that does not answer: text on standard error still
+/// reaches it.
+fn journal() -> Option<JournalLog> {
+    if !systemd_journal_logger::connected_to_journal() {
+        return None;
+    }
+    Some(JournalLog::empty().ok()?.with_syslog_identifier("starling".to_owned()))
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
+    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, ctx: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        let span = ctx.span(id).expect("a new span is in the registry");
+        span.extensions_mut().insert(fields);
+    }
+
+    fn on_record(&self, id: &span::Id, values: &span::Record<'_>, ctx: Context<'_, S>) {
+        let span = ctx.span(id).expect("a span that records is in the registry");
+        if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
+            values.record(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
+        let mut fields = Fields::default();
+        for span in ctx.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(outer) = span.extensions().get::<Fields>() {
+                for (name, value) in &outer.values {
+                    fields.put(name, value.clone());
+                }
+            }
+        }
+        event.record(&mut fields);
+
+        // Events made of `log` records carry the place of the bridge; the record's own is inside.
+        let normalised = event.normalized_metadata();
+        let metadata = normalised.as_ref().unwrap_or_else(|| event.metadata());
+        match &self.sink {
+            Sink::Json => write_line(&json_line(clock::now_ms(), metadata, &fields)),
+            Sink::Text => write_line(&text_line(clock::now_ms(), metadata, &fields)),
+            Sink::Journal(journal) => {
+                let sent = journal_record(metadata, &fields, |record| journal.journal_send(record));
+                if sent.is_err() {
+                    write_line(&text_line(clock::now_ms(), metadata, &fields));
+                }
+            }
+        }
+    }
+}
+
+/// One write, so that lines of two threads don't mix. Nobody is left to be told of a failure.
+fn write_line(line: &str) {
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
+/// Message and fields; of a name that comes twice the inner one stays.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    values: Vec<(&'static str, Value)>,
+}
+
+impl Fields {
+    fn put(&mut self, name: &'static str, value: Value) {
+        // `log.*` is how the bridge from `log` carries what `normalized_metadata` gives back.
+        if name.starts_with("log.") {
+            return;
+        }
+        match self.values.iter_mut().find(|(own, _)| *own == name) {
+            Some((_, own)) => *own = value,
+            None => self.values.push((name, value)),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        let number = serde_json::Number::from_f64(value);
+        self.put(field.name(), number.map_or_else(|| value.to_string().into(), Value::Number));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field.name(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field.name(), value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field.name(), value.into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            value.clone_into(&mut self.message);
+        } else {
+            self.put(field.name(), value.into());
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+}
+
+fn text_line(now_ms: i64, metadata: &Metadata<'_>, fields: &Fields) -> String {
+    let mut line = format!(
+        "{} {:>5} {}: {}",
+        rfc3339(now_ms),
+        metadata.level(),
+        metadata.target(),
+        on_one_line(&fields.message),
+    );
+    for (name, value) in &fields.values {
+        // Quoted where a reader could not tell the end of it.
+        let shown = match value {
+            Value::String(text) if text.is_empty() || text.contains([' ', '"', '=']) => {
+                format!("{text:?}")
+            }
+            other => on_one_line(&plain(other)).into_owned(),
+        };
+        let _ = write!(line, " {name}={shown}");
+    }
+    line.push('\n');
+    line
+}
+
+fn json_line(now_ms: i64, metadata: &Metadata<'_>, fields: &Fields) -> String {
+    let mut object: Map<String, Value> =
+        fields.values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    object.insert("time".to_owned(), rfc3339(now_ms).into());
+    object.insert("level".to_owned(), metadata.level().as_str().to_ascii_lowercase().into());
+    object.insert("module".to_owned(), metadata.target().into());
+    object.insert("message".to_owned(), fields.message.clone().into());
+    let mut line = Value::Object(object).to_string();
+    line.push('\n');
+    line
+}
+
+/// Hands `send` the event as a record whose key-values become fields of the journal.
+fn journal_record<T>(
+    metadata: &Metadata<'_>,
+    fields: &Fields,
+    send: impl FnOnce(&log::Record<'_>) -> T,
+) -> T {
+    let values: Vec<(String, String)> = fields
+        .values
+        .iter()
+        .map(|(name, value)| (journal_name(name), on_one_line(&plain(value)).into_owned()))
+        .collect();
+    let pairs: Vec<(&str, &str)> =
+        values.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    send(
+        &log::Record::builder()
+            .level(journal_level(*metadata.level()))
+            .target(metadata.target())
+            .module_path(metadata.module_path())
+            .file(metadata.file())
+            .line(metadata.line())
+            .args(format_args!("{}", on_one_line(&fields.message)))
+            .key_values(&pairs)
+            .build(),
+    )
+}
+
+/// Chosen by the priority that the journal client gives each level: it files `Info` under 5
+/// (notice), and `journalctl -p info` means 6.
+fn journal_level(level: Level) -> log::Level {
+    match level {
+        Level::ERROR => log::Level::Error,
+        Level::WARN => log::Level::Warn,
+        Level::INFO => log::Level::Debug,
+        _ => log::Level::Trace,
+    }
+}
+
+/// A second value under a name of the journal's own is seen by nobody: `journalctl` shows the first.
+fn journal_name(name: &str) -> String {
+    const OWN: &[&str] = &[
+        "code_file",
+        "code_line",
+        "code_module",
+        "message",
+        "priority",
+        "syslog_identifier",
+        "syslog_pid",
+        "target",
+    ];
+    if OWN.contains(&name.to_ascii_lowercase().as_str()) {
+        format!("field_{name}")
+    } else {
+        name.to_owned()
+    }
+}
+
+fn plain(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::String(text) => Cow::Borrowed(text),
+        other => Cow::Owned(other.to_string()),
+    }
+}
+
+/// Control characters escaped: what a target or a file says can't forge a line or paint a terminal.
+fn on_one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if c.is_control() {
+            escaped.extend(c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
