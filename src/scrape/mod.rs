@@ -1,2 +1,4 @@
 //! scrape
+mod body;
+mod failure;
 mod schedule;
