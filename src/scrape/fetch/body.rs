@@ -22,11 +22,11 @@ const GROWTH_BYTES: usize = 16 << 10;
 
 /// Buffers that are not in use.
 #[derive(Debug, Default)]
-pub(super) struct Buffers(Mutex<Vec<Vec<u8>>>);
+pub(in crate::scrape) struct Buffers(Mutex<Vec<Vec<u8>>>);
 
 impl Buffers {
     /// An empty buffer that holds `bytes` without growing.
-    pub(super) fn take(&self, bytes: usize) -> Vec<u8> {
+    pub(in crate::scrape) fn take(&self, bytes: usize) -> Vec<u8> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fitting = kept
             .iter()
@@ -39,7 +39,7 @@ impl Buffers {
         }
     }
 
-    pub(super) fn give_back(&self, mut buffer: Vec<u8>) {
+    pub(in crate::scrape) fn give_back(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes: usize = kept.iter().map(Vec::capacity).sum();
