@@ -1,3 +1,5 @@
 //! cli
 
+pub mod check;
 pub mod debug_parse;
+pub mod debug_relabel;
