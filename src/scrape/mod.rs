@@ -5,5 +5,7 @@ mod failure;
 mod fake_target;
 mod fetch;
 mod schedule;
+mod shape;
+mod staleness;
 #[cfg(test)]
 mod test_job;

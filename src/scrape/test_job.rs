@@ -1,12 +1,15 @@
-//! A job for tests: what the defaults of a configuration file give.
+//! A job and a target for tests: what the defaults of a configuration file give.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    config::{HttpClient, Job, Limits, Scheme},
+    config::{self, HttpClient, Job, Limits, Scheme},
     model::{
+        labels::Labels,
         protocol::{Escaping, ScrapeProtocol},
-        relabel::NameValidation,
+        relabel::{NameValidation, Rule},
+        slot::StreamKey,
+        target::{Target, TargetId},
     },
 };
 
@@ -41,5 +44,23 @@ pub(super) fn job() -> Job {
         discovery: Vec::new(),
         relabel: Vec::new(),
         metric_relabel: Vec::new(),
+    }
+}
+
+pub(super) fn rules(yaml: &str) -> Vec<Rule> {
+    config::relabel_rules(yaml, NameValidation::Utf8).unwrap()
+}
+
+/// A target of that job with these labels and no others, on no real address.
+pub(super) fn target(labels: &[(&str, &str)]) -> Target {
+    Target {
+        job: "test".into(),
+        labels: labels.iter().copied().collect(),
+        discovered: Labels::new(),
+        id: TargetId(1),
+        key: StreamKey(1),
+        url: "http://127.0.0.1:1/metrics".to_owned(),
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
     }
 }
