@@ -11,7 +11,13 @@ use std::{
 };
 
 use serde_json::Value;
-use starling::config::{self, Config, Problems};
+use starling::{
+    cli::check::check,
+    config::{
+        self, Config, Problems, show,
+        yaml::{self, Node},
+    },
+};
 
 /// The discoveries that are run today; cases that need others are of the second test below.
 const DISCOVERIES: [&str; 4] = ["static", "file", "http", "dns"];
@@ -31,6 +37,110 @@ const ACCEPTED_ON_PURPOSE: [(&str, &str, &str); 4] = [
     ("agent_mode.with_remote_reads.yml", "`remote_read`", WARNED),
 ];
 const WARNED: &str = "one file may serve a server and this agent: a server's section is a warning";
+
+/// Where what we show differs from what Prometheus shows; `[]` stands for any entry of a list.
+const SHOWN_OTHERWISE: [(&str, &str); 15] = [
+    ("runtime", SERVERS_OWN),
+    ("otlp", SERVERS_OWN),
+    ("storage", SERVERS_OWN),
+    ("tracing", SERVERS_OWN),
+    ("rule_files", SERVERS_OWN),
+    ("scrape_config_files", "its jobs are shown among the others"),
+    ("global.evaluation_interval", SERVERS_OWN),
+    ("global.metric_name_escaping_scheme", "Prometheus leaves it out where `global` is typed"),
+    ("global.scrape_timestamp_tolerance", "a flag in Prometheus"),
+    ("global.external_labels.foo", "a label with an empty value is none"),
+    ("remote_write.[].name", "a destination always has one: its queue is kept under it"),
+    ("remote_write.[].queue_config.capacity", OUTBOX),
+    ("remote_write.[].queue_config.max_shards", OUTBOX),
+    ("remote_write.[].queue_config.min_shards", OUTBOX),
+    ("outbox", OUTBOX),
+];
+const SERVERS_OWN: &str = "only a server does that";
+const OUTBOX: &str = "unsent data waits in the outbox, which has settings of its own";
+
+/// Shown by both, with another default or none.
+const OTHER_DEFAULTS: [(&str, &str); 3] = [
+    ("remote_write.[].queue_config.max_samples_per_send", "fewer, larger requests"),
+    ("remote_write.[].queue_config.batch_send_deadline", "a sample waits a second, not five"),
+    ("remote_write.[].metadata_config", "no metadata is sent yet"),
+];
+
+#[test]
+fn the_effective_configuration_is_prometheus_own() {
+    let Some(folder) = conformance() else { return };
+    let mut faults = Vec::new();
+    let mut compared = 0;
+    for case in cases(&folder, "good.json").iter().filter(|case| needs_only_ours(case)) {
+        let id = case["id"].as_str().unwrap();
+        let Ok(expected) = fs::read_to_string(folder.join("effective").join(id)) else { continue };
+        let Ok(config) = load(&folder, case) else { continue };
+        // Prometheus' were written in the folder of the files.
+        let shown = show::show(&config).replace(&format!("{}/", folder.join("good").display()), "");
+        let (shown, expected) = (yaml::parse(&shown).unwrap(), yaml::parse(&expected).unwrap());
+        let mut differences = Vec::new();
+        compare(&shown, &expected, "", &mut differences);
+        faults.extend(differences.into_iter().map(|difference| format!("{id}: {difference}")));
+        compared += 1;
+    }
+    assert!(compared > 15, "only {compared} were compared");
+    report(&faults);
+}
+
+fn compare(shown: &Node, expected: &Node, at: &str, differences: &mut Vec<String>) {
+    let known = SHOWN_OTHERWISE.iter().chain(&OTHER_DEFAULTS);
+    if known.map(|(path, _)| *path).any(|path| path == at) {
+        return;
+    }
+    let below = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
+    match (shown.as_map(), expected.as_map(), shown.as_seq(), expected.as_seq()) {
+        (Some(own), Some(theirs), ..) => {
+            let nothing = yaml::parse("").unwrap();
+            let names: BTreeSet<&str> =
+                own.iter().chain(theirs).map(|(key, _)| key.text.as_str()).collect();
+            for name in names {
+                let value = |entries: &[(yaml::Key, Node)]| {
+                    let found = entries.iter().find(|(key, _)| key.text == name);
+                    found.map_or_else(|| nothing.clone(), |(_, node)| node.clone())
+                };
+                compare(&value(own), &value(theirs), &below(name), differences);
+            }
+        }
+        (_, _, Some(own), Some(theirs)) if own.len() == theirs.len() => {
+            for (own, theirs) in own.iter().zip(theirs) {
+                compare(own, theirs, &below("[]"), differences);
+            }
+        }
+        _ if shown.as_str().is_some() && shown.as_str() == expected.as_str() => {}
+        _ => differences
+            .push(format!("{at}: shown {:?}, expected {:?}", shown.value, expected.value)),
+    }
+}
+
+#[test]
+fn check_judges_static_targets_and_missing_files() {
+    let Some(folder) = conformance() else { return };
+    let mut faults = Vec::new();
+    for case in cases(&folder, "promtool/cases.json") {
+        let id = case["id"].as_str().unwrap();
+        // Without `--syntax-only`, promtool looks for the files: that is `--strict` here.
+        let strict = !case["syntax_only"].as_bool().unwrap();
+        let path = folder.join("promtool").join(case["file"].as_str().unwrap());
+        let mut out = Vec::new();
+        let code = check(&[path], strict, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let expected = match case["error_contains"].as_str() {
+            Some("error checking authorization credentials or bearer token file") => {
+                Some("`credentials_file`: /random/file/which/does/not/exist.yml cannot be read")
+            }
+            own => own,
+        };
+        if (code == 1) != expected.is_some() || !out.contains(expected.unwrap_or("")) {
+            faults.push(format!("{id}: exit {code}, expected {expected:?}\n{out}"));
+        }
+    }
+    report(&faults);
+}
 
 #[test]
 fn good_are_accepted() {
@@ -183,6 +293,7 @@ fn cases(folder: &Path, list: &str) -> Vec<Value> {
     cases
 }
 
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
 fn conformance() -> Option<PathBuf> {
     let named = env::var_os("STARLING_CONFORMANCE").map(PathBuf::from);
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance");

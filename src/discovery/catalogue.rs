@@ -160,3 +160,120 @@ impl Catalogue {
         id
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::target::ADDRESS;
+
+    fn jobs(scrape_configs: &str) -> Vec<Arc<Job>> {
+        let text = format!("scrape_configs: [{scrape_configs}]");
+        config::parse(Path::new("test.yml"), &text, &|_| None).unwrap().jobs
+    }
+
+    fn found(addresses: &[&str]) -> Round {
+        let targets = addresses.iter().map(|a| [(ADDRESS, *a)].into_iter().collect()).collect();
+        let group = TargetGroup { targets, ..TargetGroup::default() };
+        Round { groups: Some(vec![group]), faults: Vec::new() }
+    }
+
+    fn resolve_all(catalogue: &mut Catalogue) -> Vec<String> {
+        let mut resolved = Vec::new();
+        while let Some((_, targets)) = catalogue.resolve_next() {
+            let addresses: Vec<&str> =
+                targets.active.iter().map(|target| target.labels.get(ADDRESS)).collect();
+            resolved.push(format!("{}: {}", targets.job.job_name, addresses.join(" ")));
+        }
+        resolved
+    }
+
+    fn ids(changes: &Changes) -> (Vec<u64>, Vec<u64>) {
+        (
+            changes.start.iter().map(|(id, _)| id.0).collect(),
+            changes.stop.iter().map(|id| id.0).collect(),
+        )
+    }
+
+    const FILE: &str = "file_sd_configs: [{files: [a.yml]}]";
+    const OTHER: &str = "file_sd_configs: [{files: [b.yml]}]";
+
+    #[test]
+    fn equal_settings_are_run_once_and_make_stale_who_has_them() {
+        let mut catalogue = Catalogue::default();
+        let started = catalogue.apply(jobs(&format!(
+            "{{job_name: x, {FILE}}}, {{job_name: y, {FILE}}}, {{job_name: z, {OTHER}}}"
+        )));
+        assert_eq!(ids(&started), (vec![1, 2], vec![]));
+        assert_eq!(resolve_all(&mut catalogue), ["x: ", "y: ", "z: "]);
+        assert!(!catalogue.all_answered());
+
+        catalogue.learn(ProviderId(1), found(&["a"]));
+        assert_eq!(resolve_all(&mut catalogue), ["x: a", "y: a"]);
+        catalogue.learn(ProviderId(1), found(&["a"]));
+        assert!(!catalogue.is_stale(), "the same again");
+        catalogue.learn(ProviderId(2), Round::failed("no".to_owned()));
+        assert!(catalogue.all_answered(), "a failure is an answer");
+        assert!(catalogue.learn(ProviderId(7), found(&["a"])).is_none());
+    }
+
+    #[test]
+    fn a_reload_keeps_what_did_not_change() {
+        let mut catalogue = Catalogue::default();
+        let x = format!("{{job_name: x, {FILE}}}");
+        catalogue.apply(jobs(&format!("{x}, {{job_name: y, {OTHER}}}")));
+        catalogue.learn(ProviderId(1), found(&["a"]));
+        catalogue.learn(ProviderId(2), found(&["b"]));
+        resolve_all(&mut catalogue);
+        let before = catalogue.snapshot();
+
+        let changes = catalogue.apply(jobs(&format!("{{job_name: z, {FILE}}}, {x}")));
+        assert_eq!(ids(&changes), (vec![], vec![2]));
+        assert_eq!(resolve_all(&mut catalogue), ["z: a"]);
+        let after = catalogue.snapshot();
+        assert!(Arc::ptr_eq(&before.jobs[0].active, &after.jobs[1].active));
+        assert!(Arc::ptr_eq(&before.jobs[0].job, &after.jobs[1].job));
+
+        // A rule for samples: the same targets under new settings.
+        let rule = "metric_relabel_configs: [{target_label: l, replacement: x}]";
+        catalogue.apply(jobs(&format!("{{job_name: x, {FILE}, {rule}}}")));
+        resolve_all(&mut catalogue);
+        let relabelled = catalogue.snapshot();
+        assert!(Arc::ptr_eq(&before.jobs[0].active, &relabelled.jobs[0].active));
+        assert!(!Arc::ptr_eq(&before.jobs[0].job, &relabelled.jobs[0].job));
+    }
+
+    #[test]
+    fn a_new_provider_stands_for_the_one_it_replaces_until_it_answers() {
+        let mut catalogue = Catalogue::default();
+        catalogue.apply(jobs(&format!("{{job_name: x, {FILE}}}")));
+        catalogue.learn(ProviderId(1), found(&["a"]));
+        resolve_all(&mut catalogue);
+
+        let changes = catalogue.apply(jobs(&format!("{{job_name: x, {OTHER}}}")));
+        assert_eq!(ids(&changes), (vec![2], vec![1]));
+        assert_eq!(resolve_all(&mut catalogue), ["x: a"]);
+        catalogue.learn(ProviderId(2), found(&["b"]));
+        assert_eq!(resolve_all(&mut catalogue), ["x: b"]);
+
+        // Another kind replaces nothing.
+        catalogue.apply(jobs("{job_name: x, static_configs: [{targets: [c]}]}"));
+        assert_eq!(resolve_all(&mut catalogue), ["x: "]);
+    }
+
+    #[test]
+    fn faults_are_told_when_they_change() {
+        let mut catalogue = Catalogue::default();
+        catalogue.apply(jobs(&format!("{{job_name: x, {FILE}}}")));
+        let mut learn = |faults: &[&str]| {
+            let faults = faults.iter().map(|fault| (*fault).to_owned()).collect();
+            let round = Round { groups: None, faults };
+            catalogue.learn(ProviderId(1), round).unwrap().faults_before
+        };
+        assert_eq!(learn(&[]), None);
+        assert_eq!(learn(&["one"]), Some(vec![]));
+        assert_eq!(learn(&["one"]), None);
+        assert_eq!(learn(&[]), Some(vec!["one".to_owned()]));
+    }
+}

@@ -132,7 +132,7 @@ fn host_port(host: &str, port: u16) -> String {
 
 /// Asks servers for names, with the search list that the system's own resolver would use.
 struct Resolver {
-    resolver: TokioResolver,
+    servers: TokioResolver,
     search: Vec<Name>,
     ndots: usize,
 }
@@ -145,7 +145,9 @@ impl Resolver {
             Nameservers::Fixed { servers, search } => {
                 let servers = servers.iter().map(|server| {
                     let mut connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
-                    connections.iter_mut().for_each(|connection| connection.port = server.port());
+                    for connection in &mut connections {
+                        connection.port = server.port();
+                    }
                     NameServerConfig::new(server.ip(), true, connections.into())
                 });
                 let search = search.iter().map(|domain| parse(domain)).collect::<Result<_, _>>()?;
@@ -157,11 +159,11 @@ impl Resolver {
         options.cache_size = 0;
         options.use_hosts_file = ResolveHosts::Never;
         let (search, ndots) = (config.search().to_vec(), options.ndots);
-        let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        let servers = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
             .with_options(options)
             .build()
             .map_err(|error| error.to_string())?;
-        Ok(Self { resolver, search, ndots })
+        Ok(Self { servers, search, ndots })
     }
 
     /// The first candidate that the DNS knows answers, be it without such records. When all are
@@ -169,7 +171,7 @@ impl Resolver {
     async fn lookup(&self, name: &str, record_type: RecordType) -> Result<Vec<RData>, String> {
         let mut fault = None;
         for candidate in candidates(&parse(name)?, &self.search, self.ndots) {
-            match self.resolver.lookup(candidate, record_type).await {
+            match self.servers.lookup(candidate, record_type).await {
                 Ok(found) => {
                     return Ok(found.answers().iter().map(|record| record.data.clone()).collect());
                 }
@@ -208,4 +210,31 @@ fn exists(error: &NetError) -> bool {
 
 fn parse(name: &str) -> Result<Name, String> {
     Name::from_str_relaxed(name).map_err(|error| format!("`{name}` is not a domain name: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_follow_the_search_list() {
+        let search: Vec<Name> = ["one.example", "two."].iter().map(|d| parse(d).unwrap()).collect();
+        let check = |name, ndots, expected: &[&str]| {
+            let candidates = candidates(&parse(name).unwrap(), &search, ndots);
+            let shown: Vec<String> = candidates.iter().map(Name::to_utf8).collect();
+            assert_eq!(shown, expected, "{name} {ndots}");
+        };
+        check("a.b.", 5, &["a.b."]);
+        check("a", 1, &["a.one.example.", "a.two.", "a."]);
+        check("a.b", 1, &["a.b.", "a.b.one.example.", "a.b.two."]);
+        check("a.b", 2, &["a.b.one.example.", "a.b.two.", "a.b."]);
+        check("_srv._tcp.b.", 1, &["_srv._tcp.b."]);
+    }
+
+    #[test]
+    fn an_ipv6_host_is_bracketed() {
+        assert_eq!(host_port("::1", 80), "[::1]:80");
+        assert_eq!(host_port("10.0.0.1", 80), "10.0.0.1:80");
+        assert_eq!(host_port("db.example.com.", 80), "db.example.com:80");
+    }
 }

@@ -39,12 +39,11 @@ pub(super) async fn run(patterns: Vec<String>, refresh_interval: Duration, round
         let wanted = patterns.clone();
         let reading = spawn_blocking(move || read_all(&wanted));
         let next = Instant::now() + refresh_interval;
-        match reading.await {
-            Ok(reading) => rounds.tell(files.learn(reading)).await,
-            Err(panic) => {
-                rounds.tell(Round::failed(format!("reading files failed: {panic}"))).await
-            }
-        }
+        let round = match reading.await {
+            Ok(reading) => files.learn(reading),
+            Err(panic) => Round::failed(format!("reading files failed: {panic}")),
+        };
+        rounds.tell(round).await;
         tokio::select! {
             () = watch.changed() => {}
             () = tokio::time::sleep_until(next) => {}
@@ -249,5 +248,66 @@ impl FolderWatch {
                 "changes of file_sd files are not all told by the system; they are read every refresh interval"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_matches_within_a_name() {
+        let check = |pattern, name, expected| {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        };
+        check("*.json", "a.json", true);
+        check("*.json", ".json", true);
+        check("*.json", "a.json.swp", false);
+        check("a*.yml", "ab.yml", true);
+        check("a*.yml", "b.yml", false);
+        check("a*b*c.yml", "axbyc.yml", true);
+        check("a*b*c.yml", "axc.yml", false);
+        check("a.yml", "a.yml", true);
+        check("é*.yml", "éß.yml", true);
+    }
+
+    /// A file's name, and its addresses or why it can't be read.
+    type Found<'a> = (&'a str, Result<&'a str, &'a str>);
+
+    fn reading(files: &[Found<'_>], unlisted: &[&str]) -> Reading {
+        let groups_of = |addresses: &str| {
+            let targets = addresses.split(' ').map(|a| [("__address__", a)].into_iter().collect());
+            vec![TargetGroup { targets: targets.collect(), ..TargetGroup::default() }]
+        };
+        Reading {
+            files: files
+                .iter()
+                .map(|(file, outcome)| {
+                    ((*file).to_owned(), outcome.map(groups_of).map_err(str::to_owned))
+                })
+                .collect(),
+            unlisted: unlisted.iter().map(|f| ((*f).to_owned(), format!("`{f}`: no"))).collect(),
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_read_keeps_its_groups() {
+        let mut files = Files::default();
+        let mut check = |reading: Reading, addresses: &[&str], faults: &[&str]| {
+            let round = files.learn(reading);
+            let groups = round.groups.unwrap();
+            let found: Vec<&str> = groups
+                .iter()
+                .flat_map(|group| &group.targets)
+                .map(|target| target.get("__address__"))
+                .collect();
+            assert_eq!(found, addresses);
+            assert_eq!(round.faults, faults);
+        };
+        check(reading(&[("d/a", Ok("1")), ("d/b", Ok("2 3"))], &[]), &["1", "2", "3"], &[]);
+        check(reading(&[("d/a", Err("bad")), ("d/b", Ok("4"))], &[]), &["1", "4"], &["`d/a`: bad"]);
+        check(reading(&[("d/a", Err("bad"))], &[]), &["1"], &["`d/a`: bad"]);
+        check(reading(&[], &["d/"]), &["1"], &["`d/`: no"]);
+        check(reading(&[("e/new", Err("bad"))], &[]), &[], &["`e/new`: bad"]);
     }
 }

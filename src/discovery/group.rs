@@ -113,7 +113,8 @@ mod tests {
 
     /// `addresses {labels}`, group by group.
     fn shown(groups: Result<Vec<TargetGroup>, String>) -> Result<String, String> {
-        let shown = groups?.iter().map(|group| {
+        let groups = groups?;
+        let shown = groups.iter().map(|group| {
             let addresses: Vec<&str> = group.targets.iter().map(|t| t.get(ADDRESS)).collect();
             format!("{} {}", addresses.join(","), group.labels)
         });

@@ -155,3 +155,31 @@ fn reason(error: reqwest::Error) -> String {
     }
     reason
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_json_in_utf8_is_taken() {
+        for (content_type, expected) in [
+            ("application/json", true),
+            (" Application/JSON; Charset=\"UTF-8\" ", true),
+            ("application/json;charset=utf-8", true),
+            ("application/json;", false),
+            ("application/json;charset=\"utf-8", false),
+            ("application/json; charset=latin1", false),
+            ("application/jsonx", false),
+            ("text/json", false),
+            ("", false),
+        ] {
+            assert_eq!(is_json(content_type), expected, "{content_type}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        assert_eq!(without_password("http://me:x@a:1/sd?b"), "http://me@a:1/sd?b");
+        assert_eq!(without_password("http://a:1"), "http://a:1");
+    }
+}

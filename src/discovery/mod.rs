@@ -131,8 +131,6 @@ impl Discovery {
     }
 
     pub async fn run(mut self, stop: Stop) {
-        // Providers end with this part, also when it ends early.
-        let stop = stop.child();
         let jobs = std::mem::take(&mut self.jobs);
         self.apply(jobs, &stop);
         loop {
@@ -208,7 +206,12 @@ impl Discovery {
 
 fn tell_changes(before: Option<&JobTargets>, now: &JobTargets) {
     let job = &*now.job.job_name;
-    if before.is_none_or(|before| !Arc::ptr_eq(&before.active, &now.active)) {
+    let unchanged = match before {
+        Some(before) => Arc::ptr_eq(&before.active, &now.active),
+        // No provider has answered yet.
+        None => now.active.is_empty() && now.dropped_total == 0,
+    };
+    if !unchanged {
         info!(job, targets = now.active.len(), dropped = now.dropped_total, "targets changed");
     }
     if now.limit_exceeded && before.is_none_or(|before| !before.limit_exceeded) {

@@ -70,7 +70,9 @@ pub fn resolve<'g>(
     }
 }
 
-fn kept_if<T>(before: Option<&Arc<[T]>>, now: Vec<T>, same: fn(&[T], &[T]) -> bool) -> Arc<[T]> {
+type Same<T> = fn(&[T], &[T]) -> bool;
+
+fn kept_if<T>(before: Option<&Arc<[T]>>, now: Vec<T>, same: Same<T>) -> Arc<[T]> {
     match before {
         Some(before) if before.len() == now.len() && same(before, &now) => Arc::clone(before),
         Some(_) | None => now.into(),
@@ -94,6 +96,7 @@ pub fn discovered_labels(job: &Job, target: &Labels, group: &Labels) -> Labels {
     discovered(&defaults(job), target, group)
 }
 
+/// What a label is where a target says nothing: name and value.
 type Default<'j> = (Cow<'static, str>, Cow<'j, str>);
 
 fn defaults(job: &Job) -> Vec<Default<'_>> {
@@ -205,4 +208,151 @@ fn id(labels: &Labels, url: &str) -> TargetId {
     hasher.update(&labels.hash().to_le_bytes());
     hasher.update(url.as_bytes());
     TargetId(hasher.digest())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    /// A job of the YAML fields `settings`.
+    fn job(settings: &str) -> Arc<Job> {
+        let text = format!("scrape_configs: [{{job_name: j, {settings}}}]");
+        let config = config::parse(Path::new("test.yml"), &text, &|_| None).unwrap();
+        Arc::clone(&config.jobs[0])
+    }
+
+    fn group(addresses: &[&str], labels: &[(&str, &str)]) -> TargetGroup {
+        TargetGroup {
+            source: "s".to_owned(),
+            targets: addresses.iter().map(|a| [(ADDRESS, *a)].into_iter().collect()).collect(),
+            labels: labels.iter().copied().collect(),
+        }
+    }
+
+    fn only(settings: &str, labels: &[(&str, &str)]) -> Result<Target, DroppedTarget> {
+        let group: Labels = labels.iter().copied().collect();
+        let job = job(settings);
+        populate(&job, discovered_labels(&job, &Labels::new(), &group))
+    }
+
+    #[test]
+    fn a_url_is_made_of_labels() {
+        let check = |settings, labels: &[(&str, &str)], expected: &str| {
+            assert_eq!(only(settings, labels).unwrap().url, expected);
+        };
+        check("scheme: https, metrics_path: /m", &[(ADDRESS, "a:1")], "https://a:1/m");
+        check("", &[(ADDRESS, "[::1]:9100")], "http://[::1]:9100/metrics");
+        check(
+            "",
+            &[(ADDRESS, "a"), (SCHEME, "https"), (METRICS_PATH, "x"), ("__param_q", "b c")],
+            "https://a/x?q=b+c",
+        );
+        check("params: {q: [one, two]}", &[(ADDRESS, "a")], "http://a/metrics?q=one&q=two");
+        check(
+            "params: {q: [one, two], b: []}",
+            &[(ADDRESS, "a"), ("__param_q", "1"), ("__param_c", "2")],
+            "http://a/metrics?c=2&q=1&q=two",
+        );
+        // Relabelling may take away the first value only by giving another.
+        check(
+            "params: {q: [one]}, relabel_configs: [{regex: __param_q, action: labeldrop}]",
+            &[(ADDRESS, "a")],
+            "http://a/metrics?q=one",
+        );
+        check(
+            "relabel_configs: [{source_labels: [__address__], target_label: __param_target},
+                {target_label: __address__, replacement: 'prober:9115'}]",
+            &[(ADDRESS, "https://x/y")],
+            "http://prober:9115/metrics?target=https%3A%2F%2Fx%2Fy",
+        );
+    }
+
+    #[test]
+    fn labels_are_those_after_relabelling() {
+        let target = only(
+            "relabel_configs: [{source_labels: [__meta_zone], target_label: zone}]",
+            &[(ADDRESS, "a:1"), ("__meta_zone", "z"), ("__own", "x"), ("job", "mine")],
+        )
+        .unwrap();
+        assert_eq!(target.public_labels().to_string(), r#"{instance="a:1", job="mine", zone="z"}"#);
+        assert_eq!(target.labels.get("__own"), "x");
+        assert!(!target.labels.contains("__meta_zone"));
+        assert_eq!(target.discovered.get("__meta_zone"), "z");
+        assert!(!target.discovered.contains(INSTANCE));
+    }
+
+    #[test]
+    fn times_are_a_targets_own() {
+        let target =
+            only("", &[(ADDRESS, "a"), (SCRAPE_INTERVAL, "1h30m"), (SCRAPE_TIMEOUT, "500ms")])
+                .unwrap();
+        assert_eq!(target.interval, Duration::from_secs(5400));
+        assert_eq!(target.timeout, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn what_can_not_be_scraped_is_told() {
+        let check = |labels: &[(&str, &str)], expected: Option<&str>| {
+            assert_eq!(only("", labels).unwrap_err().error.as_deref(), expected);
+        };
+        check(&[], Some("no address"));
+        check(&[(ADDRESS, "a/b")], Some("\"a/b\" is not a valid hostname"));
+        for (interval, expected) in [
+            ("x", "error parsing scrape interval: not a valid duration string: \"x\""),
+            ("0s", "scrape interval cannot be 0"),
+            ("5s", "scrape timeout cannot be greater than scrape interval (\"10s\" > \"5s\")"),
+        ] {
+            check(&[(ADDRESS, "a"), (SCRAPE_INTERVAL, interval)], Some(expected));
+        }
+        check(
+            &[(ADDRESS, "a"), (SCRAPE_TIMEOUT, "2x")],
+            Some("error parsing scrape timeout: unknown unit \"x\" in duration \"2x\""),
+        );
+        let dropped = only("relabel_configs: [{action: drop}]", &[(ADDRESS, "a")]).unwrap_err();
+        assert_eq!(dropped.error, None);
+    }
+
+    #[test]
+    fn a_target_comes_once_and_limits_count_it_once() {
+        let job = job("target_limit: 2, keep_dropped_targets: 1,
+            relabel_configs: [{source_labels: [__address__], regex: drop.*, action: drop}]");
+        let a_group = group(&["a", "b", "a", "drop1", "no/host"], &[]);
+        let targets = resolve(&job, [&a_group, &a_group], None);
+        assert_eq!(targets.active.len(), 2);
+        assert!(!targets.limit_exceeded);
+        assert_eq!((targets.dropped.len(), targets.dropped_total), (1, 4));
+        assert!(targets.dropped[0].error.is_some());
+
+        let other = group(&["a"], &[("x", "1")]);
+        let targets = resolve(&job, [&a_group, &other], None);
+        assert_eq!(targets.active.len(), 3);
+        assert!(targets.limit_exceeded);
+        assert_ne!(targets.active[0].id, targets.active[2].id);
+        assert_eq!(targets.active[0].key, targets.active[2].key);
+    }
+
+    #[test]
+    fn what_did_not_change_keeps_its_place() {
+        let job = job("");
+        let before = resolve(&job, [&group(&["a", "b"], &[])], None);
+        let same = resolve(&job, [&group(&["a", "b"], &[])], Some(&before));
+        assert!(Arc::ptr_eq(&before.active, &same.active));
+        let grown = resolve(&job, [&group(&["c", "b"], &[])], Some(&before));
+        assert!(!Arc::ptr_eq(&before.active, &grown.active));
+        assert!(Arc::ptr_eq(&before.active[1], &grown.active[1]));
+        let relabelled = resolve(&job, [&group(&["a"], &[("__meta_x", "1")])], Some(&before));
+        assert_eq!(relabelled.active[0].id, before.active[0].id);
+        assert!(!Arc::ptr_eq(&relabelled.active[0], &before.active[0]));
+    }
+
+    #[test]
+    fn identity_is_the_same_on_every_host() {
+        let target = only("", &[(ADDRESS, "a:1")]).unwrap();
+        assert_eq!(target.key, StreamKey::of(["j", "http", "a:1", "/metrics", ""]));
+        // A change here moves every target of a fleet at its upgrade.
+        assert_eq!(target.id.to_string(), "facd3f89c800b207");
+    }
 }
