@@ -29,10 +29,10 @@ impl Shape {
         Self { job, target_labels: target.public_labels() }
     }
 
-    /// `None`: a rule drops the series. `pairs` is what the line says, and is used up.
+    /// `None`: a rule drops the series. `pairs` is what the line says.
     pub(super) fn labels<'a>(
         &'a self,
-        pairs: &mut Vec<LabelPair<'a>>,
+        mut pairs: Vec<LabelPair<'a>>,
         scratch: &mut String,
     ) -> Result<Option<Labels>, Failure> {
         pairs.sort_unstable();
@@ -43,11 +43,11 @@ impl Shape {
             )));
         }
         if self.job.honor_labels {
-            self.complete(pairs);
+            self.complete(&mut pairs);
         } else {
-            self.overwrite(pairs);
+            self.overwrite(&mut pairs);
         }
-        let exposed: Labels = pairs.drain(..).collect();
+        let exposed: Labels = pairs.into_iter().collect();
         let Some(labels) = relabel::apply_with(&self.job.metric_relabel, exposed, scratch) else {
             return Ok(None);
         };
@@ -189,7 +189,7 @@ mod tests {
         let mut pairs = Vec::new();
         series.pairs(&mut pairs);
         let shape = Shape::new(Arc::new(job), &target(own));
-        match shape.labels(&mut pairs, &mut String::new()) {
+        match shape.labels(pairs, &mut String::new()) {
             Ok(labels) => Ok(labels.map(|labels| labels.to_string())),
             Err(failure) => Err(failure.to_string()),
         }
@@ -250,7 +250,7 @@ mod tests {
                 "- {source_labels: [n], regex: drop, action: drop}\n\
                  - {source_labels: [n], target_label: copied}\n\
                  - {regex: __name__|n, action: labeldrop}\n\
-                 - {source_labels: [copied], regex: named, target_label: __name__}\n\
+                 - {source_labels: [copied], regex: named, target_label: __name__, replacement: named}\n\
                  - {source_labels: [copied], regex: nothing, target_label: copied, replacement: ''}",
             ),
             ..job()
