@@ -193,6 +193,11 @@ impl Known {
         self.series.iter().filter(|series| series.presence.seen() == self.rounds.kept).count()
     }
 
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.texts.len(), self.series.len())
+    }
+
     fn clear_out(&mut self) {
         let oldest = self.rounds.now.saturating_sub(ROUNDS_KEPT_MAX);
         let keeps_series =

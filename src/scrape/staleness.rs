@@ -95,7 +95,9 @@ impl Presence {
         }
         let due = self.live && timestamp_ms >= self.last_ms;
         self.live = false;
-        self.last_ms = self.last_ms.max(timestamp_ms);
+        if due {
+            self.last_ms = timestamp_ms;
+        }
         due
     }
 

@@ -2,6 +2,9 @@
 //! Keeps what must be known of the target's series from scrape to scrape. Decides all and waits for
 //! nothing; the clock and the bytes are handed in.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use hashbrown::HashMap;
