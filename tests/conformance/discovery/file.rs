@@ -9,7 +9,7 @@ use std::{
 
 use starling::discovery::provider::Nameservers;
 
-use crate::agent::Agent;
+use crate::discovery::agent::Agent;
 
 const VALID: [&str; 3] = ["localhost:9090 foo=bar", "example.org:443 foo=bar", "my.domain"];
 
@@ -28,8 +28,8 @@ fn replace(file: &Path, content: impl AsRef<[u8]>) {
 
 #[tokio::test]
 async fn the_cases_of_prometheus_hold() {
-    let Some(data) = super::conformance("discovery") else { return };
-    for case in super::cases(&data, "file_sd.json") {
+    let Some(data) = crate::conformance("discovery") else { return };
+    for case in crate::cases(&data, "file_sd.json") {
         let folder = tempfile::tempdir().unwrap();
         let steps = case["steps"].as_array().unwrap();
         let first = steps[0]["write"].as_str().unwrap();

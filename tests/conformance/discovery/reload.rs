@@ -4,7 +4,7 @@ use std::{fs, sync::Arc};
 
 use starling::discovery::{Snapshot, provider::Nameservers};
 
-use crate::{
+use crate::discovery::{
     agent::{Agent, jobs, shown},
     web_server::{WebServer, json},
 };

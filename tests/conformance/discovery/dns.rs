@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::{
+use crate::discovery::{
     agent::Agent,
     name_server::{NameServer, Record, Reply},
 };
@@ -22,8 +22,8 @@ fn addresses(ips: &[&str]) -> Reply {
 
 #[tokio::test]
 async fn the_cases_of_prometheus_hold() {
-    let Some(data) = super::conformance("discovery") else { return };
-    for case in super::cases(&data, "dns.json") {
+    let Some(data) = crate::conformance("discovery") else { return };
+    for case in crate::cases(&data, "dns.json") {
         let server = NameServer::start().await;
         let config = &case["config"];
         let name = config["names"][0].as_str().unwrap();

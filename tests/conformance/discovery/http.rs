@@ -2,7 +2,7 @@
 
 use starling::discovery::provider::Nameservers;
 
-use crate::{
+use crate::discovery::{
     agent::Agent,
     web_server::{Answer, WebServer, json},
 };
@@ -19,8 +19,8 @@ fn start(server: &WebServer, settings: &str) -> Agent {
 
 #[tokio::test]
 async fn the_sequences_of_prometheus_hold() {
-    let Some(data) = super::conformance("discovery") else { return };
-    for case in super::cases(&data, "http_sequences.json") {
+    let Some(data) = crate::conformance("discovery") else { return };
+    for case in crate::cases(&data, "http_sequences.json") {
         let responses = case["responses"].as_array().unwrap();
         let mut server = WebServer::start(json(responses[0].as_str().unwrap())).await;
         let agent = start(&server, "");
@@ -51,9 +51,9 @@ async fn the_sequences_of_prometheus_hold() {
 
 #[tokio::test]
 async fn content_types_are_judged_as_in_prometheus() {
-    let Some(data) = super::conformance("discovery") else { return };
+    let Some(data) = crate::conformance("discovery") else { return };
     let list = std::fs::read_to_string(data.join("http_sd.good.json")).unwrap();
-    for case in super::cases(&data, "http_content_type.json") {
+    for case in crate::cases(&data, "http_content_type.json") {
         let content_type = case["content_type"].as_str().unwrap().to_owned();
         let headers = vec![("Content-Type", content_type)];
         let server = WebServer::start(Answer { headers, ..json(&list) }).await;
@@ -123,7 +123,11 @@ async fn the_last_good_list_stays_whatever_goes_wrong() {
     for bad in [failed, wrong_type, json("[{}"), json("[null]"), json(r#"[{"target":[]}]"#)] {
         server.answer(bad.clone());
         server.asked_again().await;
-        assert_eq!(crate::agent::shown(&agent.now().jobs[0]), [shown.as_str()], "{bad:?}");
+        assert_eq!(
+            crate::discovery::agent::shown(&agent.now().jobs[0]),
+            [shown.as_str()],
+            "{bad:?}"
+        );
     }
     agent.failures("http", 5).await;
     server.answer(json("[]"));

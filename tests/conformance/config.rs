@@ -2,13 +2,7 @@
 //! what it refuses is refused in words that hold its own. What is decided otherwise stands in a
 //! table, with the reason.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot read its data should panic")]
-
-use std::{
-    collections::BTreeSet,
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
 use starling::{
@@ -18,6 +12,8 @@ use starling::{
         yaml::{self, Node},
     },
 };
+
+use crate::{cases, conformance, report};
 
 /// The discoveries that are run today; cases that need others are of the second test below.
 const DISCOVERIES: [&str; 4] = ["static", "file", "http", "dns"];
@@ -68,7 +64,7 @@ const OTHER_DEFAULTS: [(&str, &str); 3] = [
 
 #[test]
 fn the_effective_configuration_is_prometheus_own() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance("config") else { return };
     let mut faults = Vec::new();
     let mut compared = 0;
     for case in cases(&folder, "good.json").iter().filter(|case| needs_only_ours(case)) {
@@ -119,7 +115,7 @@ fn compare(shown: &Node, expected: &Node, at: &str, differences: &mut Vec<String
 
 #[test]
 fn check_judges_static_targets_and_missing_files() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance("config") else { return };
     let mut faults = Vec::new();
     for case in cases(&folder, "promtool/cases.json") {
         let id = case["id"].as_str().unwrap();
@@ -144,7 +140,7 @@ fn check_judges_static_targets_and_missing_files() {
 
 #[test]
 fn good_are_accepted() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance("config") else { return };
     let mut faults = Vec::new();
     for case in cases(&folder, "good.json").iter().filter(|case| needs_only_ours(case)) {
         let id = case["id"].as_str().unwrap();
@@ -166,7 +162,7 @@ fn good_are_accepted() {
 
 #[test]
 fn bad_are_refused_in_prometheus_words() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance("config") else { return };
     let mut faults = Vec::new();
     for case in cases(&folder, "bad.json").iter().filter(|case| needs_only_ours(case)) {
         faults.extend(refusal_fault(&folder, case));
@@ -176,7 +172,7 @@ fn bad_are_refused_in_prometheus_words() {
 
 #[test]
 fn examples_are_judged_alike() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance("config") else { return };
     let mut faults = Vec::new();
     for case in cases(&folder, "examples.json").iter().filter(|case| needs_only_ours(case)) {
         if !case["accepted"].as_bool().unwrap() {
@@ -190,7 +186,7 @@ fn examples_are_judged_alike() {
 
 #[test]
 fn a_servers_sections_are_warnings() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance("config") else { return };
     let mut faults = Vec::new();
     for case in cases(&folder, "agent_mode.json") {
         let id = case["id"].as_str().unwrap();
@@ -217,7 +213,7 @@ fn a_servers_sections_are_warnings() {
 /// and no key of Prometheus is taken for a typing error.
 #[test]
 fn later_discoveries_are_told_as_such() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance("config") else { return };
     let mut faults = Vec::new();
     for list in ["good.json", "bad.json", "examples.json"] {
         for case in cases(&folder, list).iter().filter(|case| !needs_only_ours(case)) {
@@ -284,27 +280,4 @@ fn needs_only_ours(case: &Value) -> bool {
 
 fn load(folder: &Path, case: &Value) -> Result<Config, Problems> {
     config::load(&folder.join(case["file"].as_str().unwrap()), &|_| None)
-}
-
-fn cases(folder: &Path, list: &str) -> Vec<Value> {
-    let cases: Vec<Value> =
-        serde_json::from_str(&fs::read_to_string(folder.join(list)).unwrap()).unwrap();
-    assert!(!cases.is_empty(), "{list} holds no case");
-    cases
-}
-
-#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
-fn conformance() -> Option<PathBuf> {
-    let named = env::var_os("STARLING_CONFORMANCE").map(PathBuf::from);
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance");
-    let folder = named.unwrap_or_else(beside);
-    if folder.is_dir() {
-        return Some(folder.join("config"));
-    }
-    eprintln!("skipped: no conformance data at {}", folder.display());
-    None
-}
-
-fn report(faults: &[String]) {
-    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }

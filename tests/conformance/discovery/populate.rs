@@ -15,8 +15,8 @@ const CAN_NOT_ARISE: [&str; 1] = ["populate-06"];
 
 #[test]
 fn labels_are_populated_as_in_prometheus() {
-    let Some(folder) = super::conformance("targets") else { return };
-    for case in super::cases(&folder, "populate_labels.json") {
+    let Some(folder) = crate::conformance("targets") else { return };
+    for case in crate::cases(&folder, "populate_labels.json") {
         let id = case["id"].as_str().unwrap();
         if CAN_NOT_ARISE.contains(&id) {
             continue;

@@ -1,9 +1,6 @@
 //! The conformance data's discovery, through the library as it runs: real files in real folders,
 //! a real HTTP server and a real name server on loopback, targets awaited as they are published.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot read its data should panic")]
-#![allow(clippy::print_stderr, reason = "says what is skipped")]
-
 mod agent;
 mod dns;
 mod file;
@@ -13,13 +10,9 @@ mod populate;
 mod reload;
 mod web_server;
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-};
-
-use serde_json::Value;
 use starling::discovery::group;
+
+use crate::{cases, conformance};
 
 #[test]
 fn groups_are_read_as_prometheus_reads_them() {
@@ -40,20 +33,4 @@ fn groups_are_read_as_prometheus_reads_them() {
             .collect();
         assert_eq!(found.len(), case["targets"].as_array().unwrap().len(), "{case}");
     }
-}
-
-fn cases(folder: &Path, file: &str) -> Vec<Value> {
-    let text = fs::read_to_string(folder.join(file)).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
-fn conformance(family: &str) -> Option<PathBuf> {
-    let named = env::var_os("STARLING_CONFORMANCE").map(PathBuf::from);
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance");
-    let folder = named.unwrap_or_else(beside);
-    if folder.is_dir() {
-        return Some(folder.join(family));
-    }
-    eprintln!("skipped: no conformance data at {}", folder.display());
-    None
 }
