@@ -1,1 +1,186 @@
-//! reload
+//! Changes course: a changed file, a SIGHUP or an order loads the configuration again, checks all of
+//! it, and hands it out whole; on any problem what runs stays as it is.
+
+use std::{path::PathBuf, sync::Arc};
+
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
+use tokio::{
+    sync::{mpsc, watch},
+    task::spawn_blocking,
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    config::{self, Config},
+    discovery, outbox,
+    runtime::{
+        clock,
+        config_state::{ConfigState, ReloadOrder},
+        files::FileWatch,
+        stop::Stop,
+    },
+};
+
+/// Orders beyond that many wait at the sender.
+const ORDERS_MAX: usize = 4;
+
+/// Who is told of a new configuration, in that order.
+pub struct Listeners {
+    pub outbox: outbox::Handle,
+    pub discovery: discovery::Handle,
+}
+
+pub struct Reload {
+    config_file: PathBuf,
+    listeners: Listeners,
+    state: watch::Sender<Arc<ConfigState>>,
+    orders: mpsc::Receiver<ReloadOrder>,
+    hangups: mpsc::Receiver<()>,
+    files: FileWatch,
+    meters: Meters,
+}
+
+#[derive(Clone)]
+pub struct Handle {
+    state: watch::Receiver<Arc<ConfigState>>,
+    orders: mpsc::Sender<ReloadOrder>,
+}
+
+impl Handle {
+    pub fn state(&self) -> watch::Receiver<Arc<ConfigState>> {
+        self.state.clone()
+    }
+
+    pub fn orders(&self) -> mpsc::Sender<ReloadOrder> {
+        self.orders.clone()
+    }
+}
+
+impl Reload {
+    /// `config` is what the parts were started with, `files` a watch on the file that was begun
+    /// before it was read; `hangups` brings one message a SIGHUP.
+    pub fn new(
+        config_file: PathBuf,
+        config: Arc<Config>,
+        listeners: Listeners,
+        mut files: FileWatch,
+        hangups: mpsc::Receiver<()>,
+        registry: &mut Registry,
+    ) -> (Handle, Self) {
+        let meters = Meters::new(registry);
+        let loaded_ms = clock::now_ms();
+        meters.succeeded(loaded_ms);
+        files.follow(config.files.clone());
+        let (state, seen) =
+            watch::channel(Arc::new(ConfigState { config, loaded_ms, refused: None }));
+        let (sender, orders) = mpsc::channel(ORDERS_MAX);
+        let part = Self { config_file, listeners, state, orders, hangups, files, meters };
+        (Handle { state: seen, orders: sender }, part)
+    }
+
+    pub async fn run(mut self, stop: Stop) {
+        loop {
+            let answer = tokio::select! {
+                () = stop.raised() => return,
+                () = self.files.changed() => None,
+                Some(()) = self.hangups.recv() => None,
+                Some(order) = self.orders.recv() => Some(order),
+            };
+            let outcome = self.load_and_hand_out().await;
+            let files = self.state.borrow().config.files.clone();
+            self.files.follow(files);
+            self.meters.attempted(outcome.is_ok());
+            if let Some(answer) = answer {
+                // Who ordered may have gone away meanwhile; the outcome is in the state as well.
+                let _ = answer.send(outcome);
+            }
+        }
+    }
+
+    async fn load_and_hand_out(&mut self) -> Result<(), String> {
+        let outcome = match load(self.config_file.clone()).await {
+            Ok(config) => self.hand_out(config).await,
+            Err(problems) => Err(problems),
+        };
+        let before = Arc::clone(&self.state.borrow());
+        let state = match &outcome {
+            Ok(config) => {
+                let loaded_ms = clock::now_ms();
+                self.meters.succeeded(loaded_ms);
+                ConfigState { config: Arc::clone(config), loaded_ms, refused: None }
+            }
+            Err(reason) => {
+                error!(file = %self.config_file.display(), reason, "configuration refused, the running one stays");
+                ConfigState { refused: Some(reason.clone()), ..(*before).clone() }
+            }
+        };
+        self.state.send_replace(Arc::new(state));
+        outcome.map(drop)
+    }
+
+    /// The outbox goes first: it alone can refuse (a destination's directory that can't be opened),
+    /// and when it does nothing has changed yet.
+    async fn hand_out(&self, config: Config) -> Result<Arc<Config>, String> {
+        let config = Arc::new(config);
+        if config == self.state.borrow().config {
+            info!(file = %self.config_file.display(), "configuration loaded again, nothing in it has changed");
+            return Ok(config);
+        }
+        for warning in &config.warnings {
+            warn!(warning, "configuration");
+        }
+        self.listeners.outbox.apply(config.outbox.clone(), config.destinations.clone()).await?;
+        self.listeners.discovery.apply(config.jobs.clone()).await;
+        info!(
+            file = %self.config_file.display(),
+            jobs = config.jobs.len(),
+            destinations = config.destinations.len(),
+            "configuration in force"
+        );
+        Ok(config)
+    }
+}
+
+/// Reads files, so off the threads that scrape.
+///
+/// # Errors
+/// Every problem of the file, one a line.
+pub async fn load(config_file: PathBuf) -> Result<Config, String> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let loading = spawn_blocking(move || config::load(&config_file, &environment));
+    match loading.await {
+        Ok(outcome) => outcome.map_err(|problems| problems.to_string()),
+        Err(panic) => Err(format!("loading the configuration failed: {panic}")),
+    }
+}
+
+struct Meters {
+    successful: Gauge,
+    success_seconds: Gauge,
+}
+
+impl Meters {
+    fn new(registry: &mut Registry) -> Self {
+        let (successful, success_seconds) = (Gauge::default(), Gauge::default());
+        registry.register(
+            "starling_config_last_reload_successful",
+            "Whether the last attempt to load the configuration succeeded",
+            successful.clone(),
+        );
+        registry.register(
+            "starling_config_last_reload_success_timestamp_seconds",
+            "When the configuration in force was loaded",
+            success_seconds.clone(),
+        );
+        Self { successful, success_seconds }
+    }
+
+    fn attempted(&self, succeeded: bool) {
+        self.successful.set(i64::from(succeeded));
+    }
+
+    fn succeeded(&self, now_ms: i64) {
+        self.attempted(true);
+        self.success_seconds.set(now_ms / 1000);
+    }
+}

@@ -2,7 +2,9 @@
 
 pub mod build;
 pub mod clock;
+pub mod config_state;
 pub mod files;
+pub mod http;
 pub mod log;
 pub mod meters;
 pub mod stop;

@@ -11,6 +11,7 @@ impl Stop {
         Self::default()
     }
 
+    #[must_use]
     pub fn child(&self) -> Self {
         Self(self.0.child_token())
     }

@@ -1,0 +1,85 @@
+//! The conformance data's own black-box tools, run over the real binary.
+//! Where the data is absent, each test says so and passes.
+
+use std::{path::PathBuf, process::Command};
+
+const AGENT: &str = env!("CARGO_BIN_EXE_starling");
+
+/// Black-box cases that Starling refuses on purpose.
+const REFUSED: &[(&str, &str)] = &[
+    ("rw1-retries-400", "a 400 is bisected, so that one bad sample does not cost the batch"),
+    ("rwb-429-no-retry", "a 429 asks for patience: dropping the samples would lose data"),
+];
+
+/// Capabilities that later versions bring.
+const LACKS: &str = "rw2,native_histograms,start_timestamp";
+
+#[test]
+fn relabelling_parsing_and_checking_over_the_command_line() {
+    let Some(data) = data() else { return };
+    let output = Command::new("python3")
+        .arg(data.join("corpus_check.py"))
+        .arg(&data)
+        .args(["--relabel-cmd", &format!("{AGENT} debug relabel")])
+        .args(["--config-cmd", &format!("{AGENT} check {{file}}"), "--match-error", "-v"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success(), "{said}");
+}
+
+/// Of the exposition corpora only the protobuf one may fail: that format comes later.
+#[test]
+fn parsing_over_the_command_line() {
+    let Some(data) = data() else { return };
+    let output = Command::new("python3")
+        .arg(data.join("corpus_check.py"))
+        .arg(&data)
+        .args(["--parse-cmd", &format!("{AGENT} debug parse"), "-v"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let failed: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("FAIL ") && !line.contains("textparse/protobuf.json"))
+        .collect();
+    println!("{said}");
+    assert!(failed.is_empty(), "{said}");
+    assert!(said.lines().filter(|line| line.contains(" passed, 0 failed")).count() >= 4, "{said}");
+}
+
+#[test]
+fn scraping_and_remote_write_as_a_black_box() {
+    let Some(data) = data() else { return };
+    let command = format!(
+        "{AGENT} run --config.file={{config}} --storage.path={{dir}}/d \
+         --web.listen-address=127.0.0.1:{{port}}"
+    );
+    let refused: Vec<&str> = REFUSED.iter().map(|(case, _)| *case).collect();
+    let groups = ["rw1", "rwbehaviour", "scrape", "sd"].map(|name| format!("rw/{name}.json"));
+    let output = Command::new("python3")
+        .arg(data.join("rw_compliance.py"))
+        .args(groups.map(|file| data.join(file)))
+        .args(["--have", "3.13", "--lacks", LACKS, "-j", "8", "--cmd", &command])
+        .args(["--only", &format!("^(?!({})$)", refused.join("|"))])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    for (case, reason) in REFUSED {
+        println!("refused on purpose: {case}: {reason}");
+    }
+    println!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+}
+
+fn data() -> Option<PathBuf> {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/conformance");
+    let path =
+        std::env::var_os("STARLING_CONFORMANCE").map_or_else(|| PathBuf::from(beside), PathBuf::from);
+    if path.is_dir() {
+        return Some(path);
+    }
+    println!("skipped: no conformance data at {}", path.display());
+    None
+}

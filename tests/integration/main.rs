@@ -1,0 +1,38 @@
+//! The agent as its users meet it: the real binary, beside real servers, with real faults.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
+
+mod backend;
+mod conformance;
+mod delivery;
+mod operation;
+mod process;
+mod target;
+
+use std::{future::Future, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How often a condition of another process is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Waits until `look` finds something; panics with `what` after `patience`.
+async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    patience: Duration,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let deadline = Instant::now() + patience;
+    let search = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    };
+    match timeout_at(deadline, search).await {
+        Ok(found) => found,
+        Err(_) => panic!("waited {patience:?} in vain until {what}"),
+    }
+}
