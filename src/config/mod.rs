@@ -1,6 +1,37 @@
 //! What the file means: every setting with its default applied, checked as a whole.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+mod decode;
+mod discovery;
+mod document;
+mod glob;
+mod global;
+mod http;
+mod labels;
+mod load;
+mod outbox;
+pub mod problem;
+mod relabel;
+mod remote_write;
+mod scrape;
+mod server_only;
+pub mod show;
+#[cfg(test)]
+mod tests;
+pub mod units;
+pub mod yaml;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+pub use crate::config::{
+    global::Environment,
+    load::load,
+    problem::{Problem, Problems},
+};
 
 use crate::model::{
     labels::Labels,
@@ -8,6 +39,18 @@ use crate::model::{
     relabel::{NameValidation, Rule},
     target::TargetGroup,
 };
+
+/// Checks `text` as if it stood in the file `path`, of which only the name is used: no file is read,
+/// and `scrape_config_files` match none.
+pub fn parse(path: &Path, text: &str, environment: Environment<'_>) -> Result<Config, Problems> {
+    let main = document::Document::read(path, text);
+    document::decode(main, Vec::new(), environment).map(|decoded| decoded.config)
+}
+
+/// A bare list of relabelling rules.
+pub fn relabel_rules(text: &str, validation: NameValidation) -> Result<Vec<Rule>, Problems> {
+    relabel::list(text, validation)
+}
 
 /// A whole configuration. Parts compare their own section with the one they run.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +72,18 @@ pub struct Global {
     pub scrape_interval: Duration,
     pub scrape_timeout: Duration,
     pub external_labels: Labels,
+    /// Starling's own key; for a flag of Prometheus.
     pub scrape_timestamp_tolerance: Duration,
+    pub scrape_protocols: Option<Vec<ScrapeProtocol>>,
+    pub scrape_native_histograms: bool,
+    pub always_scrape_classic_histograms: bool,
+    pub convert_classic_histograms_to_nhcb: bool,
+    pub extra_scrape_metrics: bool,
+    pub metric_name_validation: NameValidation,
+    pub metric_name_escaping: Escaping,
+    pub limits: Limits,
+    pub keep_dropped_targets: usize,
+    pub scrape_failure_log_file: Option<PathBuf>,
 }
 
 /// One entry of `scrape_configs`, with `global` applied.

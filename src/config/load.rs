@@ -1,0 +1,106 @@
+//! The one place of `config` that touches files: reads the file, those it includes, and looks
+//! whether those it names are there.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::config::{
+    Config,
+    decode::NamedFile,
+    document::{self, Document, Include},
+    glob,
+    global::Environment,
+    problem::{Place, Problem, Problems},
+};
+
+/// A larger file is refused: it is not a configuration.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+/// More matches of `scrape_config_files` are refused: a pattern has caught the wrong directory.
+const INCLUDED_FILES_MAX: usize = 10_000;
+
+/// Reads and checks the file at `path` and those it includes. What is missing of the files that a
+/// request will need (passwords, certificates) is a warning: they may come later, and are read again
+/// then.
+pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
+    let text = read(path).map_err(|error| {
+        let message = format!("cannot be read: {error}");
+        let file: Arc<str> = path.display().to_string().into();
+        Problems(vec![Problem { file, place: Place::default(), message }])
+    })?;
+    let mut main = Document::read(path, &text);
+    let (included, mut files) = included(&mut main);
+    let decoded = document::decode(main, included, environment)?;
+    let mut config = decoded.config;
+    files.insert(0, path.to_owned());
+    for named in decoded.named_files {
+        config.warnings.extend(missing(&named));
+        if !files.contains(&named.path) {
+            files.push(named.path);
+        }
+    }
+    config.files = files;
+    Ok(config)
+}
+
+fn included(main: &mut Document) -> (Vec<Document>, Vec<PathBuf>) {
+    let mut documents = Vec::new();
+    let mut files = Vec::new();
+    for Include { pattern, place } in main.includes() {
+        let matches = match glob::files(&pattern) {
+            Ok(matches) => matches,
+            Err(error) => {
+                main.problem(place, format!("`scrape_config_files`: {error}"));
+                continue;
+            }
+        };
+        if matches.is_empty() {
+            let message = format!("`scrape_config_files`: no file matches {}", pattern.display());
+            main.warning(place, message);
+        }
+        for file in matches {
+            if documents.len() >= INCLUDED_FILES_MAX {
+                let message =
+                    format!("`scrape_config_files`: more than {INCLUDED_FILES_MAX} files match");
+                main.problem(place, message);
+                return (documents, files);
+            }
+            match read(&file) {
+                Ok(text) => documents.push(Document::read(&file, &text)),
+                Err(error) => {
+                    let message = format!(
+                        "`scrape_config_files`: {} cannot be read: {error}",
+                        file.display()
+                    );
+                    main.problem(place, message);
+                }
+            }
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+    }
+    (documents, files)
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let length = fs::metadata(path)?.len();
+    if length > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("larger than {} MiB", FILE_BYTES_MAX >> 20)));
+    }
+    let bytes = fs::read(path)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        io::Error::other(format!("line {line} is not UTF-8 text"))
+    })
+}
+
+fn missing(named: &NamedFile) -> Option<String> {
+    let error = fs::File::open(&named.path).err()?;
+    let message = format!("`{}`: {} cannot be read: {error}", named.field, named.path.display());
+    let problem = Problem { file: named.file.clone(), place: named.place, message };
+    Some(problem.to_string())
+}
