@@ -1,0 +1,212 @@
+//! A sample as it stands on its line, and its labels, decoded only when somebody asks for them.
+
+use std::borrow::Cow;
+
+use crate::{
+    model::{
+        labels::{Labels, METRIC_NAME},
+        sample::Exemplar,
+    },
+    wire::{
+        content_type::Format,
+        float,
+        lexer::{LabelPart, Lexer},
+        parser::{MetricKind, ParseError, Value},
+    },
+};
+
+const PLAIN: u8 = 0;
+const HISTOGRAM: u8 = 1;
+const SUMMARY: u8 = 2;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series<'a> {
+    /// The name and the labels exactly as exposed. Together with `context` it decides the labels.
+    pub text: &'a str,
+    /// As written: a NaN is not yet the one that is stored.
+    pub value: f64,
+    pub timestamp_ms: Option<i64>,
+    pub exemplar: Option<ExemplarText<'a>>,
+    context: u8,
+    body: &'a [u8],
+    offset: usize,
+}
+
+/// An exemplar as it stands on its line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExemplarText<'a> {
+    /// The labels, from behind the opening brace to the closing one.
+    pub(super) text: &'a str,
+    pub value: f64,
+    pub timestamp_ms: Option<i64>,
+}
+
+impl<'a> Series<'a> {
+    pub(super) fn new(
+        lexer: &Lexer<'a>,
+        text: &'a str,
+        value: Value<'a>,
+        kind: MetricKind,
+    ) -> Self {
+        Self {
+            text,
+            value: value.value,
+            timestamp_ms: value.timestamp_ms,
+            exemplar: value.exemplar,
+            context: context(kind),
+            body: lexer.body,
+            offset: lexer.line_start,
+        }
+    }
+
+    /// What besides `text` decides the labels: `le` of a histogram's family and `quantile` of a
+    /// summary's are put in canonical form.
+    pub fn context(&self) -> u8 {
+        self.context
+    }
+
+    /// The labels, by name. A label that is exposed empty is absent; one that is exposed twice is
+    /// an error.
+    pub fn labels(&self) -> Result<Labels, ParseError> {
+        let mut pairs = Vec::new();
+        self.pairs(&mut pairs);
+        pairs.sort_unstable();
+        if let Some(twice) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let message = format!("the label `{}` stands twice in a sample", twice[0].0);
+            return Err(ParseError::new(self.body, self.offset, message));
+        }
+        Ok(pairs.into_iter().collect())
+    }
+
+    /// Replaces what is in `pairs` by the name, as `__name__`, and the labels in the order of the
+    /// line, those with an empty value and those that stand twice among them.
+    pub fn pairs(&self, pairs: &mut Vec<(Cow<'a, str>, Cow<'a, str>)>) {
+        pairs.clear();
+        let mut lexer = Lexer::new(self.text.as_bytes());
+        // Prometheus takes blanks that lead the line into the name; a name in braces stands there.
+        lexer.skip_blanks();
+        lexer.metric_name();
+        pairs.push((METRIC_NAME.into(), unescape(&self.text[..lexer.at], true)));
+        lexer.skip_blanks();
+        if lexer.take(b'{') {
+            decode(lexer, self.context, pairs);
+        }
+    }
+}
+
+impl ExemplarText<'_> {
+    pub fn decode(&self) -> Exemplar {
+        let mut pairs = Vec::new();
+        decode(Lexer::new(self.text.as_bytes()), PLAIN, &mut pairs);
+        Exemplar {
+            labels: pairs.into_iter().collect(),
+            value: self.value,
+            timestamp_ms: self.timestamp_ms,
+        }
+    }
+}
+
+pub(super) fn context(kind: MetricKind) -> u8 {
+    match kind {
+        MetricKind::Histogram => HISTOGRAM,
+        MetricKind::Summary => SUMMARY,
+        MetricKind::Counter
+        | MetricKind::Gauge
+        | MetricKind::GaugeHistogram
+        | MetricKind::Info
+        | MetricKind::StateSet
+        | MetricKind::Unknown => PLAIN,
+    }
+}
+
+/// A visitor of label blocks that refuses a second metric name.
+#[inline]
+pub(super) fn name_once(
+    lexer: &Lexer<'_>,
+    part: LabelPart<'_>,
+    named: &mut bool,
+) -> Result<(), ParseError> {
+    match part {
+        LabelPart::Name(_) if *named => {
+            Err(lexer.error("a second metric name in a sample".to_owned()))
+        }
+        LabelPart::Name(_) => {
+            *named = true;
+            Ok(())
+        }
+        LabelPart::Label(..) => Ok(()),
+    }
+}
+
+/// The family that a line of metadata is about.
+pub(super) fn family<'a>(lexer: &mut Lexer<'a>) -> Result<Cow<'a, str>, ParseError> {
+    const EXPECTED: &str = "a metric name";
+    if lexer.peek() == Some(b'"') {
+        let name = lexer.quoted_name(EXPECTED)?;
+        return Ok(unescape(lexer.utf8(name)?, true));
+    }
+    let name = lexer.metric_name();
+    if name.is_empty() {
+        return Err(lexer.unexpected(EXPECTED));
+    }
+    Ok(Cow::Borrowed(lexer.utf8(name)?))
+}
+
+pub(super) fn invalid_kind(lexer: &Lexer<'_>, text: &[u8]) -> ParseError {
+    lexer.error(format!("`{}` is not a metric type", text.escape_ascii()))
+}
+
+/// `\\`, `\n` and, where `quotes`, `\"`; any other backslash is one.
+pub(super) fn unescape(text: &str, quotes: bool) -> Cow<'_, str> {
+    if memchr::memchr(b'\\', text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        plain.push_str(&rest[..at]);
+        let meant = match rest.as_bytes().get(at + 1) {
+            Some(b'\\') => '\\',
+            Some(b'n') => '\n',
+            Some(b'"') if quotes => '"',
+            _ => {
+                plain.push('\\');
+                rest = &rest[at + 1..];
+                continue;
+            }
+        };
+        plain.push(meant);
+        rest = &rest[at + 2..];
+    }
+    plain.push_str(rest);
+    Cow::Owned(plain)
+}
+
+/// Adds what a label block holds that has been read before: it is known to be well formed.
+fn decode<'a>(mut lexer: Lexer<'a>, context: u8, pairs: &mut Vec<(Cow<'a, str>, Cow<'a, str>)>) {
+    let well_formed = lexer.label_block(Format::PrometheusText, |lexer, part| {
+        match part {
+            LabelPart::Name(name) => {
+                let name = unescape(lexer.utf8(name)?, true);
+                pairs.first_mut().expect("an exemplar has no name").1 = name;
+            }
+            LabelPart::Label(name, value) => {
+                let name = unescape(lexer.utf8(name)?, true);
+                let value = unescape(lexer.utf8(value)?, true);
+                let value = canonical(context, &name, value);
+                pairs.push((name, value));
+            }
+        }
+        Ok(())
+    });
+    debug_assert!(well_formed.is_ok(), "the block was read when the sample was");
+}
+
+fn canonical<'a>(context: u8, name: &str, value: Cow<'a, str>) -> Cow<'a, str> {
+    if matches!((context, name), (HISTOGRAM, "le") | (SUMMARY, "quantile"))
+        && let Some(number) = float::parse(&value)
+    {
+        return Cow::Owned(float::canonical(number));
+    }
+    value
+}
