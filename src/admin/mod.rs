@@ -22,7 +22,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method,
-        header::{self, HeaderName, HeaderValue},
+        header::{self, HeaderValue},
     },
     middleware::{Compress, Next, from_fn},
     web::Data,
@@ -81,14 +81,16 @@ pub enum Readiness {
 
 pub struct Admin {
     listeners: Vec<TcpListener>,
-    window: Window,
+    addresses: Vec<SocketAddr>,
+    sources: Sources,
 }
 
 /// What every handler sees.
 struct Window {
     sources: Sources,
-    addresses: Vec<SocketAddr>,
     hostname: String,
+    /// The runtime of the parts: each thread that answers has one of its own.
+    runtime: tokio::runtime::Handle,
 }
 
 impl Admin {
@@ -100,18 +102,20 @@ impl Admin {
     pub fn new(listen: &str, sources: Sources) -> Result<Self, String> {
         let listeners = bind(listen).map_err(|e| format!("can't listen on `{listen}`: {e}"))?;
         let addresses = listeners.iter().filter_map(|one| one.local_addr().ok()).collect();
-        let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Ok(Self { listeners, window: Window { sources, addresses, hostname } })
+        Ok(Self { listeners, addresses, sources })
     }
 
     /// With the port that the system chose, where `listen` left it open by `:0`.
     pub fn addresses(&self) -> &[SocketAddr] {
-        &self.window.addresses
+        &self.addresses
     }
 
     pub async fn run(self, stop: Stop) {
-        let addresses = self.window.addresses.clone();
-        let window = Data::new(self.window);
+        let window = Data::new(Window {
+            sources: self.sources,
+            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            runtime: tokio::runtime::Handle::current(),
+        });
         let mut server = HttpServer::new(move || {
             App::new()
                 .app_data(window.clone())
@@ -134,7 +138,7 @@ impl Admin {
         }
         let mut server = server.run();
         let handle = server.handle();
-        info!(?addresses, "the admin API is served");
+        info!(addresses = ?self.addresses, "the admin API is served");
         let outcome = tokio::select! {
             outcome = &mut server => outcome,
             () = stop.raised() => {
@@ -207,9 +211,8 @@ async fn guard(
             ServiceResponse::new(http_request, answer)
         }
     };
-    let sniff = (header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    let (name, value): (HeaderName, _) = (sniff.0, HeaderValue::from_static(sniff.1));
-    answer.headers_mut().insert(name, value);
+    let nosniff = HeaderValue::from_static("nosniff");
+    answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     Ok(answer)
 }
 

@@ -73,7 +73,8 @@ impl<'a> Reader<'a> {
             Some(name) => name.to_owned(),
             None => self.string()?,
         };
-        let operators = [("=~", true, false), ("!~", true, true), ("!=", false, true), ("=", false, false)];
+        let operators =
+            [("=~", true, false), ("!~", true, true), ("!=", false, true), ("=", false, false)];
         let operator = operators.into_iter().find(|(text, ..)| self.take(text));
         let Some((_, is_pattern, negated)) = operator else {
             // A quoted name alone is the metric's.
@@ -149,7 +150,8 @@ mod tests {
 
     #[test]
     fn selectors_choose_as_in_promql() {
-        let labels: Labels = [("job", "node"), ("instance", "a:1"), ("weird.name", "\"")].into_iter().collect();
+        let labels: Labels =
+            [("job", "node"), ("instance", "a:1"), ("weird.name", "\"")].into_iter().collect();
         let check = |text: &str, expected: bool| {
             let selector = Selector::parse(text).unwrap_or_else(|fault| panic!("{text}: {fault}"));
             assert_eq!(selector.selects(&labels), expected, "{text}");
@@ -171,7 +173,10 @@ mod tests {
     #[test]
     fn what_is_no_selector_is_named() {
         let check = |text: &str, expected: &str| {
-            assert_eq!(Selector::parse(text).unwrap_err(), format!("invalid selector: expected {expected}"));
+            assert_eq!(
+                Selector::parse(text).unwrap_err(),
+                format!("invalid selector: expected {expected}")
+            );
         };
         check("{job", "one of `=`, `!=`, `=~`, `!~`, found `the end`");
         check("{job=node}", "a quoted text, found `node}`");

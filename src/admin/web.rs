@@ -32,8 +32,7 @@ pub(super) async fn file(request: HttpRequest, known: Option<Header<IfNoneMatch>
         // Weakly, as compression makes a strong tag a weak one on its way.
         IfNoneMatch::Items(tags) => tags.iter().any(|own| own.weak_eq(&tag)),
     });
-    let mut answer =
-        if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    let mut answer = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     answer
         .insert_header(header::ETag(tag))
         .insert_header((header::CACHE_CONTROL, "no-cache"))

@@ -36,16 +36,23 @@ pub enum Format {
     Text,
 }
 
+impl Format {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Json => "json",
+            Self::Text => "text",
+        }
+    }
+}
+
 impl FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "json" => Ok(Self::Json),
-            "text" => Ok(Self::Text),
-            _ => Err(format!("`{text}` is no log format; expected `auto`, `json` or `text`")),
-        }
+        let all = [Self::Auto, Self::Json, Self::Text];
+        let found = all.into_iter().find(|format| format.name() == text);
+        found.ok_or_else(|| format!("`{text}` is no log format; expected `auto`, `json` or `text`"))
     }
 }
 
