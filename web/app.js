@@ -53,6 +53,26 @@ function targetRow(target, now) {
   ];
 }
 
+function queueRow(queue) {
+  const held = queue.lanes.find((lane) => lane.state === 'held');
+  const waits = queue.lanes.some((lane) => lane.state === 'backing_off');
+  const state = cell(held ? 'held' : waits ? 'waiting to try again' : 'sending', held || waits ? 'down' : 'up');
+  const details = [queue.disk.fault && `disk: ${queue.disk.fault}`, (held || waits) && queue.last_answer?.text];
+  for (const detail of details.filter(Boolean)) {
+    const error = document.createElement('span');
+    error.className = 'error';
+    error.textContent = detail;
+    state.append(error);
+  }
+  const dropped = Object.entries(queue.dropped_samples).filter(([, count]) => count > 0)
+    .map(([reason, count]) => `${count} ${reason}`).join(', ');
+  return [
+    cell(queue.name), cell(queue.samples, 'n'), cell(size(queue.bytes), 'n'),
+    cell(queue.oldest_age_seconds === null ? '–' : age(queue.oldest_age_seconds), 'n'),
+    state, cell(dropped || 'none', dropped ? 'down' : 'dim'),
+  ];
+}
+
 async function ask(path) {
   const answer = await fetch(path, { signal: AbortSignal.timeout(EVERY_MS) });
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
