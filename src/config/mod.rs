@@ -19,6 +19,7 @@ pub mod show;
 mod tests;
 pub mod units;
 pub mod yaml;
+mod yaml_out;
 
 use std::{
     collections::BTreeMap,

@@ -1,1 +1,347 @@
-//! placeholder
+//! The effective configuration as YAML: what is run, after all defaults, in the shape in which
+//! Prometheus shows its own. Secrets are `<secret>`; what has no effect here is not shown.
+
+use crate::{
+    config::{
+        BasicAuth, Config, Destination, Discovery, DnsRecord, Global, HttpClient, Job, Limits,
+        OutboxSettings, Scheme, Source, Tls, TlsVersion, discovery, outbox, scrape, units,
+        yaml_out::{Shown, flag, list, map, number, text},
+    },
+    model::{
+        protocol::ScrapeProtocol,
+        relabel::{NameValidation, Rule},
+        target::TargetGroup,
+    },
+};
+
+const SECRET: &str = "<secret>";
+
+pub fn show(config: &Config) -> String {
+    let jobs = config.jobs.iter().map(|job| show_job(job)).collect();
+    let destinations = config.destinations.iter().map(|d| destination(d)).collect();
+    map([
+        ("global", Some(global(&config.global))),
+        ("scrape_configs", Some(Shown::List(jobs))),
+        ("remote_write", Some(Shown::List(destinations))),
+        ("outbox", Some(outbox_settings(&config.outbox))),
+    ])
+    .to_yaml()
+}
+
+fn global(global: &Global) -> Shown {
+    let labels = global.external_labels.iter();
+    let labels: Vec<_> = labels.map(|(name, value)| (name.to_owned(), text(value))).collect();
+    let mut fields = vec![
+        ("scrape_interval", Some(duration(global.scrape_interval))),
+        ("scrape_timeout", Some(duration(global.scrape_timeout))),
+        ("scrape_timestamp_tolerance", Some(duration(global.scrape_timestamp_tolerance))),
+        ("scrape_protocols", global.scrape_protocols.as_deref().map(protocols)),
+        ("external_labels", (!labels.is_empty()).then_some(Shown::Map(labels))),
+        ("scrape_failure_log_file", global.scrape_failure_log_file.as_deref().map(path)),
+    ];
+    fields.extend(limits(&global.limits, global.keep_dropped_targets));
+    fields.extend([
+        ("metric_name_validation_scheme", Some(validation(global.metric_name_validation))),
+        (
+            "metric_name_escaping_scheme",
+            Some(text(scrape::escaping_name(global.metric_name_escaping))),
+        ),
+        ("scrape_native_histograms", Some(flag(global.scrape_native_histograms))),
+        ("always_scrape_classic_histograms", set(global.always_scrape_classic_histograms)),
+        ("convert_classic_histograms_to_nhcb", set(global.convert_classic_histograms_to_nhcb)),
+        ("extra_scrape_metrics", Some(flag(global.extra_scrape_metrics))),
+    ]);
+    map(fields)
+}
+
+fn show_job(job: &Job) -> Shown {
+    let params = job.params.iter().map(|(name, values)| (name.clone(), texts(values)));
+    let params: Vec<_> = params.collect();
+    let mut fields = vec![
+        ("job_name", Some(text(&*job.job_name))),
+        ("honor_labels", set(job.honor_labels)),
+        ("honor_timestamps", Some(flag(job.honor_timestamps))),
+        ("track_timestamps_staleness", Some(flag(job.track_timestamps_staleness))),
+        ("params", (!params.is_empty()).then_some(Shown::Map(params))),
+        ("scrape_interval", Some(duration(job.scrape_interval))),
+        ("scrape_timeout", Some(duration(job.scrape_timeout))),
+        ("scrape_protocols", Some(protocols(&job.scrape_protocols))),
+        (
+            "fallback_scrape_protocol",
+            job.fallback_scrape_protocol.map(|protocol| text(scrape::protocol_name(protocol))),
+        ),
+        ("scrape_native_histograms", Some(flag(job.scrape_native_histograms))),
+        ("always_scrape_classic_histograms", Some(flag(job.always_scrape_classic_histograms))),
+        ("convert_classic_histograms_to_nhcb", Some(flag(job.convert_classic_histograms_to_nhcb))),
+        ("scrape_failure_log_file", job.scrape_failure_log_file.as_deref().map(path)),
+        ("metrics_path", Some(text(&*job.metrics_path))),
+        ("scheme", Some(scheme(job.scheme))),
+        ("enable_compression", Some(flag(job.enable_compression))),
+    ];
+    fields.extend(limits(&job.limits, job.keep_dropped_targets));
+    fields.extend([
+        ("metric_name_validation_scheme", Some(validation(job.metric_name_validation))),
+        (
+            "metric_name_escaping_scheme",
+            Some(text(scrape::escaping_name(job.metric_name_escaping))),
+        ),
+        ("extra_scrape_metrics", Some(flag(job.extra_scrape_metrics))),
+    ]);
+    fields.extend(client(&job.http));
+    fields.push(("relabel_configs", rules(&job.relabel)));
+    fields.push(("metric_relabel_configs", rules(&job.metric_relabel)));
+    fields.extend(discoveries(&job.discovery));
+    map(fields)
+}
+
+fn destination(destination: &Destination) -> Shown {
+    let queue = &destination.queue;
+    let age = (!queue.sample_age_limit.is_zero()).then(|| duration(queue.sample_age_limit));
+    let queue = map([
+        ("max_samples_per_send", Some(number(queue.samples_per_send_max))),
+        ("batch_send_deadline", Some(duration(queue.batch_send_deadline))),
+        ("min_backoff", Some(duration(queue.min_backoff))),
+        ("max_backoff", Some(duration(queue.max_backoff))),
+        ("sample_age_limit", age),
+    ]);
+    let mut fields = vec![
+        ("url", Some(url(&destination.url))),
+        ("remote_timeout", Some(duration(destination.timeout))),
+        ("write_relabel_configs", rules(&destination.write_relabel)),
+        ("name", Some(text(&*destination.name))),
+        ("send_exemplars", set(destination.send_exemplars)),
+        ("protobuf_message", Some(text("prometheus.WriteRequest"))),
+    ];
+    fields.extend(client(&destination.http));
+    fields.push(("queue_config", Some(queue)));
+    map(fields)
+}
+
+fn outbox_settings(settings: &OutboxSettings) -> Shown {
+    let when_full = outbox::WHEN_FULL.iter().find(|(_, value)| *value == settings.when_full);
+    map([
+        ("max_bytes", Some(bytes(settings.bytes_max))),
+        ("max_age", Some(duration(settings.age_max))),
+        ("lanes", Some(number(settings.lanes))),
+        ("max_in_flight", Some(number(settings.in_flight_max))),
+        ("min_free_disk", Some(bytes(settings.free_disk_bytes_min))),
+        ("when_full", when_full.map(|(name, _)| text(*name))),
+    ])
+}
+
+type Field = (&'static str, Option<Shown>);
+
+fn client(client: &HttpClient) -> Vec<Field> {
+    let authorization = client.authorization.as_ref().map(|authorization| {
+        let credentials = authorization.credentials.as_ref();
+        let mut fields = vec![("type", Some(text(&*authorization.scheme)))];
+        fields.extend(source(credentials, ["credentials", "credentials_file"]));
+        map(fields)
+    });
+    vec![
+        ("basic_auth", client.basic_auth.as_ref().map(basic_auth)),
+        ("authorization", authorization),
+        ("tls_config", tls(&client.tls)),
+        ("follow_redirects", Some(flag(client.follow_redirects))),
+        ("enable_http2", Some(flag(client.enable_http2))),
+        ("http_headers", headers(&client.headers)),
+    ]
+}
+
+fn basic_auth(basic: &BasicAuth) -> Shown {
+    let mut fields = match &basic.username {
+        Source::Inline(name) => vec![("username", Some(text(name.expose())))],
+        Source::File(file) => vec![("username_file", Some(path(file)))],
+    };
+    fields.extend(source(basic.password.as_ref(), ["password", "password_file"]));
+    map(fields)
+}
+
+fn tls(tls: &Tls) -> Option<Shown> {
+    if *tls == Tls::default() {
+        return None;
+    }
+    let mut fields = Vec::new();
+    fields.extend(source(tls.ca.as_ref(), ["ca", "ca_file"]));
+    fields.extend(source(tls.cert.as_ref(), ["cert", "cert_file"]));
+    fields.extend(source(tls.key.as_ref(), ["key", "key_file"]));
+    fields.extend([
+        ("server_name", tls.server_name.as_deref().map(text)),
+        ("insecure_skip_verify", Some(flag(tls.insecure_skip_verify))),
+        ("min_version", tls.min_version.map(tls_version)),
+        ("max_version", tls.max_version.map(tls_version)),
+    ]);
+    Some(map(fields))
+}
+
+/// Which inline values are secret is not kept, so none is shown.
+fn headers(headers: &[(String, Vec<Source>)]) -> Option<Shown> {
+    let shown = headers.iter().map(|(name, sources)| {
+        let mut secrets = Vec::new();
+        let mut files = Vec::new();
+        for source in sources {
+            match source {
+                Source::Inline(_) => secrets.push(text(SECRET)),
+                Source::File(file) => files.push(path(file)),
+            }
+        }
+        (name.clone(), map([("secrets", some_list(secrets)), ("files", some_list(files))]))
+    });
+    (!headers.is_empty()).then(|| Shown::Map(shown.collect()))
+}
+
+fn source(source: Option<&Source>, [inline, file]: [&'static str; 2]) -> Option<Field> {
+    Some(match source? {
+        Source::Inline(_) => (inline, Some(text(SECRET))),
+        Source::File(named) => (file, Some(path(named))),
+    })
+}
+
+/// In the order of the keys; several entries of one kind make one list.
+fn discoveries(found: &[Discovery]) -> Vec<Field> {
+    let mut files = Vec::new();
+    let mut http = Vec::new();
+    let mut dns = Vec::new();
+    let mut groups = Vec::new();
+    for discovery in found {
+        match discovery {
+            Discovery::Static(found) => groups.extend(found.iter().map(group)),
+            Discovery::File { files: paths, refresh_interval } => files.push(map([
+                ("files", Some(texts(paths))),
+                ("refresh_interval", Some(duration(*refresh_interval))),
+            ])),
+            Discovery::Http { url: at, refresh_interval, client: settings } => {
+                let mut fields = client(settings);
+                fields.push(("refresh_interval", Some(duration(*refresh_interval))));
+                fields.push(("url", Some(url(at))));
+                http.push(map(fields));
+            }
+            Discovery::Dns { names, record, port, refresh_interval } => dns.push(map([
+                ("names", Some(texts(names))),
+                ("refresh_interval", Some(duration(*refresh_interval))),
+                ("type", Some(text(record_name(*record)))),
+                ("port", Some(number(*port))),
+            ])),
+        }
+    }
+    vec![
+        ("dns_sd_configs", some_list(dns)),
+        ("file_sd_configs", some_list(files)),
+        ("http_sd_configs", some_list(http)),
+        ("static_configs", some_list(groups)),
+    ]
+}
+
+fn group(group: &TargetGroup) -> Shown {
+    let targets = group.targets.iter().map(|labels| text(labels.get("__address__")));
+    let labels: Vec<_> =
+        group.labels.iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
+    map([
+        ("targets", Some(list(targets))),
+        ("labels", (!labels.is_empty()).then_some(Shown::Map(labels))),
+    ])
+}
+
+/// With the defaults that Prometheus shows: all but the regular expression.
+fn rules(rules: &[Rule]) -> Option<Shown> {
+    let shown = rules.iter().map(|rule| {
+        let spec = rule.spec();
+        let separator = spec.separator.as_deref().unwrap_or(";");
+        let replacement = spec.replacement.as_deref().unwrap_or("$1");
+        let target = spec.target_label.as_deref().unwrap_or("");
+        let modulus = spec.modulus.filter(|modulus| *modulus > 0);
+        map([
+            ("source_labels", spec.source_labels.as_deref().map(texts)),
+            ("separator", some_text(separator)),
+            ("regex", spec.regex.as_deref().map(text)),
+            ("modulus", modulus.map(number)),
+            ("target_label", some_text(target)),
+            ("replacement", some_text(replacement)),
+            ("action", Some(text(spec.action.unwrap_or_default().name()))),
+        ])
+    });
+    some_list(shown.collect())
+}
+
+fn limits(limits: &Limits, keep_dropped_targets: usize) -> Vec<Field> {
+    let some = |limit: usize| (limit > 0).then(|| number(limit));
+    vec![
+        ("body_size_limit", (limits.body_bytes_max > 0).then(|| bytes(limits.body_bytes_max))),
+        ("sample_limit", some(limits.samples_max)),
+        ("target_limit", some(limits.targets_max)),
+        ("label_limit", some(limits.labels_max)),
+        ("label_name_length_limit", some(limits.label_name_bytes_max)),
+        ("label_value_length_limit", some(limits.label_value_bytes_max)),
+        ("keep_dropped_targets", some(keep_dropped_targets)),
+    ]
+}
+
+fn protocols(protocols: &[ScrapeProtocol]) -> Shown {
+    list(protocols.iter().map(|protocol| text(scrape::protocol_name(*protocol))))
+}
+
+fn validation(validation: NameValidation) -> Shown {
+    text(match validation {
+        NameValidation::Utf8 => "utf8",
+        NameValidation::Legacy => "legacy",
+    })
+}
+
+fn scheme(scheme: Scheme) -> Shown {
+    text(match scheme {
+        Scheme::Http => "http",
+        Scheme::Https => "https",
+    })
+}
+
+fn tls_version(version: TlsVersion) -> Shown {
+    text(match version {
+        TlsVersion::Tls10 => "TLS10",
+        TlsVersion::Tls11 => "TLS11",
+        TlsVersion::Tls12 => "TLS12",
+        TlsVersion::Tls13 => "TLS13",
+    })
+}
+
+fn record_name(record: DnsRecord) -> &'static str {
+    match record {
+        DnsRecord::A => "A",
+        DnsRecord::Aaaa => "AAAA",
+        DnsRecord::Srv => "SRV",
+        DnsRecord::Mx => "MX",
+        DnsRecord::Ns => "NS",
+    }
+}
+
+fn duration(duration: std::time::Duration) -> Shown {
+    text(units::print_duration(duration))
+}
+
+fn bytes(bytes: u64) -> Shown {
+    text(units::print_bytes(bytes))
+}
+
+fn path(path: &std::path::Path) -> Shown {
+    text(path.display().to_string())
+}
+
+fn url(url: &str) -> Shown {
+    text(discovery::without_credentials(url))
+}
+
+fn texts(texts: &[String]) -> Shown {
+    list(texts.iter().map(|own| text(&**own)))
+}
+
+fn some_list(entries: Vec<Shown>) -> Option<Shown> {
+    (!entries.is_empty()).then_some(Shown::List(entries))
+}
+
+fn some_text(own: &str) -> Option<Shown> {
+    (!own.is_empty()).then(|| text(own))
+}
+
+/// Shown only where it is set.
+fn set(boolean: bool) -> Option<Shown> {
+    boolean.then(|| flag(true))
+}

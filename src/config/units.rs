@@ -45,6 +45,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         if digits.is_empty() {
             return Err(invalid());
         }
+        if !unit.is_empty() && !DURATION_UNITS.iter().any(|(name, ..)| *name == unit) {
+            return Err(format!("unknown unit {unit:?} in duration {text:?}"));
+        }
         let (_, factor, _) = units.find(|(name, ..)| *name == unit).ok_or_else(invalid)?;
         let count: u64 = digits.parse().map_err(|_| too_long())?;
         total = count

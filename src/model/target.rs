@@ -4,6 +4,23 @@ use std::{sync::Arc, time::Duration};
 
 use crate::model::{labels::Labels, slot::StreamKey};
 
+/// Host and port, or what relabelling makes of them; each discovered target has it.
+pub const ADDRESS: &str = "__address__";
+pub const SCHEME: &str = "__scheme__";
+pub const METRICS_PATH: &str = "__metrics_path__";
+pub const SCRAPE_INTERVAL: &str = "__scrape_interval__";
+pub const SCRAPE_TIMEOUT: &str = "__scrape_timeout__";
+/// `true` or `false`, for this one target.
+pub const SCRAPE_NATIVE_HISTOGRAMS: &str = "__scrape_native_histograms__";
+pub const ALWAYS_SCRAPE_CLASSIC_HISTOGRAMS: &str = "__always_scrape_classic_histograms__";
+pub const CONVERT_CLASSIC_HISTOGRAMS: &str = "__convert_classic_histograms_to_nhcb__";
+/// With the name of an URL parameter behind it: the first value of that parameter.
+pub const PARAM_PREFIX: &str = "__param_";
+/// What discovery knows about a target: there for relabelling, and gone after it.
+pub const META_PREFIX: &str = "__meta_";
+pub const JOB: &str = "job";
+pub const INSTANCE: &str = "instance";
+
 /// Targets as a discovery provider found them, before any relabelling.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TargetGroup {

@@ -167,13 +167,13 @@ impl Pace {
 }
 
 /// Reading is no change; our own reading would be told as one for ever.
-fn is_change(kind: EventKind) -> bool {
+pub(crate) fn is_change(kind: EventKind) -> bool {
     !matches!(kind, EventKind::Access(access) if !matches!(access, AccessKind::Close(notify::event::AccessMode::Write)))
 }
 
 /// The folders in which `file` can change: its own, and those of everything that its symlinks lead
 /// through. Of a folder that does not exist the nearest one above it, where it would appear.
-fn folders_of(file: &Path) -> Vec<PathBuf> {
+pub(crate) fn folders_of(file: &Path) -> Vec<PathBuf> {
     /// As many as Linux itself follows.
     const LINKS_MAX: usize = 40;
 

@@ -75,8 +75,8 @@ fn scraping_and_remote_write_as_a_black_box() {
 
 fn data() -> Option<PathBuf> {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/conformance");
-    let path =
-        std::env::var_os("STARLING_CONFORMANCE").map_or_else(|| PathBuf::from(beside), PathBuf::from);
+    let path = std::env::var_os("STARLING_CONFORMANCE")
+        .map_or_else(|| PathBuf::from(beside), PathBuf::from);
     if path.is_dir() {
         return Some(path);
     }

@@ -174,7 +174,8 @@ async fn a_bad_file_at_the_start_names_every_problem() {
             command.arg(&path);
         }
         let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        let said =
+            String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(1), "{said}");
         for part in ["bad.yml:1:", "1x", "bad.yml:3:", "job_nam"] {
             assert!(said.contains(part), "`{mode}` does not name `{part}`:\n{said}");
@@ -196,7 +197,10 @@ async fn a_full_disk_stops_nothing() {
     let mut backend = Prometheus::start(directory.path()).await;
     let target = Target::start(50).await;
     let text = config("1s", &[&target.address])
-        + &format!("remote_write: [{{ url: '{}', queue_config: {{ max_backoff: 1s }} }}]\n", backend.write_url())
+        + &format!(
+            "remote_write: [{{ url: '{}', queue_config: {{ max_backoff: 1s }} }}]\n",
+            backend.write_url()
+        )
         + "outbox: { min_free_disk: 0 }\n";
     let agent = Agent::start(directory.path(), &text).await;
     backend.stop().await;

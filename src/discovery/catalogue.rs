@@ -1,0 +1,279 @@
+//! Which jobs there are, which providers they hang on, and what those have found. Told of jobs and
+//! rounds, it says which providers to start and stop and what targets that makes. Pure.
+
+use std::{collections::BTreeMap, mem, sync::Arc};
+
+use crate::{
+    config::{self, Job},
+    discovery::{
+        JobTargets, Snapshot,
+        provider::{ProviderId, Round},
+        resolve::resolve,
+    },
+    model::target::TargetGroup,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Catalogue {
+    /// In the order of the configuration.
+    jobs: Vec<Entry>,
+    providers: BTreeMap<ProviderId, Provider>,
+    started: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    job: Arc<Job>,
+    /// One for each of the job's `discovery`, in that order.
+    providers: Vec<ProviderId>,
+    targets: Option<JobTargets>,
+    /// `targets` are not what the groups and the rules make now.
+    stale: bool,
+}
+
+#[derive(Debug)]
+struct Provider {
+    settings: config::Discovery,
+    groups: Vec<TargetGroup>,
+    faults: Vec<String>,
+    answered: bool,
+}
+
+/// What a new list of jobs asks for.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Changes {
+    pub(super) start: Vec<(ProviderId, config::Discovery)>,
+    pub(super) stop: Vec<ProviderId>,
+}
+
+/// What a round of a provider was, compared with the one before.
+#[derive(Debug, PartialEq)]
+pub(super) struct Learned<'c> {
+    pub(super) settings: &'c config::Discovery,
+    pub(super) faults: &'c [String],
+    /// The faults of the round before, where they were others.
+    pub(super) faults_before: Option<Vec<String>>,
+}
+
+impl Catalogue {
+    /// A provider whose settings some job still has runs on, and a job that is as it was keeps its
+    /// targets.
+    pub(super) fn apply(&mut self, jobs: Vec<Arc<Job>>) -> Changes {
+        let before = mem::take(&mut self.jobs);
+        let mut start = Vec::new();
+        for job in jobs {
+            let former = before.iter().find(|entry| entry.job.job_name == job.job_name);
+            let providers: Vec<ProviderId> = job
+                .discovery
+                .iter()
+                .enumerate()
+                .map(|(position, settings)| {
+                    self.running(settings).unwrap_or_else(|| {
+                        let inherited = former.and_then(|entry| entry.providers.get(position));
+                        let id = self.add(settings.clone(), inherited.copied());
+                        start.push((id, settings.clone()));
+                        id
+                    })
+                })
+                .collect();
+            let entry = match former {
+                Some(same) if same.job == job => Entry {
+                    job: Arc::clone(&same.job),
+                    providers,
+                    targets: same.targets.clone(),
+                    stale: same.stale,
+                },
+                Some(_) | None => {
+                    let targets = former.and_then(|entry| entry.targets.clone());
+                    Entry { job, providers, targets, stale: true }
+                }
+            };
+            self.jobs.push(entry);
+        }
+        let stop: Vec<ProviderId> =
+            self.providers.keys().filter(|id| !self.is_wanted(**id)).copied().collect();
+        self.providers.retain(|id, _| !stop.contains(id));
+        Changes { start, stop }
+    }
+
+    /// `None` of a provider that is no longer wanted.
+    pub(super) fn learn(&mut self, id: ProviderId, round: Round) -> Option<Learned<'_>> {
+        let provider = self.providers.get_mut(&id)?;
+        provider.answered = true;
+        if let Some(groups) = round.groups
+            && groups != provider.groups
+        {
+            provider.groups = groups;
+            for entry in self.jobs.iter_mut().filter(|entry| entry.providers.contains(&id)) {
+                entry.stale = true;
+            }
+        }
+        let faults_before = (round.faults != provider.faults)
+            .then(|| mem::replace(&mut provider.faults, round.faults));
+        Some(Learned { settings: &provider.settings, faults: &provider.faults, faults_before })
+    }
+
+    /// Brings one job up to date. `None` when all are.
+    pub(super) fn resolve_next(&mut self) -> Option<(Option<JobTargets>, &JobTargets)> {
+        let entry = self.jobs.iter_mut().find(|entry| entry.stale)?;
+        entry.stale = false;
+        let groups = entry.providers.iter().flat_map(|id| &self.providers[id].groups);
+        let before = entry.targets.take();
+        let now = resolve(&entry.job, groups, before.as_ref());
+        Some((before, entry.targets.insert(now)))
+    }
+
+    pub(super) fn is_stale(&self) -> bool {
+        self.jobs.iter().any(|entry| entry.stale)
+    }
+
+    /// Of all jobs that were resolved at least once.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot { jobs: self.jobs.iter().filter_map(|entry| entry.targets.clone()).collect() }
+    }
+
+    /// Each provider has answered or failed at least once.
+    pub(super) fn all_answered(&self) -> bool {
+        self.providers.values().all(|provider| provider.answered)
+    }
+
+    fn running(&self, settings: &config::Discovery) -> Option<ProviderId> {
+        let found = self.providers.iter().find(|(_, provider)| provider.settings == *settings);
+        found.map(|(id, _)| *id)
+    }
+
+    fn is_wanted(&self, id: ProviderId) -> bool {
+        self.jobs.iter().any(|entry| entry.providers.contains(&id))
+    }
+
+    /// Until it has answered it stands for the one whose place in the job it takes: otherwise a
+    /// changed refresh interval would end all targets and begin them again a moment later.
+    fn add(&mut self, settings: config::Discovery, inherited: Option<ProviderId>) -> ProviderId {
+        let former = inherited
+            .and_then(|id| self.providers.get(&id))
+            .filter(|former| mem::discriminant(&former.settings) == mem::discriminant(&settings));
+        let groups = former.map_or_else(Vec::new, |former| former.groups.clone());
+        self.started += 1;
+        let id = ProviderId(self.started);
+        let provider = Provider { settings, groups, faults: Vec::new(), answered: false };
+        self.providers.insert(id, provider);
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::target::ADDRESS;
+
+    fn jobs(scrape_configs: &str) -> Vec<Arc<Job>> {
+        let text = format!("scrape_configs: [{scrape_configs}]");
+        config::parse(Path::new("test.yml"), &text, &|_| None).unwrap().jobs
+    }
+
+    fn found(addresses: &[&str]) -> Round {
+        let targets = addresses.iter().map(|a| [(ADDRESS, *a)].into_iter().collect()).collect();
+        let group = TargetGroup { targets, ..TargetGroup::default() };
+        Round { groups: Some(vec![group]), faults: Vec::new() }
+    }
+
+    fn resolve_all(catalogue: &mut Catalogue) -> Vec<String> {
+        let mut resolved = Vec::new();
+        while let Some((_, targets)) = catalogue.resolve_next() {
+            let addresses: Vec<&str> =
+                targets.active.iter().map(|target| target.labels.get(ADDRESS)).collect();
+            resolved.push(format!("{}: {}", targets.job.job_name, addresses.join(" ")));
+        }
+        resolved
+    }
+
+    fn ids(changes: &Changes) -> (Vec<u64>, Vec<u64>) {
+        (
+            changes.start.iter().map(|(id, _)| id.0).collect(),
+            changes.stop.iter().map(|id| id.0).collect(),
+        )
+    }
+
+    const FILE: &str = "file_sd_configs: [{files: [a.yml]}]";
+    const OTHER: &str = "file_sd_configs: [{files: [b.yml]}]";
+
+    #[test]
+    fn equal_settings_are_run_once_and_make_stale_who_has_them() {
+        let mut catalogue = Catalogue::default();
+        let started = catalogue.apply(jobs(&format!(
+            "{{job_name: x, {FILE}}}, {{job_name: y, {FILE}}}, {{job_name: z, {OTHER}}}"
+        )));
+        assert_eq!(ids(&started), (vec![1, 2], vec![]));
+        assert_eq!(resolve_all(&mut catalogue), ["x: ", "y: ", "z: "]);
+        assert!(!catalogue.all_answered());
+
+        catalogue.learn(ProviderId(1), found(&["a"]));
+        assert_eq!(resolve_all(&mut catalogue), ["x: a", "y: a"]);
+        catalogue.learn(ProviderId(1), found(&["a"]));
+        assert!(!catalogue.is_stale(), "the same again");
+        catalogue.learn(ProviderId(2), Round::failed("no".to_owned()));
+        assert!(catalogue.all_answered(), "a failure is an answer");
+        assert!(catalogue.learn(ProviderId(7), found(&["a"])).is_none());
+    }
+
+    #[test]
+    fn a_reload_keeps_what_did_not_change() {
+        let mut catalogue = Catalogue::default();
+        let x = format!("{{job_name: x, {FILE}}}");
+        catalogue.apply(jobs(&format!("{x}, {{job_name: y, {OTHER}}}")));
+        catalogue.learn(ProviderId(1), found(&["a"]));
+        catalogue.learn(ProviderId(2), found(&["b"]));
+        resolve_all(&mut catalogue);
+        let before = catalogue.snapshot();
+
+        let changes = catalogue.apply(jobs(&format!("{{job_name: z, {FILE}}}, {x}")));
+        assert_eq!(ids(&changes), (vec![], vec![2]));
+        assert_eq!(resolve_all(&mut catalogue), ["z: a"]);
+        let after = catalogue.snapshot();
+        assert!(Arc::ptr_eq(&before.jobs[0].active, &after.jobs[1].active));
+        assert!(Arc::ptr_eq(&before.jobs[0].job, &after.jobs[1].job));
+
+        // A rule for samples: the same targets under new settings.
+        let rule = "metric_relabel_configs: [{target_label: l, replacement: x}]";
+        catalogue.apply(jobs(&format!("{{job_name: x, {FILE}, {rule}}}")));
+        resolve_all(&mut catalogue);
+        let relabelled = catalogue.snapshot();
+        assert!(Arc::ptr_eq(&before.jobs[0].active, &relabelled.jobs[0].active));
+        assert!(!Arc::ptr_eq(&before.jobs[0].job, &relabelled.jobs[0].job));
+    }
+
+    #[test]
+    fn a_new_provider_stands_for_the_one_it_replaces_until_it_answers() {
+        let mut catalogue = Catalogue::default();
+        catalogue.apply(jobs(&format!("{{job_name: x, {FILE}}}")));
+        catalogue.learn(ProviderId(1), found(&["a"]));
+        resolve_all(&mut catalogue);
+
+        let changes = catalogue.apply(jobs(&format!("{{job_name: x, {OTHER}}}")));
+        assert_eq!(ids(&changes), (vec![2], vec![1]));
+        assert_eq!(resolve_all(&mut catalogue), ["x: a"]);
+        catalogue.learn(ProviderId(2), found(&["b"]));
+        assert_eq!(resolve_all(&mut catalogue), ["x: b"]);
+
+        // Another kind replaces nothing.
+        catalogue.apply(jobs("{job_name: x, static_configs: [{targets: [c]}]}"));
+        assert_eq!(resolve_all(&mut catalogue), ["x: "]);
+    }
+
+    #[test]
+    fn faults_are_told_when_they_change() {
+        let mut catalogue = Catalogue::default();
+        catalogue.apply(jobs(&format!("{{job_name: x, {FILE}}}")));
+        let mut learn = |faults: &[&str]| {
+            let faults = faults.iter().map(|fault| (*fault).to_owned()).collect();
+            let round = Round { groups: None, faults };
+            catalogue.learn(ProviderId(1), round).unwrap().faults_before
+        };
+        assert_eq!(learn(&[]), None);
+        assert_eq!(learn(&["one"]), Some(vec![]));
+        assert_eq!(learn(&["one"]), None);
+        assert_eq!(learn(&[]), Some(vec!["one".to_owned()]));
+    }
+}

@@ -1,0 +1,311 @@
+//! `file_sd_configs`: groups in JSON and YAML files, read when something in their folders changes
+//! and every refresh interval.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::{sync::mpsc, task::spawn_blocking, time::Instant};
+use tracing::warn;
+
+use crate::{
+    discovery::{
+        group,
+        provider::{Round, Rounds},
+    },
+    model::target::TargetGroup,
+    runtime::files::{folders_of, is_change},
+};
+
+const FILEPATH: &str = "__meta_filepath";
+/// A change is often several events: the files are read when it has been quiet for so long …
+const QUIET: Duration = Duration::from_millis(50);
+/// … or, in a folder that never is, so long after the first event.
+const UNQUIET_MAX: Duration = Duration::from_secs(1);
+/// A larger file is refused; its previous groups stay.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+pub(super) async fn run(patterns: Vec<String>, refresh_interval: Duration, rounds: Rounds) {
+    let mut watch = FolderWatch::new();
+    let mut files = Files::default();
+    loop {
+        // The watches come first: a change while the files are being read is then told as an event.
+        watch.follow(&patterns);
+        let wanted = patterns.clone();
+        let reading = spawn_blocking(move || read_all(&wanted));
+        let next = Instant::now() + refresh_interval;
+        match reading.await {
+            Ok(reading) => rounds.tell(files.learn(reading)).await,
+            Err(panic) => {
+                rounds.tell(Round::failed(format!("reading files failed: {panic}"))).await
+            }
+        }
+        tokio::select! {
+            () = watch.changed() => {}
+            () = tokio::time::sleep_until(next) => {}
+        }
+    }
+}
+
+/// What was found on the disk at one moment.
+#[derive(Debug, Default)]
+struct Reading {
+    /// Each file that exists, by its name as the pattern spells it.
+    files: BTreeMap<String, Result<Vec<TargetGroup>, String>>,
+    /// Folders that could not be listed, and why.
+    unlisted: BTreeMap<String, String>,
+}
+
+/// The last good groups of each file.
+#[derive(Debug, Default)]
+struct Files(BTreeMap<String, Vec<TargetGroup>>);
+
+impl Files {
+    /// A file that can't be read or understood keeps its groups, as does one in a folder that can't
+    /// be listed; one that is gone loses them.
+    fn learn(&mut self, reading: Reading) -> Round {
+        let Reading { files, unlisted } = reading;
+        self.0.retain(|file, _| files.contains_key(file) || unlisted.contains_key(split(file).0));
+        let mut faults: Vec<String> = unlisted.into_values().collect();
+        for (file, groups) in files {
+            match groups {
+                Ok(groups) => drop(self.0.insert(file, groups)),
+                Err(why) => faults.push(format!("`{file}`: {why}")),
+            }
+        }
+        Round { groups: Some(self.0.values().flatten().cloned().collect()), faults }
+    }
+}
+
+fn read_all(patterns: &[String]) -> Reading {
+    let mut reading = Reading::default();
+    for pattern in patterns {
+        match matching(pattern) {
+            Ok(files) => {
+                for file in files {
+                    let groups = match read(&file) {
+                        // Removed between being listed and being read.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                        Err(error) => Err(error.to_string()),
+                        Ok(content) => groups_of(&file, &content),
+                    };
+                    reading.files.insert(file, groups);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let folder = split(pattern).0;
+                reading.unlisted.insert(folder.to_owned(), format!("`{folder}`: {error}"));
+            }
+        }
+    }
+    reading
+}
+
+/// The files that `pattern` names; only its last element may hold a `*`.
+fn matching(pattern: &str) -> io::Result<Vec<String>> {
+    let (folder, name) = split(pattern);
+    if !name.contains('*') {
+        let exists = Path::new(pattern).try_exists()?;
+        return Ok(if exists { vec![pattern.to_owned()] } else { vec![] });
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(if folder.is_empty() { "." } else { folder })? {
+        if let Ok(file) = entry?.file_name().into_string()
+            && matches(name, &file)
+        {
+            files.push(format!("{folder}{file}"));
+        }
+    }
+    Ok(files)
+}
+
+/// The folder, with its slash, and the rest.
+fn split(path: &str) -> (&str, &str) {
+    path.split_at(path.rfind('/').map_or(0, |slash| slash + 1))
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|tail| {
+            tail.char_indices()
+                .map(|(at, _)| at)
+                .chain([tail.len()])
+                .any(|at| matches(rest, &tail[at..]))
+        }),
+    }
+}
+
+fn read(file: &str) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for its other end.
+    if !fs::metadata(file)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut content = Vec::new();
+    File::open(file)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("larger than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(content)
+}
+
+fn groups_of(file: &str, content: &[u8]) -> Result<Vec<TargetGroup>, String> {
+    let extension = Path::new(file).extension().and_then(|extension| extension.to_str());
+    let mut groups = match extension.map(str::to_ascii_lowercase).as_deref() {
+        Some("json") => group::from_json(content)?,
+        Some("yml" | "yaml") => {
+            let text = std::str::from_utf8(content).map_err(|error| error.to_string())?;
+            group::from_yaml(text)?
+        }
+        Some(_) | None => {
+            return Err("expected a name that ends in .json, .yml or .yaml".to_owned());
+        }
+    };
+    for (n, group) in groups.iter_mut().enumerate() {
+        group.source = format!("{file}:{n}");
+        group.labels.set(FILEPATH, file);
+    }
+    Ok(groups)
+}
+
+/// Tells when something happens in the folders that patterns name, or behind their symlinks.
+struct FolderWatch {
+    /// One place: more events before a look say nothing that the first did not.
+    events: mpsc::Receiver<()>,
+    /// `None`: the system gave none, and the refresh interval is all there is.
+    watcher: Option<RecommendedWatcher>,
+    watched: BTreeSet<PathBuf>,
+    warned: bool,
+}
+
+impl FolderWatch {
+    fn new() -> Self {
+        let (sender, events) = mpsc::channel(1);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.map_or(true, |event| is_change(event.kind)) {
+                let _ = sender.try_send(());
+            }
+        });
+        let mut watch = Self { events, watcher: None, watched: BTreeSet::new(), warned: false };
+        match watcher {
+            Ok(watcher) => watch.watcher = Some(watcher),
+            Err(error) => watch.warn(&error.to_string()),
+        }
+        watch
+    }
+
+    fn follow(&mut self, patterns: &[String]) {
+        let mut wanted: BTreeSet<PathBuf> = BTreeSet::new();
+        for pattern in patterns {
+            wanted.extend(folders_of(Path::new(pattern)));
+            // A link to a file elsewhere, or into a folder that is swapped as a whole.
+            for file in matching(pattern).unwrap_or_default() {
+                if Path::new(&file).is_symlink() {
+                    wanted.extend(folders_of(Path::new(&file)));
+                }
+            }
+        }
+        let Some(watcher) = &mut self.watcher else { return };
+        for gone in self.watched.difference(&wanted) {
+            // A folder that was removed took its watch with it.
+            let _ = watcher.unwatch(gone);
+        }
+        let mut fault = None;
+        self.watched.retain(|folder| wanted.contains(folder));
+        for folder in wanted {
+            // Again also where it is watched already: a folder removed and made anew has none.
+            match watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                Ok(()) => drop(self.watched.insert(folder)),
+                Err(error) => fault = Some(error.to_string()),
+            }
+        }
+        if let Some(fault) = fault {
+            self.warn(&fault);
+        }
+    }
+
+    async fn changed(&mut self) {
+        if self.events.recv().await.is_none() {
+            // No watcher, no events: the caller's refresh interval goes on.
+            std::future::pending::<()>().await;
+        }
+        let latest = Instant::now() + UNQUIET_MAX;
+        while Instant::now() < latest
+            && tokio::time::timeout(QUIET, self.events.recv()).await.is_ok()
+        {}
+    }
+
+    fn warn(&mut self, reason: &str) {
+        if !self.warned {
+            self.warned = true;
+            warn!(
+                reason,
+                "changes of file_sd files are not all told by the system; they are read every refresh interval"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_matches_within_a_name() {
+        let check = |pattern, name, expected| {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        };
+        check("*.json", "a.json", true);
+        check("*.json", ".json", true);
+        check("*.json", "a.json.swp", false);
+        check("a*.yml", "ab.yml", true);
+        check("a*.yml", "b.yml", false);
+        check("a*b*c.yml", "axbyc.yml", true);
+        check("a*b*c.yml", "axc.yml", false);
+        check("a.yml", "a.yml", true);
+        check("é*.yml", "éß.yml", true);
+    }
+
+    fn reading(files: &[(&str, Result<&str, &str>)], unlisted: &[&str]) -> Reading {
+        let groups_of = |addresses: &str| {
+            let targets = addresses.split(' ').map(|a| [("__address__", a)].into_iter().collect());
+            vec![TargetGroup { targets: targets.collect(), ..TargetGroup::default() }]
+        };
+        Reading {
+            files: files
+                .iter()
+                .map(|(file, outcome)| {
+                    ((*file).to_owned(), outcome.map(groups_of).map_err(str::to_owned))
+                })
+                .collect(),
+            unlisted: unlisted.iter().map(|f| ((*f).to_owned(), format!("`{f}`: no"))).collect(),
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_read_keeps_its_groups() {
+        let mut files = Files::default();
+        let mut check = |reading: Reading, addresses: &[&str], faults: &[&str]| {
+            let round = files.learn(reading);
+            let groups = round.groups.unwrap();
+            let found: Vec<&str> = groups
+                .iter()
+                .flat_map(|group| &group.targets)
+                .map(|target| target.get("__address__"))
+                .collect();
+            assert_eq!(found, addresses);
+            assert_eq!(round.faults, faults);
+        };
+        check(reading(&[("d/a", Ok("1")), ("d/b", Ok("2 3"))], &[]), &["1", "2", "3"], &[]);
+        check(reading(&[("d/a", Err("bad")), ("d/b", Ok("4"))], &[]), &["1", "4"], &["`d/a`: bad"]);
+        check(reading(&[("d/a", Err("bad"))], &[]), &["1"], &["`d/a`: bad"]);
+        check(reading(&[], &["d/"]), &["1"], &["`d/`: no"]);
+        check(reading(&[("e/new", Err("bad"))], &[]), &[], &["`e/new`: bad"]);
+    }
+}

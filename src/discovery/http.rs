@@ -1,0 +1,185 @@
+//! `http_sd_configs`: groups in JSON from a server that is asked every refresh interval. While it
+//! does not answer, or answers nonsense, its last good list stays.
+
+use std::time::Duration;
+
+use ::http::{
+    StatusCode,
+    header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
+};
+use reqwest::{Method, Response};
+use tokio::time::{MissedTickBehavior, interval};
+use url::Url;
+
+use crate::{
+    config::HttpClient,
+    discovery::{
+        group,
+        provider::{Round, Rounds},
+    },
+    model::target::TargetGroup,
+    runtime::http::Caller,
+};
+
+const URL: &str = "__meta_url";
+const REFRESH_INTERVAL: &str = "x-prometheus-refresh-interval-seconds";
+/// A larger list is refused; the last good one stays.
+const BODY_BYTES_MAX: usize = 64 << 20;
+/// A server that has not answered in full by then has failed this round.
+const ANSWER_SECONDS_MAX: u64 = 60;
+
+pub(super) async fn run(
+    url: String,
+    refresh_interval: Duration,
+    client: HttpClient,
+    rounds: Rounds,
+) {
+    let mut server = Server {
+        caller: Caller::new(&client),
+        shown: without_password(&url),
+        url,
+        refresh_interval,
+        etag: None,
+    };
+    let mut due = interval(refresh_interval);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        due.tick().await;
+        rounds.tell(server.refresh().await).await;
+    }
+}
+
+struct Server {
+    caller: Caller,
+    url: String,
+    /// For people: in labels and messages.
+    shown: String,
+    refresh_interval: Duration,
+    /// Of the last good list.
+    etag: Option<String>,
+}
+
+impl Server {
+    async fn refresh(&mut self) -> Round {
+        match self.ask().await {
+            Ok(groups) => Round { groups, faults: Vec::new() },
+            Err(fault) => Round::failed(format!("`{}`: {fault}", self.shown)),
+        }
+    }
+
+    /// `None`: the list is as it was.
+    async fn ask(&mut self) -> Result<Option<Vec<TargetGroup>>, String> {
+        let timeout = self.refresh_interval.min(Duration::from_secs(ANSWER_SECONDS_MAX));
+        let mut request = self
+            .caller
+            .request(Method::GET, &self.url)?
+            .timeout(timeout)
+            .header(ACCEPT, "application/json")
+            .header(REFRESH_INTERVAL, self.refresh_interval.as_secs_f64().to_string());
+        if let Some(etag) = &self.etag {
+            request = request.header(IF_NONE_MATCH, etag);
+        }
+        let response = request.send().await.map_err(reason)?;
+        let status = response.status();
+        if status == StatusCode::NOT_MODIFIED && self.etag.is_some() {
+            return Ok(None);
+        }
+        if status != StatusCode::OK {
+            return Err(format!("server returned HTTP status {status}"));
+        }
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let content_type = header(CONTENT_TYPE).unwrap_or_default();
+        if !is_json(content_type) {
+            return Err(format!("unsupported content type {content_type:?}"));
+        }
+        let etag = header(ETAG).map(str::to_owned);
+        let groups = groups_of(&body(response).await?, &self.shown)?;
+        self.etag = etag;
+        Ok(Some(groups))
+    }
+}
+
+async fn body(mut response: Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(reason)? {
+        if body.len() + chunk.len() > BODY_BYTES_MAX {
+            return Err(format!("the answer is larger than {BODY_BYTES_MAX} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// A group is known by its place in the list.
+fn groups_of(body: &[u8], url: &str) -> Result<Vec<TargetGroup>, String> {
+    let mut groups = group::from_json(body)?;
+    for (n, group) in groups.iter_mut().enumerate() {
+        group.source = format!("{url}:{n}");
+        group.labels.set(URL, url);
+    }
+    Ok(groups)
+}
+
+/// `application/json`, with at most a charset of UTF-8 behind it.
+fn is_json(content_type: &str) -> bool {
+    let content_type = content_type.trim().to_ascii_lowercase();
+    content_type.strip_prefix("application/json").is_some_and(|rest| {
+        rest.is_empty()
+            || rest
+                .strip_prefix(';')
+                .and_then(|parameter| parameter.trim_start().strip_prefix("charset="))
+                .is_some_and(|charset| matches!(charset, "utf-8" | "\"utf-8\""))
+    })
+}
+
+fn without_password(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(mut parsed) if parsed.password().is_some() => {
+            // Only an URL without a host refuses, and such a one has no password.
+            let _ = parsed.set_password(None);
+            parsed.to_string()
+        }
+        Ok(_) | Err(_) => url.to_owned(),
+    }
+}
+
+/// The error with what caused it, without the URL: that may hold a password, and is told anyway.
+fn reason(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut reason = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        reason.push_str(": ");
+        reason.push_str(&error.to_string());
+        cause = error.source();
+    }
+    reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_json_in_utf8_is_taken() {
+        for (content_type, expected) in [
+            ("application/json", true),
+            (" Application/JSON; Charset=\"UTF-8\" ", true),
+            ("application/json;charset=utf-8", true),
+            ("application/json;", false),
+            ("application/json;charset=\"utf-8", false),
+            ("application/json; charset=latin1", false),
+            ("application/jsonx", false),
+            ("text/json", false),
+            ("", false),
+        ] {
+            assert_eq!(is_json(content_type), expected, "{content_type}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        assert_eq!(without_password("http://me:x@a:1/sd?b"), "http://me@a:1/sd?b");
+        assert_eq!(without_password("http://a:1"), "http://a:1");
+    }
+}
