@@ -15,29 +15,21 @@ const FIRST_WEIGHT: usize = 6;
 
 /// The `Accept` header: `protocols` from the most to the least wanted, then anything.
 pub fn accept(protocols: &[ScrapeProtocol], escaping: Escaping) -> String {
-    let mut header = String::new();
+    let mut choices = Vec::new();
     let weights = (0..=FIRST_WEIGHT).rev();
-    for (protocol, weight) in protocols.iter().zip(weights) {
-        header.push_str(match protocol {
-            ScrapeProtocol::OpenMetricsText0_0_1 => "application/openmetrics-text;version=0.0.1",
-            ScrapeProtocol::OpenMetricsText1_0_0 => "application/openmetrics-text;version=1.0.0",
-            ScrapeProtocol::PrometheusText0_0_4 => "text/plain;version=0.0.4",
-            ScrapeProtocol::PrometheusText1_0_0 => "text/plain;version=1.0.0",
-            ScrapeProtocol::PrometheusProto => {
-                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
-                 encoding=delimited"
+    for (&protocol, weight) in protocols.iter().zip(weights) {
+        let escaping = match protocol {
+            ScrapeProtocol::OpenMetricsText1_0_0 | ScrapeProtocol::PrometheusText1_0_0 => {
+                format!(";escaping={}", escaping_name(escaping))
             }
-        });
-        if let ScrapeProtocol::OpenMetricsText1_0_0 | ScrapeProtocol::PrometheusText1_0_0 = protocol
-        {
-            header.push_str(";escaping=");
-            header.push_str(escaping_name(escaping));
-        }
-        header.push_str(&format!(";q=0.{weight},"));
+            ScrapeProtocol::OpenMetricsText0_0_1
+            | ScrapeProtocol::PrometheusText0_0_4
+            | ScrapeProtocol::PrometheusProto => String::new(),
+        };
+        choices.push(format!("{}{escaping};q=0.{weight}", protocol_name(protocol)));
     }
-    let weight = FIRST_WEIGHT.saturating_sub(protocols.len());
-    header.push_str(&format!("*/*;q=0.{weight}"));
-    header
+    choices.push(format!("*/*;q=0.{}", FIRST_WEIGHT.saturating_sub(protocols.len())));
+    choices.join(",")
 }
 
 /// The grammar of a body of this type. `fallback` counts where the type is absent, unreadable or
@@ -68,6 +60,19 @@ pub fn parser_for(
         }
         Some(ScrapeProtocol::PrometheusProto) => Err(format!("{fault}; {}", protobuf())),
         None => Err(format!("{fault} and no fallback_scrape_protocol specified for target")),
+    }
+}
+
+fn protocol_name(protocol: ScrapeProtocol) -> &'static str {
+    match protocol {
+        ScrapeProtocol::OpenMetricsText0_0_1 => "application/openmetrics-text;version=0.0.1",
+        ScrapeProtocol::OpenMetricsText1_0_0 => "application/openmetrics-text;version=1.0.0",
+        ScrapeProtocol::PrometheusText0_0_4 => "text/plain;version=0.0.4",
+        ScrapeProtocol::PrometheusText1_0_0 => "text/plain;version=1.0.0",
+        ScrapeProtocol::PrometheusProto => {
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+             encoding=delimited"
+        }
     }
 }
 
@@ -128,13 +133,12 @@ fn parameter(text: &str) -> Option<(String, String, &str)> {
     let rest = rest.trim_start().strip_prefix('=')?.trim_start();
     let (value, rest) = match rest.strip_prefix('"') {
         Some(rest) => quoted(rest)?,
-        None => {
-            let (value, rest) = token(rest);
-            (value.to_owned(), rest)
-        }
+        None => match token(rest) {
+            ("", _) => return None,
+            (value, rest) => (value.to_owned(), rest),
+        },
     };
-    let complete = !name.is_empty() && (!value.is_empty() || rest.is_empty() || text.contains('"'));
-    complete.then(|| (name.to_lowercase(), value, rest))
+    (!name.is_empty()).then(|| (name.to_lowercase(), value, rest))
 }
 
 /// What stands before the closing quote, and what follows it.

@@ -18,7 +18,7 @@ pub(super) fn entry<'a>(
         match lexer.peek() {
             None => return Ok(None),
             Some(b'\n') => lexer.at += 1,
-            Some(b'#') => return hash(lexer).map(Some),
+            Some(b'#') => return hash_line(lexer).map(Some),
             Some(_) => return series(lexer, kind).map(|series| Some(Entry::Series(series))),
         }
     }
@@ -90,7 +90,7 @@ fn end_of_line(lexer: &mut Lexer<'_>) -> Result<(), ParseError> {
 }
 
 /// A line that opens with `#`: metadata, or anything at all.
-fn hash<'a>(lexer: &mut Lexer<'a>) -> Result<Entry<'a>, ParseError> {
+fn hash_line<'a>(lexer: &mut Lexer<'a>) -> Result<Entry<'a>, ParseError> {
     let start = lexer.at;
     lexer.at += 1;
     let apart = matches!(lexer.peek(), Some(b' ' | b'\t'));

@@ -39,7 +39,7 @@ pub fn shortest(value: f64) -> String {
     format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
-/// As OpenMetrics wants `le` and `quantile`: `1` is `1.0`.
+/// As `le` and `quantile` are stored, however they were exposed: `1` is `1.0`.
 pub fn canonical(value: f64) -> String {
     let mut text = shortest(value);
     if value.is_finite() && !text.contains(['e', '.']) {

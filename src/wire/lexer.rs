@@ -233,7 +233,8 @@ const BYTES: [u8; 256] = {
     table
 };
 
-fn shown(bytes: &[u8]) -> String {
+/// The beginning of what was found, fit for a message.
+pub(super) fn shown(bytes: &[u8]) -> String {
     let more = if bytes.len() > SHOWN_BYTES_MAX { "…" } else { "" };
     format!("{}{more}", bytes[..bytes.len().min(SHOWN_BYTES_MAX)].escape_ascii())
 }

@@ -13,6 +13,12 @@ mod series;
 
 pub use self::{
     content_type::Format,
+    openmetrics::ExemplarText,
     parser::{Entry, MetricKind, ParseError, Parser, Value},
-    series::{ExemplarText, Series},
+    series::{LabelPair, Series},
 };
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;

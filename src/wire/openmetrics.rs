@@ -1,16 +1,33 @@
-//! OpenMetrics text, 0.0.1 and 1.0.0, with the verdicts of Prometheus' own parser: strict about
-//! blanks and the final `# EOF`, lenient about what the samples of a family must be like.
+//! `application/openmetrics-text`, 0.0.1 and 1.0.0, with the verdicts of Prometheus' own parser:
+//! strict about blanks and the final `# EOF`, lenient about what a family's samples must be like.
 
-use std::borrow::Cow;
-
-use crate::wire::{
-    content_type::Format,
-    lexer::{LabelPart, Lexer},
-    parser::{Entry, MetricKind, ParseError, Value},
-    series::{self, ExemplarText, Series},
+use crate::{
+    model::sample::Exemplar,
+    wire::{
+        content_type::Format,
+        lexer::{LabelPart, Lexer, shown},
+        parser::{Entry, MetricKind, ParseError, Value},
+        series::{self, Series},
+    },
 };
 
 const NO_EOF: &str = "data does not end with `# EOF`";
+
+/// An exemplar as it stands on its line, from behind the opening brace; well formed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExemplarText<'a>(&'a str);
+
+impl ExemplarText<'_> {
+    pub fn decode(&self) -> Exemplar {
+        let mut lexer = Lexer::new(self.0.as_bytes());
+        let mut pairs = Vec::new();
+        series::decode_block(&mut lexer, series::PLAIN, &mut pairs);
+        let (value, timestamp_ms) = point(&mut lexer).expect("it was read when its line was");
+        // In order, so that a great many labels do not make the set slow to build.
+        pairs.sort_unstable();
+        Exemplar { labels: pairs.into_iter().collect(), value, timestamp_ms }
+    }
+}
 
 pub(super) fn entry<'a>(
     lexer: &mut Lexer<'a>,
@@ -19,7 +36,7 @@ pub(super) fn entry<'a>(
     lexer.line_start = lexer.at;
     match lexer.peek() {
         None => Err(lexer.error(NO_EOF.to_owned())),
-        Some(b'#') => hash(lexer),
+        Some(b'#') => hash_line(lexer),
         Some(_) => series(lexer, kind).map(|series| Some(Entry::Series(series))),
     }
 }
@@ -83,7 +100,7 @@ fn milliseconds(seconds: f64) -> i64 {
     let milliseconds = seconds * 1000.0;
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "fractions are cut; what overflows is seen"
+        reason = "fractions are cut; what is too large is told by the bound that it becomes"
     )]
     let whole = milliseconds as i64;
     if whole == i64::MAX { i64::MIN } else { whole }
@@ -101,10 +118,15 @@ fn read_exemplar<'a>(lexer: &mut Lexer<'a>) -> Result<ExemplarText<'a>, ParseErr
         LabelPart::Label(..) => Err(lexer.error("a zero byte in an exemplar".to_owned())),
         LabelPart::Name(_) => Err(lexer.error("expected `=` in an exemplar's labels".to_owned())),
     })?;
-    let text = lexer.text_from(start)?;
+    point(lexer)?;
+    Ok(ExemplarText(lexer.text_from(start)?))
+}
+
+/// What follows an exemplar's labels.
+fn point(lexer: &mut Lexer<'_>) -> Result<(f64, Option<i64>), ParseError> {
     let value = number(lexer, "a space and the exemplar's value")?;
     let timestamp_ms = if lexer.peek() == Some(b' ') { Some(timestamp(lexer)?) } else { None };
-    Ok(ExemplarText { text, value, timestamp_ms })
+    Ok((value, timestamp_ms))
 }
 
 fn end_of_line(lexer: &mut Lexer<'_>, expected: &str) -> Result<(), ParseError> {
@@ -118,7 +140,7 @@ fn end_of_line(lexer: &mut Lexer<'_>, expected: &str) -> Result<(), ParseError> 
 }
 
 /// A line that opens with `#`: metadata or the end, nothing else.
-fn hash<'a>(lexer: &mut Lexer<'a>) -> Result<Option<Entry<'a>>, ParseError> {
+fn hash_line<'a>(lexer: &mut Lexer<'a>) -> Result<Option<Entry<'a>>, ParseError> {
     if lexer.take_all(b"# EOF") {
         lexer.take(b'\n');
         return match lexer.peek() {
@@ -127,16 +149,20 @@ fn hash<'a>(lexer: &mut Lexer<'a>) -> Result<Option<Entry<'a>>, ParseError> {
         };
     }
     let entry = if lexer.take_all(b"# HELP ") {
-        let (family, text) = metadata(lexer)?;
+        let family = series::family(lexer)?;
+        let text = metadata_text(lexer)?;
         Entry::Help { family, text: series::unescape(lexer.utf8(text)?, true) }
     } else if lexer.take_all(b"# TYPE ") {
-        let (family, text) = metadata(lexer)?;
+        let family = series::family(lexer)?;
+        let text = metadata_text(lexer)?;
         Entry::Type { family, kind: kind(lexer, text)? }
     } else if lexer.take_all(b"# UNIT ") {
-        let (family, text) = metadata(lexer)?;
+        let family = series::family(lexer)?;
+        let text = metadata_text(lexer)?;
         let unit = String::from_utf8_lossy(text);
         let suffixed = family.strip_suffix(&*unit).is_some_and(|rest| rest.ends_with('_'));
         if !unit.is_empty() && !suffixed {
+            let (unit, family) = (shown(text), shown(family.as_bytes()));
             let message = format!("the unit `{unit}` is not a suffix of the metric `{family}`");
             return Err(lexer.error(message));
         }
@@ -148,13 +174,12 @@ fn hash<'a>(lexer: &mut Lexer<'a>) -> Result<Option<Entry<'a>>, ParseError> {
     Ok(Some(entry))
 }
 
-/// The family's name and the text behind it; the line's end is left.
-fn metadata<'a>(lexer: &mut Lexer<'a>) -> Result<(Cow<'a, str>, &'a [u8]), ParseError> {
-    let family = series::family(lexer)?;
+/// What follows the family's name; the line's end is left.
+fn metadata_text<'a>(lexer: &mut Lexer<'a>) -> Result<&'a [u8], ParseError> {
     if !lexer.take(b' ') {
         return Err(lexer.unexpected("a space and a text"));
     }
-    Ok((family, lexer.rest_of_line()))
+    Ok(lexer.rest_of_line())
 }
 
 fn kind(lexer: &Lexer<'_>, text: &[u8]) -> Result<MetricKind, ParseError> {

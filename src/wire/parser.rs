@@ -7,8 +7,8 @@ use crate::wire::{
     content_type::Format,
     exposition,
     lexer::Lexer,
-    openmetrics,
-    series::{self, ExemplarText, Series},
+    openmetrics::{self, ExemplarText},
+    series::{self, Series},
 };
 
 /// A longer line fails the scrape, and so does a name and its labels that span as much. Ten times

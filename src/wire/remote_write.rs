@@ -345,3 +345,131 @@ fn encode_exemplars(exemplars: &[Exemplar]) -> Vec<u8> {
 fn bits(timestamp_ms: i64) -> u64 {
     timestamp_ms.cast_unsigned()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn any_labels() -> impl Strategy<Value = Labels> {
+        vec(("[a-z_]{1,8}", "[a-zé]{1,40}"), 0..6).prop_map(|pairs| pairs.into_iter().collect())
+    }
+
+    fn any_series() -> impl Strategy<Value = TimeSeries> {
+        let sample = (any::<f64>(), any::<i64>())
+            .prop_map(|(value, timestamp_ms)| Sample { value, timestamp_ms });
+        let exemplar = (any_labels(), any::<f64>(), any::<Option<i64>>())
+            .prop_map(|(labels, value, timestamp_ms)| Exemplar { labels, value, timestamp_ms });
+        (any_labels(), sample, vec(exemplar, 0..3)).prop_map(|(labels, sample, exemplars)| {
+            TimeSeries { labels, samples: vec![sample], exemplars }
+        })
+    }
+
+    fn encode(all: &[TimeSeries]) -> Vec<u8> {
+        let mut raw = Vec::new();
+        for series in all {
+            let blob = encode_labels(&series.labels);
+            push_series(&mut raw, &blob, series.samples[0], &series.exemplars);
+        }
+        raw
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_joined_decodes(all in vec(vec(any_series(), 0..20), 0..6)) {
+            let mut compressor = Compressor::default();
+            let raws: Vec<_> = all.iter().map(|part| encode(part)).collect();
+            let fragments: Vec<_> = raws.iter().map(|raw| compressor.compress(raw)).collect();
+            let body = join(&fragments);
+            let unpacked = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+            prop_assert_eq!(unpacked, raws.concat());
+            prop_assert_eq!(decode(&body), Ok(all.concat()));
+            for (fragment, part) in fragments.iter().zip(&all) {
+                prop_assert_eq!(sample_count(fragment).unwrap() as usize, part.len());
+            }
+        }
+
+        #[test]
+        fn what_is_split_is_the_same_joined(all in vec(any_series(), 0..40), samples_max in 1..9_u32) {
+            let mut compressor = Compressor::default();
+            let fragment = compressor.compress(&encode(&all));
+            let pieces = split(&fragment, samples_max, &mut compressor).unwrap();
+            prop_assert_eq!(pieces.len(), all.len().div_ceil(samples_max as usize));
+            for piece in &pieces {
+                prop_assert!(piece.samples <= samples_max);
+                prop_assert_eq!(sample_count(&piece.fragment), Ok(piece.samples));
+            }
+            let body = join(pieces.iter().map(|piece| &piece.fragment));
+            prop_assert_eq!(decode(&body), Ok(all));
+        }
+
+        #[test]
+        fn garbage_is_refused_quietly(bytes in vec(any::<u8>(), 0..100)) {
+            _ = decode(&bytes);
+            let raw_length = u32::try_from(bytes.len()).unwrap();
+            let fragment = Fragment { bytes: bytes.into(), raw_length };
+            _ = split(&fragment, 1, &mut Compressor::default());
+            _ = sample_count(&fragment);
+        }
+    }
+
+    /// Longer than snappy's own blocks of 64 KiB.
+    #[test]
+    fn large_fragments_join() {
+        let mut compressor = Compressor::default();
+        let labels: Labels = [("__name__", "m")].into_iter().collect();
+        let series = |n| TimeSeries {
+            labels: labels.clone(),
+            samples: vec![Sample { value: f64::from(n), timestamp_ms: 1 << 40 }],
+            exemplars: Vec::new(),
+        };
+        let halves = [(0..9_000).map(series).collect(), (9_000..18_000).map(series).collect()];
+        let fragments = halves.each_ref().map(|half: &Vec<_>| compressor.compress(&encode(half)));
+        assert!(fragments.iter().all(|fragment| fragment.raw_length > 128 * 1024));
+        assert_eq!(decode(&join(&fragments)), Ok(halves.concat()));
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_protocol() {
+        let labels: Labels = [("__name__", "up"), ("a", "b")].into_iter().collect();
+        let mut raw = Vec::new();
+        let sample = Sample { value: 1.0, timestamp_ms: -1 };
+        push_series(&mut raw, &encode_labels(&labels), sample, &[]);
+        let expected: &[u8] = &[
+            &[0x0a, 0x2e][..],
+            &[0x0a, 0x0e, 0x0a, 0x08],
+            b"__name__",
+            &[0x12, 0x02],
+            b"up",
+            &[0x0a, 0x06, 0x0a, 0x01, b'a', 0x12, 0x01, b'b'],
+            &[0x12, 0x14, 0x09, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f],
+            &[0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+        ]
+        .concat();
+        assert_eq!(raw, expected);
+    }
+
+    #[test]
+    fn bodies_are_bounded_before_they_are_unpacked() {
+        let mut body = Vec::new();
+        push_varint(&mut body, 1 << 31);
+        assert_eq!(decode(&body), Err(DecodeError::TooLarge(1 << 31)));
+        let fragment = Fragment { bytes: Bytes::new(), raw_length: u32::MAX };
+        assert!(matches!(sample_count(&fragment), Err(DecodeError::TooLarge(_))));
+    }
+
+    #[test]
+    fn bad_bodies_are_named() {
+        for (raw, expected) in [
+            (&[0x0a, 0x05, 0x00][..], "not a write request: a field is longer than its message"),
+            (&[0x0a, 0x02, 0x0a, 0x09], "not a write request: a field is longer than its message"),
+            (&[0x0a, 0x05, 0x0a, 0x03, 0x0a, 0x01, 0xff], "a label is not UTF-8"),
+        ] {
+            let fragment = Compressor::default().compress(raw);
+            assert_eq!(decode(&join([&fragment])).unwrap_err().to_string(), expected);
+        }
+        assert!(decode(b"").unwrap_err().to_string().starts_with("not a snappy block: "));
+        assert!(decode(&[5, 0]).unwrap_err().to_string().starts_with("not a snappy block: "));
+    }
+}

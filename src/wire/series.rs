@@ -3,21 +3,22 @@
 use std::borrow::Cow;
 
 use crate::{
-    model::{
-        labels::{Labels, METRIC_NAME},
-        sample::Exemplar,
-    },
+    model::labels::{Labels, METRIC_NAME},
     wire::{
         content_type::Format,
         float,
-        lexer::{LabelPart, Lexer},
+        lexer::{LabelPart, Lexer, shown},
+        openmetrics::ExemplarText,
         parser::{MetricKind, ParseError, Value},
     },
 };
 
-const PLAIN: u8 = 0;
+pub(super) const PLAIN: u8 = 0;
 const HISTOGRAM: u8 = 1;
 const SUMMARY: u8 = 2;
+
+/// A label's name and value, unescaped.
+pub type LabelPair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series<'a> {
@@ -28,17 +29,8 @@ pub struct Series<'a> {
     pub timestamp_ms: Option<i64>,
     pub exemplar: Option<ExemplarText<'a>>,
     context: u8,
+    /// For the place of an error.
     body: &'a [u8],
-    offset: usize,
-}
-
-/// An exemplar as it stands on its line.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ExemplarText<'a> {
-    /// The labels, from behind the opening brace to the closing one.
-    pub(super) text: &'a str,
-    pub value: f64,
-    pub timestamp_ms: Option<i64>,
 }
 
 impl<'a> Series<'a> {
@@ -55,7 +47,6 @@ impl<'a> Series<'a> {
             exemplar: value.exemplar,
             context: context(kind),
             body: lexer.body,
-            offset: lexer.line_start,
         }
     }
 
@@ -72,36 +63,26 @@ impl<'a> Series<'a> {
         self.pairs(&mut pairs);
         pairs.sort_unstable();
         if let Some(twice) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            let message = format!("the label `{}` stands twice in a sample", twice[0].0);
-            return Err(ParseError::new(self.body, self.offset, message));
+            let name = shown(twice[0].0.as_bytes());
+            let message = format!("the label `{name}` stands twice in a sample");
+            let offset = self.text.as_ptr().addr() - self.body.as_ptr().addr();
+            return Err(ParseError::new(self.body, offset, message));
         }
         Ok(pairs.into_iter().collect())
     }
 
     /// Replaces what is in `pairs` by the name, as `__name__`, and the labels in the order of the
     /// line, those with an empty value and those that stand twice among them.
-    pub fn pairs(&self, pairs: &mut Vec<(Cow<'a, str>, Cow<'a, str>)>) {
+    pub fn pairs(&self, pairs: &mut Vec<LabelPair<'a>>) {
         pairs.clear();
         let mut lexer = Lexer::new(self.text.as_bytes());
         // Prometheus takes blanks that lead the line into the name; a name in braces stands there.
         lexer.skip_blanks();
         lexer.metric_name();
-        pairs.push((METRIC_NAME.into(), unescape(&self.text[..lexer.at], true)));
+        pairs.push((METRIC_NAME.into(), self.text[..lexer.at].into()));
         lexer.skip_blanks();
         if lexer.take(b'{') {
-            decode(lexer, self.context, pairs);
-        }
-    }
-}
-
-impl ExemplarText<'_> {
-    pub fn decode(&self) -> Exemplar {
-        let mut pairs = Vec::new();
-        decode(Lexer::new(self.text.as_bytes()), PLAIN, &mut pairs);
-        Exemplar {
-            labels: pairs.into_iter().collect(),
-            value: self.value,
-            timestamp_ms: self.timestamp_ms,
+            decode_block(&mut lexer, self.context, pairs);
         }
     }
 }
@@ -153,7 +134,7 @@ pub(super) fn family<'a>(lexer: &mut Lexer<'a>) -> Result<Cow<'a, str>, ParseErr
 }
 
 pub(super) fn invalid_kind(lexer: &Lexer<'_>, text: &[u8]) -> ParseError {
-    lexer.error(format!("`{}` is not a metric type", text.escape_ascii()))
+    lexer.error(format!("`{}` is not a metric type", shown(text)))
 }
 
 /// `\\`, `\n` and, where `quotes`, `\"`; any other backslash is one.
@@ -182,24 +163,23 @@ pub(super) fn unescape(text: &str, quotes: bool) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// Adds what a label block holds that has been read before: it is known to be well formed.
-fn decode<'a>(mut lexer: Lexer<'a>, context: u8, pairs: &mut Vec<(Cow<'a, str>, Cow<'a, str>)>) {
-    let well_formed = lexer.label_block(Format::PrometheusText, |lexer, part| {
+/// Adds what a label block holds that has been read before, and so is known to be well formed.
+pub(super) fn decode_block<'a>(lexer: &mut Lexer<'a>, context: u8, pairs: &mut Vec<LabelPair<'a>>) {
+    let read = lexer.label_block(Format::PrometheusText, |lexer, part| {
         match part {
             LabelPart::Name(name) => {
                 let name = unescape(lexer.utf8(name)?, true);
-                pairs.first_mut().expect("an exemplar has no name").1 = name;
+                pairs.first_mut().expect("only a sample has a name in its block").1 = name;
             }
             LabelPart::Label(name, value) => {
                 let name = unescape(lexer.utf8(name)?, true);
-                let value = unescape(lexer.utf8(value)?, true);
-                let value = canonical(context, &name, value);
+                let value = canonical(context, &name, unescape(lexer.utf8(value)?, true));
                 pairs.push((name, value));
             }
         }
         Ok(())
     });
-    debug_assert!(well_formed.is_ok(), "the block was read when the sample was");
+    debug_assert!(read.is_ok(), "the block was read when its line was");
 }
 
 fn canonical<'a>(context: u8, name: &str, value: Cow<'a, str>) -> Cow<'a, str> {
