@@ -17,9 +17,10 @@ use std::{
 };
 
 use actix_web::{
-    App, Error, HttpResponse, HttpServer,
+    App, Error, HttpServer,
     body::MessageBody,
-    dev::{ServiceRequest, ServiceResponse},
+    dev::{Server, ServiceRequest, ServiceResponse},
+    error::InternalError,
     http::{
         Method,
         header::{self, HeaderValue},
@@ -116,27 +117,10 @@ impl Admin {
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             runtime: tokio::runtime::Handle::current(),
         });
-        let mut server = HttpServer::new(move || {
-            App::new()
-                .app_data(window.clone())
-                .wrap(from_fn(guard))
-                .wrap(Compress::default())
-                .configure(api::routes)
-        })
-        .workers(WORKERS)
-        .max_connections(CONNECTIONS_MAX / WORKERS)
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEAD_TIMEOUT)
-        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-        .shutdown_timeout(SHUTDOWN_SECONDS_MAX)
-        .disable_signals();
-        for listener in self.listeners {
-            server = match server.listen(listener) {
-                Ok(server) => server,
-                Err(error) => return error!(%error, "the admin API can't be served"),
-            };
-        }
-        let mut server = server.run();
+        let mut server = match server(self.listeners, window) {
+            Ok(server) => server,
+            Err(error) => return error!(%error, "the admin API can't be served"),
+        };
         let handle = server.handle();
         info!(addresses = ?self.addresses, "the admin API is served");
         let outcome = tokio::select! {
@@ -150,6 +134,26 @@ impl Admin {
             error!(%error, "the admin API has ended");
         }
     }
+}
+
+/// Serves only while it is polled.
+fn server(listeners: Vec<TcpListener>, window: Data<Window>) -> io::Result<Server> {
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(window.clone())
+            .wrap(from_fn(guard))
+            .wrap(Compress::default())
+            .configure(api::routes)
+    })
+    .workers(WORKERS)
+    .max_connections(CONNECTIONS_MAX / WORKERS)
+    .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(HEAD_TIMEOUT)
+    .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+    .shutdown_timeout(SHUTDOWN_SECONDS_MAX)
+    .disable_signals();
+    let server = listeners.into_iter().try_fold(server, HttpServer::listen)?;
+    Ok(server.run())
 }
 
 fn bind(listen: &str) -> io::Result<Vec<TcpListener>> {
@@ -198,7 +202,8 @@ async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let http_request = request.request().clone();
+    // Not the request: whoever holds another handle to it keeps it from being routed.
+    let path = request.path().to_owned();
     if is_foreign_order(&request) {
         let answer = api::problem(403, "orders are not taken from pages of other sites");
         return Ok(request.into_response(answer).map_into_boxed_body());
@@ -206,9 +211,9 @@ async fn guard(
     let mut answer = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
         Ok(answer) => answer?.map_into_boxed_body(),
         Err(_) => {
-            error!(path = http_request.path(), "an admin request panicked");
-            let answer: HttpResponse = api::problem(500, "a fault of Starling; its log has more");
-            ServiceResponse::new(http_request, answer)
+            error!(path, "an admin request panicked");
+            let answer = api::problem(500, "a fault of Starling; its log has more");
+            return Err(InternalError::from_response("a panic", answer).into());
         }
     };
     let nosniff = HeaderValue::from_static("nosniff");

@@ -11,7 +11,7 @@ use crate::{
     discovery::{JobTargets, Snapshot},
     model::{
         labels::Labels,
-        target::{DroppedTarget, Target},
+        target::{DroppedTarget, SCRAPE_INTERVAL, SCRAPE_TIMEOUT, Target},
         time::{NEVER, rfc3339},
     },
     outbox::{LaneState, LaneView, QueueView},
@@ -131,8 +131,8 @@ fn active_target(target: &Target, window: &Window) -> ActiveTarget {
             Some(status) if status.last_error.is_none() => "up",
             Some(_) => "down",
         },
-        scrape_interval: said("__scrape_interval__", target.interval),
-        scrape_timeout: said("__scrape_timeout__", target.timeout),
+        scrape_interval: said(SCRAPE_INTERVAL, target.interval),
+        scrape_timeout: said(SCRAPE_TIMEOUT, target.timeout),
     }
 }
 
@@ -146,7 +146,7 @@ fn dropped_target(found: &JobTargets, target: &DroppedTarget) -> Dropped {
 
 /// The target's URL as others reach it: this machine's name in place of one that is itself only
 /// to itself.
-fn global_url(url: &str, hostname: &str) -> String {
+pub(super) fn global_url(url: &str, hostname: &str) -> String {
     let Ok(mut parsed) = url::Url::parse(url) else { return url.to_owned() };
     let is_local = matches!(parsed.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     if !is_local || parsed.set_host(Some(hostname)).is_err() {
