@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::config::{self, Config};
+use crate::{
+    config::{self, Config, Discovery, Job},
+    discovery::resolve,
+};
 
 /// Writes every problem, then every warning, then a summary of each file; gives the exit code: 1
 /// where a file has a problem, 0 otherwise.
@@ -19,9 +22,14 @@ pub fn check(paths: &[PathBuf], strict: bool, out: &mut impl Write) -> io::Resul
     for path in paths {
         match config::load(path, &environment) {
             Ok(config) => {
-                let fails = strict && !config.warnings.is_empty();
-                accepted(path, &config, fails, out)?;
-                code |= u8::from(fails);
+                let faults: Vec<String> =
+                    config.jobs.iter().flat_map(|job| static_faults(job)).collect();
+                let warned = strict && !config.warnings.is_empty();
+                for line in &faults {
+                    writeln!(out, "{}: {line}", path.display())?;
+                }
+                accepted(path, &config, faults.len(), warned, out)?;
+                code |= u8::from(warned || !faults.is_empty());
             }
             Err(problems) => {
                 writeln!(out, "{problems}")?;
@@ -34,24 +42,125 @@ pub fn check(paths: &[PathBuf], strict: bool, out: &mut impl Write) -> io::Resul
     Ok(code)
 }
 
-fn accepted(path: &Path, config: &Config, fails: bool, out: &mut impl Write) -> io::Result<()> {
+/// What relabelling makes of the targets in the file itself: one that can't be scraped is a slip,
+/// though an agent runs on without it.
+fn static_faults(job: &Job) -> Vec<String> {
+    let mut faults = Vec::new();
+    for discovery in &job.discovery {
+        let Discovery::Static(groups) = discovery else { continue };
+        for (n, group) in groups.iter().enumerate() {
+            for (m, target) in group.targets.iter().enumerate() {
+                let discovered = resolve::discovered_labels(job, target, &group.labels);
+                let outcome = resolve::populate(job, discovered);
+                if let Some(error) = outcome.err().and_then(|dropped| dropped.error) {
+                    let name = &job.job_name;
+                    faults.push(format!("job `{name}`: instance {m} in group {n}: {error}"));
+                }
+            }
+        }
+    }
+    faults
+}
+
+fn accepted(
+    path: &Path,
+    config: &Config,
+    faults: usize,
+    warned: bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
     for warning in &config.warnings {
         writeln!(out, "{warning} (warning)")?;
     }
-    let verdict = if fails { "refused (strict)" } else { "accepted" };
+    let warnings = counted(config.warnings.len(), "warning", "warnings");
+    let path = path.display();
+    if faults > 0 {
+        let count = counted(faults, "problem", "problems");
+        return writeln!(out, "{path}: refused: {count}, {warnings}");
+    }
+    if warned {
+        return writeln!(out, "{path}: refused, as warnings count: {warnings}");
+    }
     let jobs = counted(config.jobs.len(), "job", "jobs");
     let destinations = counted(config.destinations.len(), "destination", "destinations");
-    let warnings = match config.warnings.len() {
-        0 => String::new(),
-        count => format!(", {}", counted(count, "warning", "warnings")),
-    };
-    writeln!(out, "{}: {verdict}: {jobs}, {destinations}{warnings}", path.display())?;
+    writeln!(out, "{path}: accepted: {jobs}, {destinations}, {warnings}")?;
+    for job in &config.jobs {
+        writeln!(out, "  job `{}`: {}", job.job_name, sources(job))?;
+    }
+    for destination in &config.destinations {
+        writeln!(out, "  destination `{}`: {}", destination.name, destination.shown_url())?;
+    }
     if config.destinations.is_empty() {
         writeln!(out, "  no `remote_write`: what is scraped goes nowhere")?;
     }
     Ok(())
 }
 
+/// Where the targets of `job` come from, in few words.
+fn sources(job: &Job) -> String {
+    let sources: Vec<String> = job
+        .discovery
+        .iter()
+        .map(|discovery| match discovery {
+            Discovery::Static(groups) => {
+                let count = groups.iter().map(|group| group.targets.len()).sum();
+                counted(count, "static target", "static targets")
+            }
+            Discovery::File { .. } => "file_sd".into(),
+            Discovery::Http { .. } => "http_sd".into(),
+            Discovery::Dns { .. } => "dns_sd".into(),
+        })
+        .collect();
+    if sources.is_empty() { "no targets".into() } else { sources.join(", ") }
+}
+
 fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_text(text: &str, strict: bool, code: u8, expected: &str) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.yml");
+        std::fs::write(&path, text).expect("written");
+        let mut out = Vec::new();
+        assert_eq!(check(&[path], strict, &mut out).expect("written"), code, "{text}");
+        let out = String::from_utf8(out).expect("text");
+        assert_eq!(out.replace(&format!("{}/", folder.path().display()), ""), expected);
+    }
+
+    #[test]
+    fn says_what_would_run() {
+        check_text(
+            "scrape_configs:\n- job_name: a\n  static_configs: [{targets: ['h:1', 'h:2']}]\nremote_write:\n- {name: b, url: 'http://u:p@h/'}\n",
+            true,
+            0,
+            "a.yml: accepted: 1 job, 1 destination, 0 warnings\n  job `a`: 2 static targets\n  destination `b`: http://xxxxx@h/\n",
+        );
+    }
+
+    #[test]
+    fn warnings_fail_only_where_strict() {
+        let text = "rule_files: [a]\n";
+        let warning = "a.yml:1:1: `rule_files` is not an agent's work: rules are evaluated by a server; it has no effect (warning)\n";
+        let nowhere = "  no `remote_write`: what is scraped goes nowhere\n";
+        let accepted = "a.yml: accepted: 0 jobs, 0 destinations, 1 warning\n";
+        check_text(text, false, 0, &format!("{warning}{accepted}{nowhere}"));
+        let refused = "a.yml: refused, as warnings count: 1 warning\n";
+        check_text(text, true, 1, &format!("{warning}{refused}"));
+    }
+
+    #[test]
+    fn problems_come_one_a_line() {
+        check_text(
+            "a: 1\nscrape_configs: [{}]\n",
+            false,
+            1,
+            "a.yml:1:1: unknown key `a` at the top level\na.yml:2:18: job_name is empty\na.yml: refused: 2 problems\n",
+        );
+    }
 }

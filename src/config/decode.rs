@@ -76,7 +76,7 @@ impl Findings {
 
 /// A mapping that is being read.
 pub(super) struct Section<'n, 'f> {
-    /// As a message calls it: `scrape_configs` entry, `global`.
+    /// As a message calls it, `global` say; empty for the file itself.
     name: &'static str,
     pub(super) place: Place,
     entries: &'n [(Key, Node)],
@@ -97,7 +97,7 @@ impl<'n, 'f> Section<'n, 'f> {
             Some(entries) => entries,
             None if node.is_null() => &[],
             None => {
-                let message = format!("`{name}`: expected a mapping, found {}", node.kind());
+                let message = format!("{}expected a mapping, found {}", named(name), node.kind());
                 findings.problem(node.place, message);
                 return None;
             }
@@ -115,11 +115,14 @@ impl<'n, 'f> Section<'n, 'f> {
     /// Whatever nobody asked for is unknown.
     pub(super) fn close(self) {
         let unknown: Vec<_> = self.others().map(|(key, _)| key).collect();
+        let place = match self.name {
+            "" => "at the top level".to_owned(),
+            name => format!("in `{name}`"),
+        };
         for key in unknown {
-            let mut message = format!("unknown key `{}` in `{}`", shown(&key.text), self.name);
-            if let Some(near) = nearest(&key.text, &self.asked) {
-                message += &format!("; did you mean `{near}`?");
-            }
+            let near = nearest(&key.text, &self.asked);
+            let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let message = format!("unknown key `{}` {place}{hint}", shown(&key.text));
             self.findings.problem(key.place, message);
         }
     }
@@ -275,6 +278,12 @@ impl<'n, 'f> Section<'n, 'f> {
         node.as_seq().unwrap_or(&[])
     }
 
+    /// As `list`, for a key that is read elsewhere: what is wrong with it is told there.
+    pub(super) fn peek(&self, key: &str) -> &'n [Node] {
+        let node = self.entries.iter().find(|(own, _)| own.text == key);
+        node.and_then(|(_, node)| node.as_seq()).unwrap_or(&[])
+    }
+
     /// A list of texts; an empty entry is an empty text.
     pub(super) fn texts(&mut self, key: &'static str) -> Vec<(&'n str, Place)> {
         let nodes = self.list(key);
@@ -380,6 +389,10 @@ impl<'n, 'f> Section<'n, 'f> {
             None => self.mismatch(key, node, expected),
         }
     }
+}
+
+fn named(section: &str) -> String {
+    if section.is_empty() { String::new() } else { format!("`{section}`: ") }
 }
 
 /// The known key that `typed` was probably meant to be.

@@ -79,7 +79,7 @@ pub(super) fn discoveries(section: &mut Section<'_, '_>) -> Vec<Discovery> {
 
 /// For those that no relabelling can mend: a URL is no address.
 pub(super) fn check_addresses(section: &mut Section<'_, '_>) {
-    for node in section.list("static_configs") {
+    for node in section.peek("static_configs") {
         let targets = node.as_map().and_then(|entries| {
             entries.iter().find(|(key, _)| key.text == "targets").map(|(_, node)| node)
         });
@@ -274,7 +274,9 @@ fn unsupported(section: &mut Section<'_, '_>) {
         };
         section.told(key);
         let entries = node.as_seq().unwrap_or(&[]);
-        for entry in entries.iter().filter(|entry| entry.is_null()) {
+        let is_empty =
+            |entry: &&Node| entry.is_null() || entry.as_map().is_some_and(<[_]>::is_empty);
+        for entry in entries.iter().filter(is_empty) {
             section.problem(entry.place, format!("empty or null section in {key}"));
         }
         if !node.is_null() && node.as_seq().is_none_or(|entries| !entries.is_empty()) {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::config::{
-    Config, Global, Job, OutboxSettings,
+    Config, Global, Job,
     decode::{Findings, NamedFile, Section, shown},
     global::{self, Environment},
     outbox,
@@ -100,25 +100,16 @@ fn collect(mut config: Config, all: Vec<Findings>) -> Result<Decoded, Problems> 
     if problems.is_empty() { Ok(Decoded { config, named_files }) } else { Err(Problems(problems)) }
 }
 
-impl Default for Config {
-    /// What an empty file means.
-    fn default() -> Self {
-        Self {
-            global: Global::default(),
-            jobs: Vec::new(),
-            destinations: Vec::new(),
-            outbox: OutboxSettings::default(),
-            files: Vec::new(),
-            warnings: Vec::new(),
-        }
-    }
-}
-
 /// The jobs so far, and where their names were first taken.
 #[derive(Default)]
 struct Jobs {
     jobs: Vec<Job>,
-    names: BTreeMap<Arc<str>, (Arc<str>, Place)>,
+    names: BTreeMap<Arc<str>, Taken>,
+}
+
+struct Taken {
+    file: Arc<str>,
+    place: Place,
 }
 
 impl Jobs {
@@ -131,7 +122,7 @@ impl Jobs {
     }
 
     fn add(&mut self, job: Job, place: Place, findings: &mut Findings) {
-        if let Some((file, first)) = self.names.get(&job.job_name) {
+        if let Some(Taken { file, place: first }) = self.names.get(&job.job_name) {
             let name = shown(&job.job_name);
             let message = format!(
                 "found multiple scrape configs with job name {name:?}, first found in {file}:{}:{}",
@@ -141,7 +132,8 @@ impl Jobs {
             return;
         }
         if !job.job_name.is_empty() {
-            self.names.insert(job.job_name.clone(), (findings.file.clone(), place));
+            let file = findings.file.clone();
+            self.names.insert(job.job_name.clone(), Taken { file, place });
         }
         self.jobs.push(job);
     }
@@ -154,7 +146,7 @@ fn top(
     environment: Environment<'_>,
     findings: &mut Findings,
 ) {
-    let Some(mut section) = Section::open(root, "the file", findings) else { return };
+    let Some(mut section) = Section::open(root, "", findings) else { return };
     if let Some(node) = section.get("global") {
         config.global = global::global(node, environment, section.findings);
     }
@@ -179,9 +171,7 @@ fn top(
 }
 
 fn included_top(root: &Node, global: &Global, jobs: &mut Jobs, findings: &mut Findings) {
-    let Some(mut section) = Section::open(root, "a file of scrape_config_files", findings) else {
-        return;
-    };
+    let Some(mut section) = Section::open(root, "", findings) else { return };
     jobs.read(&mut section, global);
     section.close();
 }

@@ -1,33 +1,8 @@
-//! File name patterns: `*`, `?` and `[a-z]` in the last part of a path, as Go's `filepath.Match`.
+//! Patterns of file names: `*`, `?` and `[a-z]` in the last part of a path, as Go's `filepath.Match`.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
-
-/// The files that `pattern` matches, sorted; none where its directory is missing. A pattern without
-/// such letters is the file itself, if it is there.
-pub(super) fn files(pattern: &Path) -> io::Result<Vec<PathBuf>> {
-    let name = pattern.file_name().and_then(|name| name.to_str()).unwrap_or("");
-    if !name.contains(['*', '?', '[', '\\']) {
-        return Ok(if pattern.exists() { vec![pattern.to_owned()] } else { Vec::new() });
-    }
-    let directory = pattern.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let entries = match fs::read_dir(directory.unwrap_or(Path::new("."))) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry?.file_name();
-        if entry.to_str().is_some_and(|entry| matches(name, entry)) {
-            found
-                .push(directory.map_or_else(|| entry.clone().into(), |parent| parent.join(&entry)));
-        }
-    }
-    found.sort();
-    Ok(found)
+/// Whether `name` stands for more than itself.
+pub(super) fn is_pattern(name: &str) -> bool {
+    name.contains(['*', '?', '[', '\\'])
 }
 
 /// Whether `pattern` matches all of `name`. Bad patterns (an open `[`) match nothing.

@@ -1,6 +1,6 @@
 //! The `global` section: what jobs and destinations take where they say nothing themselves.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     config::{
@@ -104,14 +104,14 @@ fn external_labels(
 ) -> Labels {
     let mut labels = Labels::new();
     for (name, value, place) in labels::pairs(section, "external_labels", validation) {
-        let mut unset = BTreeMap::new();
+        let mut unset = BTreeSet::new();
         let value = expand(value, |variable| {
             environment(variable).filter(|value| !value.is_empty()).unwrap_or_else(|| {
-                unset.insert(variable.to_owned(), ());
+                unset.insert(variable.to_owned());
                 String::new()
             })
         });
-        for variable in unset.into_keys() {
+        for variable in unset {
             let message = format!(
                 "`external_labels`: the environment variable `{variable}` is not set and reads as empty"
             );

@@ -49,7 +49,7 @@ fn included(main: &mut Document) -> (Vec<Document>, Vec<PathBuf>) {
     let mut documents = Vec::new();
     let mut files = Vec::new();
     for Include { pattern, place } in main.includes() {
-        let matches = match glob::files(&pattern) {
+        let matches = match matching(&pattern) {
             Ok(matches) => matches,
             Err(error) => {
                 main.problem(place, format!("`scrape_config_files`: {error}"));
@@ -85,6 +85,29 @@ fn included(main: &mut Document) -> (Vec<Document>, Vec<PathBuf>) {
     (documents, files)
 }
 
+/// The files that `pattern` matches, sorted; none where its directory is missing.
+fn matching(pattern: &Path) -> io::Result<Vec<PathBuf>> {
+    let name = pattern.file_name().and_then(|name| name.to_str()).unwrap_or("");
+    if !glob::is_pattern(name) {
+        return Ok(if pattern.exists() { vec![pattern.to_owned()] } else { Vec::new() });
+    }
+    let directory = pattern.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let entries = match fs::read_dir(directory.unwrap_or(Path::new("."))) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?.file_name();
+        if entry.to_str().is_some_and(|entry| glob::matches(name, entry)) {
+            found.push(directory.unwrap_or(Path::new("")).join(&entry));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 fn read(path: &Path) -> io::Result<String> {
     let length = fs::metadata(path)?.len();
     if length > FILE_BYTES_MAX {
@@ -93,7 +116,7 @@ fn read(path: &Path) -> io::Result<String> {
     let bytes = fs::read(path)?;
     String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = before.split(|byte| *byte == b'\n').count();
         io::Error::other(format!("line {line} is not UTF-8 text"))
     })
 }

@@ -54,7 +54,8 @@ pub fn relabel_rules(text: &str, validation: NameValidation) -> Result<Vec<Rule>
 }
 
 /// A whole configuration. Parts compare their own section with the one they run.
-#[derive(Clone, Debug, PartialEq)]
+/// The default is what an empty file means.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     pub global: Global,
     /// In the order of the files; names are unique.
@@ -62,13 +63,14 @@ pub struct Config {
     pub destinations: Vec<Arc<Destination>>,
     pub outbox: OutboxSettings,
     /// Every file whose change means a reload: the file itself, `scrape_config_files`, credentials,
-    /// certificates and keys. (file_sd files are watched by their provider.)
+    /// certificates and keys. (`file_sd` files are watched by their provider.)
     pub files: Vec<PathBuf>,
     /// For a person: what is accepted and has no effect, with its place.
     pub warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "the file has as many")]
 pub struct Global {
     pub scrape_interval: Duration,
     pub scrape_timeout: Duration,
@@ -89,6 +91,7 @@ pub struct Global {
 
 /// One entry of `scrape_configs`, with `global` applied.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "the file has as many")]
 pub struct Job {
     pub job_name: Arc<str>,
     pub scrape_interval: Duration,
@@ -211,6 +214,7 @@ impl std::fmt::Debug for Secret {
 
 /// Where a job's targets come from. Equal settings are run once, whichever jobs name them.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a job has a handful")]
 pub enum Discovery {
     Static(Vec<TargetGroup>),
     File { files: Vec<String>, refresh_interval: Duration },
@@ -239,6 +243,13 @@ pub struct Destination {
     pub write_relabel: Vec<Rule>,
     pub send_exemplars: bool,
     pub queue: Queue,
+}
+
+impl Destination {
+    /// The URL for a log or a view: without the credentials that may stand in it.
+    pub fn shown_url(&self) -> String {
+        discovery::without_credentials(&self.url)
+    }
 }
 
 /// What of `queue_config` the outbox has.

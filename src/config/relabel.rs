@@ -66,9 +66,7 @@ fn rule(
         .map(|field| (*field, section.typed(field).map_or(node.place, |node| node.place)))
         .collect();
     section.close();
-    if action.is_none() {
-        return None;
-    }
+    action?;
     match Rule::compile(spec, validation) {
         Ok(rule) => (findings.problems.len() == problems_before).then_some(rule),
         Err(faults) => {

@@ -261,7 +261,7 @@ fn foreign_queue(section: &mut Section<'_, '_>) {
     let all: Vec<String> =
         told.iter().map(|(key, instead)| format!("`{key}` ({instead})")).collect();
     let place = section.place_of(first);
-    section.findings.warning(place, format!("`queue_config`: no effect have {}", all.join(", ")));
+    section.findings.warning(place, format!("`queue_config`: without effect: {}", all.join(", ")));
 }
 
 fn positive(section: &mut Section<'_, '_>, key: &'static str, most: i128) -> Option<usize> {

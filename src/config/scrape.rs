@@ -59,7 +59,7 @@ pub(super) fn job(node: &Node, global: &Global, findings: &mut Findings) -> Opti
         "empty or null target relabeling rule in scrape config",
     );
     let discovery = discovery::discoveries(&mut section);
-    if section.list("relabel_configs").is_empty() {
+    if section.peek("relabel_configs").is_empty() {
         discovery::check_addresses(&mut section);
     }
     let job = Job {

@@ -100,7 +100,7 @@ fn alertmanager(node: &Node, validation: NameValidation, findings: &mut Findings
         http::client(section, true);
         discovery::discoveries(section);
     });
-    let rules = relabel::rules(
+    relabel::rules(
         &mut section,
         "relabel_configs",
         validation,
@@ -112,7 +112,7 @@ fn alertmanager(node: &Node, validation: NameValidation, findings: &mut Findings
         validation,
         "empty or null Alertmanager alert relabeling rule",
     );
-    if rules.is_empty() {
+    if section.peek("relabel_configs").is_empty() {
         discovery::check_addresses(&mut section);
     }
     section.close();

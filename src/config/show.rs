@@ -105,7 +105,7 @@ fn destination(destination: &Destination) -> Shown {
         ("sample_age_limit", age),
     ]);
     let mut fields = vec![
-        ("url", Some(url(&destination.url))),
+        ("url", Some(text(destination.shown_url()))),
         ("remote_timeout", Some(duration(destination.timeout))),
         ("write_relabel_configs", rules(&destination.write_relabel)),
         ("name", Some(text(&*destination.name))),

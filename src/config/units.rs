@@ -69,7 +69,8 @@ pub fn print_duration(duration: Duration) -> String {
     let mut text = String::new();
     for (unit, factor, exact) in DURATION_UNITS {
         if left >= factor && (!exact || left.is_multiple_of(factor)) {
-            text += &format!("{}{unit}", left / factor);
+            text += &(left / factor).to_string();
+            text += unit;
             left %= factor;
         }
     }
@@ -109,12 +110,15 @@ pub fn print_bytes(bytes: u64) -> String {
     let mut text = String::new();
     for (unit, factor) in SIZE_UNITS {
         if left >= factor {
-            text += &format!("{}{unit}iB", left / factor);
+            text += &(left / factor).to_string();
+            text += unit;
+            text += "iB";
             left %= factor;
         }
     }
     if left > 0 || text.is_empty() {
-        text += &format!("{left}B");
+        text += &left.to_string();
+        text.push('B');
     }
     text
 }
@@ -146,4 +150,80 @@ fn times(digits: &str, factor: u64) -> Option<u64> {
 
 fn split_where(text: &str, end: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(end).unwrap_or(text.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_prometheus_own() {
+        for (text, expected) in [
+            ("0", Ok(0)),
+            ("1h30m", Ok(5_400_000)),
+            ("1y2w3d4h5m6s7ms", Ok(33_019_506_007)),
+            ("100ms", Ok(100)),
+            ("", Err("empty duration string")),
+            ("1m1h", Err("not a valid duration string: \"1m1h\"")),
+            ("1s1s", Err("not a valid duration string: \"1s1s\"")),
+            ("-1h", Err("not a valid duration string: \"-1h\"")),
+            ("1.5h", Err("unknown unit \".\" in duration \"1.5h\"")),
+            ("1x", Err("unknown unit \"x\" in duration \"1x\"")),
+            ("10", Err("not a valid duration string: \"10\"")),
+            ("300y", Err("duration out of range")),
+            ("99999999999999999999s", Err("duration out of range")),
+        ] {
+            let expected = expected.map(Duration::from_millis).map_err(str::to_owned);
+            assert_eq!(parse_duration(text), expected, "{text}");
+        }
+        for (milliseconds, expected) in [
+            (0, "0s"),
+            (60_000, "1m"),
+            (5_400_000, "1h30m"),
+            (7 * 86_400_000, "1w"),
+            (10 * 86_400_000, "10d"),
+            (365 * 86_400_000, "1y"),
+            (1_500, "1s500ms"),
+        ] {
+            assert_eq!(print_duration(Duration::from_millis(milliseconds)), expected);
+        }
+    }
+
+    #[test]
+    fn sizes_are_prometheus_own() {
+        for (text, expected) in [
+            ("0", Ok(0)),
+            ("100B", Ok(100)),
+            ("15MB", Ok(15 << 20)),
+            ("15MiB", Ok(15 << 20)),
+            ("1.5GiB", Ok(3 << 29)),
+            ("1GiB512MiB", Ok(3 << 29)),
+            (".5KB", Ok(512)),
+            ("100", Err("units: unknown unit  in 100")),
+            ("1XB", Err("units: unknown unit XB in 1XB")),
+            ("1kb", Err("units: unknown unit kb in 1kb")),
+            ("MB", Err("units: invalid MB")),
+            ("-1MB", Err("units: invalid -1MB")),
+            ("", Err("units: invalid ")),
+            ("9EB", Err("units: 9EB is out of range")),
+            ("1.2.3MB", Err("units: 1.2.3MB is out of range")),
+        ] {
+            assert_eq!(parse_bytes(text), expected.map_err(str::to_owned), "{text}");
+        }
+        for (bytes, expected) in
+            [(0, "0B"), (15 << 20, "15MiB"), (3 << 29, "1GiB512MiB"), (1025, "1KiB1B")]
+        {
+            assert_eq!(print_bytes(bytes), expected);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn durations_and_sizes_print_as_they_read(milliseconds in 0..9_000_000_000_000_u64, bytes: u64) {
+            let duration = Duration::from_millis(milliseconds);
+            proptest::prop_assert_eq!(parse_duration(&print_duration(duration)), Ok(duration));
+            let bytes = bytes >> 1;
+            proptest::prop_assert_eq!(parse_bytes(&print_bytes(bytes)), Ok(bytes));
+        }
+    }
 }

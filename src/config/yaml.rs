@@ -7,7 +7,10 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
-use crate::config::problem::{Place, Problem};
+use crate::config::{
+    decode::shown,
+    problem::{Place, Problem},
+};
 
 /// Deeper nesting is a problem: nobody writes it, and a tree is dropped recursively.
 const DEPTH_MAX: usize = 100;
@@ -210,10 +213,16 @@ fn whole(float: f64) -> Option<i128> {
 struct Builder {
     root: Option<Node>,
     open: Vec<Open>,
-    /// `None`: begun, not ended. The size is what a copy takes.
-    anchors: BTreeMap<usize, Option<(Arc<Node>, usize)>>,
+    /// `None`: begun, not ended.
+    anchors: BTreeMap<usize, Option<Anchored>>,
     alias_bytes: usize,
     problems: Vec<Problem>,
+}
+
+struct Anchored {
+    node: Node,
+    /// What a copy takes.
+    bytes: usize,
 }
 
 struct Open {
@@ -255,11 +264,13 @@ impl Builder {
             | Event::DocumentEnd => Ok(()),
             Event::Scalar(text, style, anchor, tag) => {
                 let node = self.scalar(place, text, style, tag.as_deref());
-                self.finish(node, anchor, style == ScalarStyle::Plain)
+                self.finish(node, anchor, style == ScalarStyle::Plain);
+                Ok(())
             }
             Event::Alias(anchor) => {
                 let node = self.alias(anchor, place)?;
-                self.add(node, false)
+                self.add(node, false);
+                Ok(())
             }
             Event::SequenceStart(anchor, _) => {
                 self.begin(place, anchor, Inside::Sequence(Vec::new()))
@@ -273,7 +284,8 @@ impl Builder {
                     Inside::Sequence(nodes) => Value::Sequence(nodes),
                     Inside::Mapping(parts) => Value::Mapping(self.merged(parts)),
                 };
-                self.finish(Node { place: open.place, value }, open.anchor, false)
+                self.finish(Node { place: open.place, value }, open.anchor, false);
+                Ok(())
             }
         }
     }
@@ -289,29 +301,29 @@ impl Builder {
         Ok(())
     }
 
-    fn finish(&mut self, node: Node, anchor: usize, plain: bool) -> Result<(), Problem> {
+    fn finish(&mut self, node: Node, anchor: usize, plain: bool) {
         if anchor > 0 {
             let bytes = node.bytes();
-            self.anchors.insert(anchor, Some((Arc::new(node.clone()), bytes)));
+            self.anchors.insert(anchor, Some(Anchored { node: node.clone(), bytes }));
         }
-        self.add(node, plain)
+        self.add(node, plain);
     }
 
-    fn add(&mut self, mut node: Node, plain: bool) -> Result<(), Problem> {
+    fn add(&mut self, mut node: Node, plain: bool) {
         let Some(open) = self.open.last_mut() else {
             self.root = Some(node);
-            return Ok(());
+            return;
         };
         let parts = match &mut open.inside {
             Inside::Sequence(nodes) => {
                 nodes.push(node);
-                return Ok(());
+                return;
             }
             Inside::Mapping(parts) => parts,
         };
         let told = match parts.key.take() {
             None => {
-                let (key, told) = parts.key_of(&node, plain);
+                let (key, told) = key_of(&node, plain);
                 parts.key = Some(key);
                 told
             }
@@ -327,7 +339,6 @@ impl Builder {
             Some(PendingKey::Unusable) => None,
         };
         self.problems.extend(told);
-        Ok(())
     }
 
     fn scalar(
@@ -351,20 +362,18 @@ impl Builder {
 
     fn binary(&mut self, place: Place, text: &str) -> Value {
         let digits: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-        match BASE64.decode(digits) {
-            Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => Value::Scalar { text, plain: false },
-                Err(error) => Value::Binary(error.into_bytes()),
-            },
-            Err(_) => {
-                self.problems.push(problem(place, "!!binary value contains invalid base64 data"));
-                Value::Scalar { text: String::new(), plain: false }
-            }
+        let Ok(bytes) = BASE64.decode(digits) else {
+            self.problems.push(problem(place, "!!binary value contains invalid base64 data"));
+            return Value::Scalar { text: text.to_owned(), plain: false };
+        };
+        match String::from_utf8(bytes) {
+            Ok(text) => Value::Scalar { text, plain: false },
+            Err(error) => Value::Binary(error.into_bytes()),
         }
     }
 
     fn alias(&mut self, anchor: usize, place: Place) -> Result<Node, Problem> {
-        let Some(Some((node, bytes))) = self.anchors.get(&anchor) else {
+        let Some(Some(Anchored { node, bytes })) = self.anchors.get(&anchor) else {
             return Err(problem(place, "an alias stands within what it stands for"));
         };
         self.alias_bytes += bytes;
@@ -385,17 +394,17 @@ impl Builder {
         let MappingParts { mut entries, merges, key: _ } = parts;
         let mut seen: BTreeMap<String, Place> = BTreeMap::new();
         let mut problems = Vec::new();
-        entries.retain(|(key, _)| match seen.get(&key.text) {
-            Some(first) => {
-                let message =
-                    format!("key `{}` appears twice, first in line {}", key.text, first.line);
+        entries.retain(|(key, _)| {
+            let first = seen.entry(key.text.clone()).or_insert(key.place);
+            if *first != key.place {
+                let message = format!(
+                    "key `{}` appears twice, first in line {}",
+                    shown(&key.text),
+                    first.line
+                );
                 problems.push(problem(key.place, message));
-                false
             }
-            None => {
-                seen.insert(key.text.clone(), key.place);
-                true
-            }
+            *first == key.place
         });
         self.problems.append(&mut problems);
         for merge in merges {
@@ -412,19 +421,6 @@ impl Builder {
 }
 
 impl MappingParts {
-    fn key_of(&mut self, node: &Node, plain: bool) -> (PendingKey, Option<Problem>) {
-        match &node.value {
-            Value::Scalar { text, .. } if text == "<<" && plain => (PendingKey::Merge, None),
-            Value::Scalar { text, .. } => {
-                (PendingKey::Text(Key { place: node.place, text: text.clone() }), None)
-            }
-            Value::Binary(_) | Value::Sequence(_) | Value::Mapping(_) => {
-                let message = format!("expected a text as key, found {}", node.kind());
-                (PendingKey::Unusable, Some(problem(node.place, message)))
-            }
-        }
-    }
-
     fn merge(&mut self, node: Node) -> Option<Problem> {
         let place = node.place;
         let maps = match node.value {
@@ -449,6 +445,19 @@ impl Node {
             Value::Mapping(entries) => {
                 1 + entries.iter().map(|(_, node)| node.depth()).max().unwrap_or(0)
             }
+        }
+    }
+}
+
+fn key_of(node: &Node, plain: bool) -> (PendingKey, Option<Problem>) {
+    match &node.value {
+        Value::Scalar { text, .. } if text == "<<" && plain => (PendingKey::Merge, None),
+        Value::Scalar { text, .. } => {
+            (PendingKey::Text(Key { place: node.place, text: text.clone() }), None)
+        }
+        Value::Binary(_) | Value::Sequence(_) | Value::Mapping(_) => {
+            let message = format!("expected a text as key, found {}", node.kind());
+            (PendingKey::Unusable, Some(problem(node.place, message)))
         }
     }
 }

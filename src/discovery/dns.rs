@@ -132,7 +132,7 @@ fn host_port(host: &str, port: u16) -> String {
 
 /// Asks servers for names, with the search list that the system's own resolver would use.
 struct Resolver {
-    resolver: TokioResolver,
+    servers: TokioResolver,
     search: Vec<Name>,
     ndots: usize,
 }
@@ -145,7 +145,9 @@ impl Resolver {
             Nameservers::Fixed { servers, search } => {
                 let servers = servers.iter().map(|server| {
                     let mut connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
-                    connections.iter_mut().for_each(|connection| connection.port = server.port());
+                    for connection in &mut connections {
+                        connection.port = server.port();
+                    }
                     NameServerConfig::new(server.ip(), true, connections.into())
                 });
                 let search = search.iter().map(|domain| parse(domain)).collect::<Result<_, _>>()?;
@@ -157,11 +159,11 @@ impl Resolver {
         options.cache_size = 0;
         options.use_hosts_file = ResolveHosts::Never;
         let (search, ndots) = (config.search().to_vec(), options.ndots);
-        let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        let servers = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
             .with_options(options)
             .build()
             .map_err(|error| error.to_string())?;
-        Ok(Self { resolver, search, ndots })
+        Ok(Self { servers, search, ndots })
     }
 
     /// The first candidate that the DNS knows answers, be it without such records. When all are
@@ -169,7 +171,7 @@ impl Resolver {
     async fn lookup(&self, name: &str, record_type: RecordType) -> Result<Vec<RData>, String> {
         let mut fault = None;
         for candidate in candidates(&parse(name)?, &self.search, self.ndots) {
-            match self.resolver.lookup(candidate, record_type).await {
+            match self.servers.lookup(candidate, record_type).await {
                 Ok(found) => {
                     return Ok(found.answers().iter().map(|record| record.data.clone()).collect());
                 }

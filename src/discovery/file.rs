@@ -39,12 +39,11 @@ pub(super) async fn run(patterns: Vec<String>, refresh_interval: Duration, round
         let wanted = patterns.clone();
         let reading = spawn_blocking(move || read_all(&wanted));
         let next = Instant::now() + refresh_interval;
-        match reading.await {
-            Ok(reading) => rounds.tell(files.learn(reading)).await,
-            Err(panic) => {
-                rounds.tell(Round::failed(format!("reading files failed: {panic}"))).await
-            }
-        }
+        let round = match reading.await {
+            Ok(reading) => files.learn(reading),
+            Err(panic) => Round::failed(format!("reading files failed: {panic}")),
+        };
+        rounds.tell(round).await;
         tokio::select! {
             () = watch.changed() => {}
             () = tokio::time::sleep_until(next) => {}
@@ -272,7 +271,10 @@ mod tests {
         check("é*.yml", "éß.yml", true);
     }
 
-    fn reading(files: &[(&str, Result<&str, &str>)], unlisted: &[&str]) -> Reading {
+    /// A file's name, and its addresses or why it can't be read.
+    type Found<'a> = (&'a str, Result<&'a str, &'a str>);
+
+    fn reading(files: &[Found<'_>], unlisted: &[&str]) -> Reading {
         let groups_of = |addresses: &str| {
             let targets = addresses.split(' ').map(|a| [("__address__", a)].into_iter().collect());
             vec![TargetGroup { targets: targets.collect(), ..TargetGroup::default() }]

@@ -131,8 +131,6 @@ impl Discovery {
     }
 
     pub async fn run(mut self, stop: Stop) {
-        // Providers end with this part, also when it ends early.
-        let stop = stop.child();
         let jobs = std::mem::take(&mut self.jobs);
         self.apply(jobs, &stop);
         loop {

@@ -40,7 +40,7 @@ pub struct Rounds {
 
 impl Rounds {
     pub async fn tell(&self, round: Round) {
-        // Nobody listens only when discovery has ended, and then this task is about to.
+        // Nobody listens only when discovery has ended, and then this task is about to, too.
         let _ = self.sender.send((self.id, round)).await;
     }
 }
@@ -58,9 +58,10 @@ pub enum Nameservers {
     },
 }
 
-/// Ends when `stop` is raised, whatever it is waiting for; a provider holds nothing that must be
-/// put away.
+/// Ends when `stop` is raised or nobody listens, whatever it is waiting for; a provider holds
+/// nothing that must be put away.
 pub async fn run(settings: Discovery, nameservers: Nameservers, rounds: Rounds, stop: Stop) {
+    let listener = rounds.sender.clone();
     let providing = async {
         match settings {
             Discovery::Static(groups) => static_list::run(groups, rounds).await,
@@ -78,6 +79,7 @@ pub async fn run(settings: Discovery, nameservers: Nameservers, rounds: Rounds, 
     };
     tokio::select! {
         () = stop.raised() => {}
+        () = listener.closed() => {}
         () = providing => {}
     }
 }

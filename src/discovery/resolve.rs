@@ -70,7 +70,9 @@ pub fn resolve<'g>(
     }
 }
 
-fn kept_if<T>(before: Option<&Arc<[T]>>, now: Vec<T>, same: fn(&[T], &[T]) -> bool) -> Arc<[T]> {
+type Same<T> = fn(&[T], &[T]) -> bool;
+
+fn kept_if<T>(before: Option<&Arc<[T]>>, now: Vec<T>, same: Same<T>) -> Arc<[T]> {
     match before {
         Some(before) if before.len() == now.len() && same(before, &now) => Arc::clone(before),
         Some(_) | None => now.into(),
@@ -94,6 +96,7 @@ pub fn discovered_labels(job: &Job, target: &Labels, group: &Labels) -> Labels {
     discovered(&defaults(job), target, group)
 }
 
+/// What a label is where a target says nothing: name and value.
 type Default<'j> = (Cow<'static, str>, Cow<'j, str>);
 
 fn defaults(job: &Job) -> Vec<Default<'_>> {

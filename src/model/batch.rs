@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::model::slot::StreamKey;
 
 /// What kind of telemetry the bytes are; the codec that can split and merge them hangs on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Signal {
     Metrics,
 }

@@ -1,1 +1,388 @@
-//! outbox
+//! What must leave: batches come in from the packer, lie in ordered lanes and on disk, and go out.
+//! One loop a destination, none waits for another.
+
+mod body;
+mod cursors;
+mod destination;
+mod disk;
+pub mod frame;
+mod fresh;
+mod hold;
+mod lane;
+mod log;
+mod loss;
+mod meters;
+pub mod packer;
+mod queue;
+mod recovery;
+mod reporter;
+mod requests;
+mod sender;
+mod settings;
+mod verdict;
+mod view;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use prometheus_client::registry::Registry;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{JoinHandle, spawn_blocking},
+};
+use tracing::{info, warn};
+
+pub use crate::outbox::{
+    packer::{Packed, Packer, SeriesBlobs, Shaping, Shapings},
+    view::{DiskView, LaneState, LaneView, QueueView},
+};
+use crate::{
+    config::{Destination, OutboxSettings},
+    outbox::{
+        destination::{Appended, DestinationLoop, Left, Order, Setup},
+        log::{Log, LogSettings},
+        meters::Meters,
+        recovery::Recovery,
+        settings::{SEGMENT_BYTES_MAX, Settings},
+    },
+    runtime::{stop::Stop, tasks},
+};
+
+/// Scrapes on their way to a destination's loop; the next one waits.
+const APPENDS_MAX: usize = 64;
+const ORDERS_MAX: usize = 4;
+/// Of a directory's name; a longer destination's name ends in a hash.
+const NAME_BYTES_MAX: usize = 128;
+
+/// Appends, and looks in.
+#[derive(Clone)]
+pub struct Handle {
+    shapings: watch::Receiver<Arc<Shapings>>,
+    routes: watch::Receiver<Arc<Vec<Route>>>,
+    orders: mpsc::Sender<Apply>,
+}
+
+/// The way to one destination's loop.
+#[derive(Clone)]
+struct Route {
+    name: Arc<str>,
+    appends: mpsc::Sender<Appended>,
+    view: watch::Receiver<Arc<QueueView>>,
+}
+
+struct Apply {
+    settings: OutboxSettings,
+    destinations: Vec<Arc<Destination>>,
+    answer: oneshot::Sender<Result<(), String>>,
+}
+
+/// The part: owns the destinations' loops.
+pub struct Outbox {
+    directory: PathBuf,
+    settings: OutboxSettings,
+    shapings: watch::Sender<Arc<Shapings>>,
+    routes: watch::Sender<Arc<Vec<Route>>>,
+    orders: mpsc::Receiver<Apply>,
+    meters: Meters,
+    /// Opened, not running yet.
+    opened: Vec<Opened>,
+    running: BTreeMap<Arc<str>, Running>,
+}
+
+struct Opened {
+    destination: Arc<Destination>,
+    route: Route,
+    orders: mpsc::Sender<Order>,
+    part: DestinationLoop,
+}
+
+struct Running {
+    destination: Arc<Destination>,
+    route: Route,
+    orders: mpsc::Sender<Order>,
+    task: JoinHandle<Option<Left>>,
+}
+
+impl Handle {
+    /// How series are to be encoded. When it changes, encode anew.
+    pub fn shapings(&self) -> watch::Receiver<Arc<Shapings>> {
+        self.shapings.clone()
+    }
+
+    /// Hands a scrape to every destination that it is for. Waits while one of them takes nothing,
+    /// but not before all the others have theirs. Kept within a second, whatever happens then.
+    pub async fn append(&self, packed: Packed) {
+        let routes = Arc::clone(&self.routes.borrow());
+        let mut full = Vec::new();
+        for route in routes.iter() {
+            let batches = packed.batches_for(&route.name);
+            if batches.is_empty() {
+                continue;
+            }
+            match route.appends.try_send(batches) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(batches)) => full.push((route, batches)),
+                Err(mpsc::error::TrySendError::Closed(_)) => route.tell_closed(),
+            }
+        }
+        for (route, batches) in full {
+            if route.appends.send(batches).await.is_err() {
+                route.tell_closed();
+            }
+        }
+    }
+
+    /// Whole or not at all: on an error everything runs on as before.
+    pub async fn apply(
+        &self,
+        settings: OutboxSettings,
+        destinations: Vec<Arc<Destination>>,
+    ) -> Result<(), String> {
+        let (answer, answered) = oneshot::channel();
+        let order = Apply { settings, destinations, answer };
+        let ended = || "the outbox has ended".to_owned();
+        self.orders.send(order).await.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
+    }
+
+    /// In the order of the configuration.
+    pub fn queues(&self) -> Vec<Arc<QueueView>> {
+        self.routes.borrow().iter().map(|route| Arc::clone(&route.view.borrow())).collect()
+    }
+}
+
+impl Route {
+    fn tell_closed(&self) {
+        warn!(destination = %self.name, "a scrape came too late to be queued");
+    }
+}
+
+impl Outbox {
+    /// Opens each destination's queue below `directory`. Blocking, as the agent starts.
+    pub fn new(
+        settings: &OutboxSettings,
+        destinations: &[Arc<Destination>],
+        directory: &Path,
+        registry: &mut Registry,
+    ) -> Result<(Handle, Self), String> {
+        let meters = Meters::new(registry);
+        let mut opened = Vec::new();
+        for destination in destinations {
+            opened.push(open(settings, destination, directory, &meters)?);
+        }
+        warn_of_strays(directory, destinations);
+        let (shapings, shapings_seen) = watch::channel(Arc::new(Shapings::of(destinations)));
+        let all = opened.iter().map(|opened| opened.route.clone()).collect();
+        let (routes, routes_seen) = watch::channel(Arc::new(all));
+        let (sender, orders) = mpsc::channel(ORDERS_MAX);
+        let handle = Handle { shapings: shapings_seen, routes: routes_seen, orders: sender };
+        let part = Self {
+            directory: directory.to_owned(),
+            settings: settings.clone(),
+            shapings,
+            routes,
+            orders,
+            meters,
+            opened,
+            running: BTreeMap::new(),
+        };
+        Ok((handle, part))
+    }
+
+    /// Returns when every destination has written what it holds, and sent what it could.
+    pub async fn run(mut self, stop: Stop) {
+        // The loops end by this one, so that an order that is being carried out is finished first.
+        let end = Stop::new();
+        for opened in std::mem::take(&mut self.opened) {
+            self.start(opened, &end);
+        }
+        loop {
+            tokio::select! {
+                () = stop.raised() => break,
+                Some(order) = self.orders.recv() => {
+                    let outcome = self.apply(order.settings, order.destinations, &end).await;
+                    // Who ordered may have gone away meanwhile.
+                    let _ = order.answer.send(outcome);
+                }
+            }
+        }
+        end.raise();
+        for running in std::mem::take(&mut self.running).into_values() {
+            // A panic was told where it happened.
+            let _ = running.task.await;
+        }
+    }
+
+    async fn apply(
+        &mut self,
+        settings: OutboxSettings,
+        destinations: Vec<Arc<Destination>>,
+        end: &Stop,
+    ) -> Result<(), String> {
+        let new: Vec<Arc<Destination>> =
+            destinations.iter().filter(|d| !self.running.contains_key(&d.name)).cloned().collect();
+        // The only step that can fail comes first.
+        let opened = self.open_all(settings.clone(), new).await?;
+        if settings.lanes != self.settings.lanes {
+            info!(lanes = settings.lanes, "a new number of lanes takes effect at the next start");
+        }
+        for destination in &destinations {
+            let Some(running) = self.running.get_mut(&destination.name) else { continue };
+            if settings == self.settings && *destination == running.destination {
+                continue;
+            }
+            running.destination = Arc::clone(destination);
+            let order =
+                Order::Change(Arc::clone(destination), Settings::of(&settings, destination));
+            // One that has ended by a panic has been told of.
+            let _ = running.orders.send(order).await;
+        }
+        for opened in opened {
+            self.start(opened, end);
+        }
+        self.settings = settings;
+        let route = |destination: &Arc<Destination>| self.running[&destination.name].route.clone();
+        self.routes.send_replace(Arc::new(destinations.iter().map(route).collect()));
+        self.shapings.send_if_modified(|old| {
+            let new = Shapings::of(&destinations);
+            let changed = !new.is_same_as(old);
+            if changed {
+                *old = Arc::new(new);
+            }
+            changed
+        });
+        self.retire_all_but(&destinations).await;
+        Ok(())
+    }
+
+    async fn open_all(
+        &self,
+        settings: OutboxSettings,
+        destinations: Vec<Arc<Destination>>,
+    ) -> Result<Vec<Opened>, String> {
+        let (directory, meters) = (self.directory.clone(), self.meters.clone());
+        let opening = spawn_blocking(move || {
+            destinations.iter().map(|d| open(&settings, d, &directory, &meters)).collect()
+        });
+        opening.await.map_err(|panic| format!("opening the outbox failed: {panic}"))?
+    }
+
+    async fn retire_all_but(&mut self, destinations: &[Arc<Destination>]) {
+        let stays = |name: &Arc<str>| destinations.iter().any(|d| d.name == *name);
+        let gone: Vec<Arc<str>> =
+            self.running.keys().filter(|name| !stays(name)).cloned().collect();
+        for name in gone {
+            let Some(running) = self.running.remove(&name) else { continue };
+            let _ = running.orders.send(Order::Retire).await;
+            drop(running.route);
+            if let Ok(Some(left)) = running.task.await
+                && left.samples > 0
+            {
+                warn!(
+                    destination = %name,
+                    samples = left.samples,
+                    directory = %directory_of(&self.directory, &name).display(),
+                    "destination removed, its unsent samples stay on disk"
+                );
+            }
+            self.meters.of(&name).retire();
+        }
+    }
+
+    fn start(&mut self, opened: Opened, end: &Stop) {
+        let Opened { destination, route, orders, part } = opened;
+        let task = tasks::spawn("outbox", part.run(end.child()));
+        let name = Arc::clone(&destination.name);
+        self.running.insert(name, Running { destination, route, orders, task });
+    }
+}
+
+fn open(
+    settings: &OutboxSettings,
+    destination: &Arc<Destination>,
+    directory: &Path,
+    meters: &Meters,
+) -> Result<Opened, String> {
+    let name = Arc::clone(&destination.name);
+    let settings = Settings::of(settings, destination);
+    let (log, recovery) = Log::open(LogSettings {
+        directory: directory_of(directory, &name),
+        segment_bytes_max: SEGMENT_BYTES_MAX,
+        free_bytes_min: settings.free_bytes_min,
+        lanes: settings.limits.lanes,
+    })?;
+    let meters = meters.of(&name);
+    tell_recovery(&name, &recovery);
+    meters.recovered(&recovery);
+    let (appends, appended) = mpsc::channel(APPENDS_MAX);
+    let (orders, ordered) = mpsc::channel(ORDERS_MAX);
+    let (view, seen) = watch::channel(Arc::default());
+    let part = DestinationLoop::new(Setup {
+        destination: Arc::clone(destination),
+        settings,
+        log,
+        recovery,
+        appends: appended,
+        orders: ordered,
+        view,
+        meters,
+    });
+    let route = Route { name, appends, view: seen };
+    Ok(Opened { destination: Arc::clone(destination), route, orders, part })
+}
+
+fn tell_recovery(name: &str, recovery: &Recovery) {
+    let records = recovery.entries.len();
+    if records > 0 {
+        let samples: u64 = recovery.entries.iter().map(|(_, entry)| u64::from(entry.samples)).sum();
+        info!(destination = %name, records, samples, "unsent samples found, sending goes on there");
+    }
+    if recovery.torn_bytes > 0 {
+        let (bytes, segments) = (recovery.torn_bytes, recovery.torn_segments);
+        warn!(destination = %name, bytes, segments, "a torn tail was cut off the outbox");
+    }
+    if recovery.corrupt_places > 0 {
+        let (bytes, places) = (recovery.corrupt_bytes, recovery.corrupt_places);
+        tracing::error!(destination = %name, bytes, places, "damaged records of the outbox are lost");
+    }
+    for reason in &recovery.unreadable {
+        tracing::error!(destination = %name, reason, "a segment of the outbox can't be read");
+    }
+    if recovery.cursors_damaged {
+        warn!(destination = %name, "the outbox's positions are damaged, samples may be sent again");
+    }
+}
+
+/// Destinations that are configured no more may have left something.
+fn warn_of_strays(directory: &Path, destinations: &[Arc<Destination>]) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    let known: Vec<PathBuf> =
+        destinations.iter().map(|d| directory_of(directory, &d.name)).collect();
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if !known.contains(&path) && log::holds_segments(&path) {
+            warn!(directory = %path.display(), "unsent samples of a destination that is not configured");
+        }
+    }
+}
+
+/// Readable, and different for different names.
+fn directory_of(directory: &Path, name: &str) -> PathBuf {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    let mut escaped = String::new();
+    for byte in name.bytes() {
+        if plain(byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02x}"));
+        }
+    }
+    if escaped.len() > NAME_BYTES_MAX {
+        let hash = xxhash_rust::xxh3::xxh3_64(name.as_bytes());
+        escaped.truncate(NAME_BYTES_MAX - 17);
+        escaped.push_str(&format!("%{hash:016x}"));
+    }
+    directory.join(escaped)
+}

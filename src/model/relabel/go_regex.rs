@@ -333,8 +333,11 @@ const POSIX_CLASSES: [&str; 14] = [
     "space", "upper", "word", "xdigit",
 ];
 
-/// `2}`, `2,}` or `2,3}`: the bounds, and what follows.
-fn count(text: &str) -> Option<(u32, Option<u32>, &str)> {
+/// The bounds, and what follows.
+type Count<'t> = (u32, Option<u32>, &'t str);
+
+/// `2}`, `2,}` or `2,3}`.
+fn count(text: &str) -> Option<Count<'_>> {
     let (span, rest) = text.split_once('}')?;
     let (least, most) = match span.split_once(',') {
         None => (number(span)?, Some(number(span)?)),

@@ -250,9 +250,12 @@ impl<'a> Settings<'a> {
                 }
             }
             Action::Replace => self.target_faults(
-                |name| match name.contains('$') {
-                    true => validation.allows_label_template(name),
-                    false => validation.allows_label(name),
+                |name| {
+                    if name.contains('$') {
+                        validation.allows_label_template(name)
+                    } else {
+                        validation.allows_label(name)
+                    }
                 },
                 fault,
             ),

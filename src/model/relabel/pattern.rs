@@ -56,9 +56,8 @@ impl Pattern {
         }
         Some(match self {
             Self::Anything { groups } => Groups::Same { value, groups: *groups },
-            Self::Literal(_) => Groups::Same { value, groups: 0 },
             Self::Regex { regex, .. } if wanted => Groups::Found(regex.captures(value)?),
-            Self::Regex { .. } => Groups::Same { value, groups: 0 },
+            Self::Literal(_) | Self::Regex { .. } => Groups::Same { value, groups: 0 },
         })
     }
 

@@ -1,3 +1,5 @@
+//! Relabelling told as data: rules and labels in, labels or faults out.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -165,6 +167,7 @@ fn matches_as_go_does() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of messages")]
 fn refuses_with_the_field_and_the_words_of_prometheus() {
     let legacy = NameValidation::Legacy;
     let utf8 = NameValidation::Utf8;

@@ -1,13 +1,7 @@
 //! The conformance data's relabelling, through the library: what rules make of labels, and which
 //! rules Prometheus refuses, in its own words.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot read its data should panic")]
-
-use std::{
-    collections::BTreeMap,
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 use starling::{
@@ -18,9 +12,11 @@ use starling::{
     },
 };
 
+use crate::{cases, conformance, report};
+
 #[test]
 fn rules_make_of_labels_what_prometheus_makes() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance("relabel") else { return };
     let mut faults = Vec::new();
     for file in ["relabel.json", "relabel_vm.json", "relabel_bench.json"] {
         for case in cases(&folder, file) {
@@ -36,10 +32,10 @@ fn rules_make_of_labels_what_prometheus_makes() {
     report(&faults);
 }
 
-/// VictoriaMetrics hashes with xxhash and fills `{{label}}` in; we do as Prometheus does.
+/// Others (`vm_differs_from_prometheus.json`) hash with xxhash and fills `{{label}}` in; we do as Prometheus does.
 #[test]
 fn where_victoriametrics_differs_we_follow_prometheus() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance("relabel") else { return };
     for case in cases(&folder, "vm_differs_from_prometheus.json") {
         let found = relabelled(&case, exposed(case["input"].as_str().unwrap())).unwrap();
         assert_eq!(found, Some(labels(&case["prometheus"])), "line {}", case["line"]);
@@ -48,7 +44,7 @@ fn where_victoriametrics_differs_we_follow_prometheus() {
 
 #[test]
 fn rules_are_refused_in_prometheus_words() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance("relabel") else { return };
     for case in cases(&folder, "relabel_validate.json") {
         let outcome = checked(&case);
         let told: Vec<String> = outcome.err().unwrap_or_default();
@@ -63,7 +59,7 @@ fn rules_are_refused_in_prometheus_words() {
 
 #[test]
 fn legacy_target_labels_may_hold_variables() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance("relabel") else { return };
     for case in cases(&folder, "target_label_legacy.json") {
         let target_label = case["target_label"].as_str().map(str::to_owned);
         let spec = RuleSpec { target_label, ..RuleSpec::default() };
@@ -123,26 +119,4 @@ fn exposed(series: &str) -> Labels {
         .collect();
     labels.set("__name__", name);
     labels
-}
-
-fn cases(folder: &Path, file: &str) -> Vec<Value> {
-    let text = fs::read_to_string(folder.join(file)).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
-fn conformance() -> Option<PathBuf> {
-    let folder = env::var_os("STARLING_CONFORMANCE").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/conformance")),
-        PathBuf::from,
-    );
-    let folder = folder.join("relabel");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("skipped: no conformance data at {}", folder.display());
-    None
-}
-
-fn report(faults: &[String]) {
-    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }

@@ -2,16 +2,18 @@
 //! what it refuses is refused in words that hold its own. What is decided otherwise stands in a
 //! table, with the reason.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot read its data should panic")]
-
-use std::{
-    collections::BTreeSet,
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
-use starling::config::{self, Config, Problems};
+use starling::{
+    cli::check::check,
+    config::{
+        self, Config, Problems, show,
+        yaml::{self, Node},
+    },
+};
+
+use crate::{cases, conformance, report};
 
 /// The discoveries that are run today; cases that need others are of the second test below.
 const DISCOVERIES: [&str; 4] = ["static", "file", "http", "dns"];
@@ -32,9 +34,113 @@ const ACCEPTED_ON_PURPOSE: [(&str, &str, &str); 4] = [
 ];
 const WARNED: &str = "one file may serve a server and this agent: a server's section is a warning";
 
+/// Where what we show differs from what Prometheus shows; `[]` stands for any entry of a list.
+const SHOWN_OTHERWISE: [(&str, &str); 15] = [
+    ("runtime", SERVERS_OWN),
+    ("otlp", SERVERS_OWN),
+    ("storage", SERVERS_OWN),
+    ("tracing", SERVERS_OWN),
+    ("rule_files", SERVERS_OWN),
+    ("scrape_config_files", "its jobs are shown among the others"),
+    ("global.evaluation_interval", SERVERS_OWN),
+    ("global.metric_name_escaping_scheme", "Prometheus leaves it out where `global` is typed"),
+    ("global.scrape_timestamp_tolerance", "a flag in Prometheus"),
+    ("global.external_labels.foo", "a label with an empty value is none"),
+    ("remote_write.[].name", "a destination always has one: its queue is kept under it"),
+    ("remote_write.[].queue_config.capacity", OUTBOX),
+    ("remote_write.[].queue_config.max_shards", OUTBOX),
+    ("remote_write.[].queue_config.min_shards", OUTBOX),
+    ("outbox", OUTBOX),
+];
+const SERVERS_OWN: &str = "only a server does that";
+const OUTBOX: &str = "unsent data waits in the outbox, which has settings of its own";
+
+/// Shown by both, with another default or none.
+const OTHER_DEFAULTS: [(&str, &str); 3] = [
+    ("remote_write.[].queue_config.max_samples_per_send", "fewer, larger requests"),
+    ("remote_write.[].queue_config.batch_send_deadline", "a sample waits a second, not five"),
+    ("remote_write.[].metadata_config", "no metadata is sent yet"),
+];
+
+#[test]
+fn the_effective_configuration_is_prometheus_own() {
+    let Some(folder) = conformance("config") else { return };
+    let mut faults = Vec::new();
+    let mut compared = 0;
+    for case in cases(&folder, "good.json").iter().filter(|case| needs_only_ours(case)) {
+        let id = case["id"].as_str().unwrap();
+        let Ok(expected) = fs::read_to_string(folder.join("effective").join(id)) else { continue };
+        let Ok(config) = load(&folder, case) else { continue };
+        // Prometheus' were written in the folder of the files.
+        let shown = show::show(&config).replace(&format!("{}/", folder.join("good").display()), "");
+        let (shown, expected) = (yaml::parse(&shown).unwrap(), yaml::parse(&expected).unwrap());
+        let mut differences = Vec::new();
+        compare(&shown, &expected, "", &mut differences);
+        faults.extend(differences.into_iter().map(|difference| format!("{id}: {difference}")));
+        compared += 1;
+    }
+    assert!(compared > 15, "only {compared} were compared");
+    report(&faults);
+}
+
+fn compare(shown: &Node, expected: &Node, at: &str, differences: &mut Vec<String>) {
+    let known = SHOWN_OTHERWISE.iter().chain(&OTHER_DEFAULTS);
+    if known.map(|(path, _)| *path).any(|path| path == at) {
+        return;
+    }
+    let below = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
+    match (shown.as_map(), expected.as_map(), shown.as_seq(), expected.as_seq()) {
+        (Some(own), Some(theirs), ..) => {
+            let nothing = yaml::parse("").unwrap();
+            let names: BTreeSet<&str> =
+                own.iter().chain(theirs).map(|(key, _)| key.text.as_str()).collect();
+            for name in names {
+                let value = |entries: &[(yaml::Key, Node)]| {
+                    let found = entries.iter().find(|(key, _)| key.text == name);
+                    found.map_or_else(|| nothing.clone(), |(_, node)| node.clone())
+                };
+                compare(&value(own), &value(theirs), &below(name), differences);
+            }
+        }
+        (_, _, Some(own), Some(theirs)) if own.len() == theirs.len() => {
+            for (own, theirs) in own.iter().zip(theirs) {
+                compare(own, theirs, &below("[]"), differences);
+            }
+        }
+        _ if shown.as_str().is_some() && shown.as_str() == expected.as_str() => {}
+        _ => differences
+            .push(format!("{at}: shown {:?}, expected {:?}", shown.value, expected.value)),
+    }
+}
+
+#[test]
+fn check_judges_static_targets_and_missing_files() {
+    let Some(folder) = conformance("config") else { return };
+    let mut faults = Vec::new();
+    for case in cases(&folder, "promtool/cases.json") {
+        let id = case["id"].as_str().unwrap();
+        // Without `--syntax-only`, promtool looks for the files: that is `--strict` here.
+        let strict = !case["syntax_only"].as_bool().unwrap();
+        let path = folder.join("promtool").join(case["file"].as_str().unwrap());
+        let mut out = Vec::new();
+        let code = check(&[path], strict, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let expected = match case["error_contains"].as_str() {
+            Some("error checking authorization credentials or bearer token file") => {
+                Some("`credentials_file`: /random/file/which/does/not/exist.yml cannot be read")
+            }
+            own => own,
+        };
+        if (code == 1) != expected.is_some() || !out.contains(expected.unwrap_or("")) {
+            faults.push(format!("{id}: exit {code}, expected {expected:?}\n{out}"));
+        }
+    }
+    report(&faults);
+}
+
 #[test]
 fn good_are_accepted() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance("config") else { return };
     let mut faults = Vec::new();
     for case in cases(&folder, "good.json").iter().filter(|case| needs_only_ours(case)) {
         let id = case["id"].as_str().unwrap();
@@ -56,7 +162,7 @@ fn good_are_accepted() {
 
 #[test]
 fn bad_are_refused_in_prometheus_words() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance("config") else { return };
     let mut faults = Vec::new();
     for case in cases(&folder, "bad.json").iter().filter(|case| needs_only_ours(case)) {
         faults.extend(refusal_fault(&folder, case));
@@ -66,7 +172,7 @@ fn bad_are_refused_in_prometheus_words() {
 
 #[test]
 fn examples_are_judged_alike() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance("config") else { return };
     let mut faults = Vec::new();
     for case in cases(&folder, "examples.json").iter().filter(|case| needs_only_ours(case)) {
         if !case["accepted"].as_bool().unwrap() {
@@ -80,7 +186,7 @@ fn examples_are_judged_alike() {
 
 #[test]
 fn a_servers_sections_are_warnings() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance("config") else { return };
     let mut faults = Vec::new();
     for case in cases(&folder, "agent_mode.json") {
         let id = case["id"].as_str().unwrap();
@@ -107,7 +213,7 @@ fn a_servers_sections_are_warnings() {
 /// and no key of Prometheus is taken for a typing error.
 #[test]
 fn later_discoveries_are_told_as_such() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance("config") else { return };
     let mut faults = Vec::new();
     for list in ["good.json", "bad.json", "examples.json"] {
         for case in cases(&folder, list).iter().filter(|case| !needs_only_ours(case)) {
@@ -174,26 +280,4 @@ fn needs_only_ours(case: &Value) -> bool {
 
 fn load(folder: &Path, case: &Value) -> Result<Config, Problems> {
     config::load(&folder.join(case["file"].as_str().unwrap()), &|_| None)
-}
-
-fn cases(folder: &Path, list: &str) -> Vec<Value> {
-    let cases: Vec<Value> =
-        serde_json::from_str(&fs::read_to_string(folder.join(list)).unwrap()).unwrap();
-    assert!(!cases.is_empty(), "{list} holds no case");
-    cases
-}
-
-fn conformance() -> Option<PathBuf> {
-    let named = env::var_os("STARLING_CONFORMANCE").map(PathBuf::from);
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance");
-    let folder = named.unwrap_or_else(beside);
-    if folder.is_dir() {
-        return Some(folder.join("config"));
-    }
-    eprintln!("skipped: no conformance data at {}", folder.display());
-    None
-}
-
-fn report(faults: &[String]) {
-    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }

@@ -1,12 +1,6 @@
 //! The text formats against the cases of other programs, with Prometheus' verdict on each.
 
-#![allow(clippy::unwrap_used, reason = "a case that cannot be read should fail the test")]
-
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -15,6 +9,8 @@ use starling::{
     model::protocol::ScrapeProtocol,
     wire::{Format, content_type},
 };
+
+use crate::{conformance, read};
 
 /// Cases that are answered otherwise than by Prometheus, each with its reason.
 const REFUSED: &[(&str, &str)] = &[
@@ -29,7 +25,7 @@ const NATIVE_HISTOGRAMS: &str = "native histograms from classic ones come later"
 
 #[test]
 fn corpora() {
-    let Some(data) = data() else { return };
+    let Some(data) = conformance("textparse") else { return };
     let mut report = Report::default();
     for file in ["prometheus_unit", "expfmt_corpus", "vm_inputs", "openmetrics_corpus"] {
         for case in read(&data.join(format!("{file}.json"))).as_array().unwrap() {
@@ -47,7 +43,7 @@ fn corpora() {
 /// All of the format comes later, and each answer says so.
 #[test]
 fn protobuf_is_refused() {
-    let Some(data) = data() else { return };
+    let Some(data) = conformance("textparse") else { return };
     for case in read(&data.join("protobuf.json")).as_array().unwrap() {
         let answer = ask(case, &body(case));
         let error = answer["error"].as_str().unwrap();
@@ -57,7 +53,7 @@ fn protobuf_is_refused() {
 
 #[test]
 fn content_types() {
-    let Some(data) = data() else { return };
+    let Some(data) = conformance("textparse") else { return };
     for case in read(&data.join("content_type.json")).as_array().unwrap() {
         let fallback = case["fallback_scrape_protocol"].as_str().map(|name| match name {
             "PrometheusProto" => ScrapeProtocol::PrometheusProto,
@@ -151,22 +147,4 @@ fn body(case: &Value) -> Vec<u8> {
         (None, Some(text)) => text.as_bytes().to_vec(),
         (None, None) => panic!("{} has no input", case["id"]),
     }
-}
-
-fn read(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-}
-
-/// The folder of the cases, if this machine has it.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn data() -> Option<PathBuf> {
-    let root = std::env::var_os("STARLING_CONFORMANCE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance"),
-        PathBuf::from,
-    );
-    if root.is_dir() {
-        return Some(root.join("textparse"));
-    }
-    eprintln!("skipped: no conformance data at {}", root.display());
-    None
 }

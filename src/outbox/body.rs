@@ -1,0 +1,150 @@
+//! From the records of an attempt to the body of its request. Pure; the one file of the outbox, with
+//! the packer, that knows that a signal has a codec.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::{
+    model::batch::Signal,
+    outbox::lane::Entry,
+    wire::remote_write::{Compressor, Fragment, join, split},
+};
+
+/// The part of a record that an attempt sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    pub(super) sequence: u64,
+    /// Counted within the record.
+    pub(super) samples: Range<u32>,
+    pub(super) whole: bool,
+    pub(super) raw_length: u32,
+}
+
+/// Which records of `entries` the `samples` touch, counted over all of them, and where.
+pub(super) fn cuts(entries: &[Entry], samples: &Range<u32>) -> Vec<Cut> {
+    let mut start = 0_u32;
+    let mut cuts = Vec::new();
+    for entry in entries {
+        let end = start.saturating_add(entry.samples);
+        if start < samples.end && samples.start < end {
+            let own = samples.start.max(start) - start..samples.end.min(end) - start;
+            let whole = own == (0..entry.samples);
+            let (sequence, raw_length) = (entry.sequence, entry.raw_length);
+            cuts.push(Cut { sequence, samples: own, whole, raw_length });
+        }
+        start = end;
+    }
+    cuts
+}
+
+/// `parts` are the cuts with the bytes of their records. An error names the record that can't be
+/// taken apart.
+pub(super) fn build(
+    signal: Signal,
+    parts: &[(Cut, Bytes)],
+    compressor: &mut Option<Compressor>,
+) -> Result<Bytes, u64> {
+    match signal {
+        Signal::Metrics => {
+            let mut fragments = Vec::with_capacity(parts.len());
+            for (cut, bytes) in parts {
+                let whole = Fragment { bytes: bytes.clone(), raw_length: cut.raw_length };
+                fragments.push(if cut.whole {
+                    whole
+                } else {
+                    let compressor = compressor.get_or_insert_default();
+                    extract(whole, &cut.samples, compressor).ok_or(cut.sequence)?
+                });
+            }
+            Ok(join(&fragments).into())
+        }
+    }
+}
+
+fn extract(
+    fragment: Fragment,
+    samples: &Range<u32>,
+    compressor: &mut Compressor,
+) -> Option<Fragment> {
+    let mut rest = fragment;
+    if samples.start > 0 {
+        let pieces = split(&rest, samples.start, compressor).ok()?;
+        let behind: Vec<&[u8]> =
+            pieces.iter().skip(1).map(|piece| &*piece.fragment.bytes).collect();
+        let raw_length = pieces.iter().skip(1).map(|piece| piece.fragment.raw_length).sum();
+        rest = Fragment { bytes: behind.concat().into(), raw_length };
+    }
+    let pieces = split(&rest, samples.end - samples.start, compressor).ok()?;
+    pieces.into_iter().next().map(|piece| piece.fragment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{labels::Labels, sample::Sample, slot::StreamKey},
+        wire::remote_write::{decode, encode_labels, push_series},
+    };
+
+    fn entry(sequence: u64, samples: u32, raw_length: u32) -> Entry {
+        Entry {
+            sequence,
+            stream: StreamKey(0),
+            round: 0,
+            oldest_ms: 0,
+            appended_ms: 0,
+            bytes: 0,
+            raw_length,
+            samples,
+            place: None,
+        }
+    }
+
+    /// Records of these many samples, numbered through.
+    fn records(samples: &[u32]) -> Vec<(Entry, Bytes)> {
+        let mut number = 0;
+        let mut compressor = Compressor::default();
+        let record = |(sequence, count): (u64, &u32)| {
+            let mut raw = Vec::new();
+            for _ in 0..*count {
+                let labels: Labels =
+                    [("__name__", "m"), ("n", &*number.to_string())].into_iter().collect();
+                let sample = Sample { value: f64::from(number), timestamp_ms: 7 };
+                push_series(&mut raw, &encode_labels(&labels), sample, &[]);
+                number += 1;
+            }
+            let fragment = compressor.compress(&raw);
+            (entry(sequence, *count, fragment.raw_length), fragment.bytes)
+        };
+        (0..).zip(samples).map(record).collect()
+    }
+
+    #[test]
+    fn every_range_of_samples_can_be_sent_alone() {
+        let records = records(&[3, 1, 40, 5]);
+        let entries: Vec<Entry> = records.iter().map(|(entry, _)| *entry).collect();
+        for start in 0..49 {
+            for end in start + 1..=49 {
+                let cuts = cuts(&entries, &(start..end));
+                let with_bytes = |cut: Cut| {
+                    let at = usize::try_from(cut.sequence).unwrap();
+                    (cut, records[at].1.clone())
+                };
+                let parts: Vec<(Cut, Bytes)> = cuts.into_iter().map(with_bytes).collect();
+                let body = build(Signal::Metrics, &parts, &mut None).unwrap();
+                let values: Vec<f64> =
+                    decode(&body).unwrap().iter().map(|series| series.samples[0].value).collect();
+                let expected: Vec<f64> = (start..end).map(f64::from).collect();
+                assert_eq!(values, expected, "{start}..{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_batch_are_named() {
+        let cut = Cut { sequence: 9, samples: 1..2, whole: false, raw_length: 3 };
+        let parts = [(cut, Bytes::from_static(b"\xff\xff\xff"))];
+        assert_eq!(build(Signal::Metrics, &parts, &mut None), Err(9));
+    }
+}

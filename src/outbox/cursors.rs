@@ -1,0 +1,271 @@
+//! How far each lane has come, on disk: an append-only file of checksummed entries, written anew
+//! when it has grown. A torn or damaged tail costs repetitions, never a record.
+//!
+//! ```text
+//! file:  magic 8 | entries
+//! entry: crc32c 4 | kind 1 | signal 1 | number 2 | value 8 | tenant length 2 | tenant
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::outbox::{
+    frame::{signal_number, signal_of},
+    lane::LaneKey,
+};
+
+const FILE_NAME: &str = "cursors";
+const MAGIC: [u8; 8] = *b"STLCURS1";
+const ENTRY_BYTES: usize = 18;
+/// A larger file is written anew; one position a lane is all that it then holds.
+const FILE_BYTES_MAX: usize = 1 << 20;
+/// Sequence numbers are set aside in such steps, so that none is used twice even if the record that
+/// had it never came to disk.
+const RESERVE_STEP: u64 = 1 << 20;
+
+const KIND_LANES: u8 = 1;
+const KIND_RESERVED: u8 = 2;
+const KIND_POSITION: u8 = 3;
+
+#[derive(Debug)]
+pub(super) struct Cursors {
+    path: PathBuf,
+    file: Option<File>,
+    bytes: usize,
+    /// Written and not synced.
+    unsynced: bool,
+    state: State,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct State {
+    /// How many lanes the positions were kept for; 0 where the file did not say.
+    lanes: u16,
+    reserved: u64,
+    positions: BTreeMap<LaneKey, u64>,
+}
+
+impl Cursors {
+    /// What `directory` holds, and whether a part of it could not be understood.
+    pub(super) fn load(directory: &Path) -> io::Result<(Self, bool)> {
+        let path = directory.join(FILE_NAME);
+        let (state, damaged) = match std::fs::read(&path) {
+            Ok(bytes) => parse(&bytes),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => (State::default(), false),
+            Err(e) => return Err(e),
+        };
+        Ok((Self { path, file: None, bytes: 0, unsynced: false, state }, damaged))
+    }
+
+    pub(super) fn lanes(&self) -> u16 {
+        self.state.lanes
+    }
+
+    /// No sequence number above this was ever used.
+    pub(super) fn last_sequence(&self) -> u64 {
+        let positions = self.state.positions.values().copied().max().unwrap_or_default();
+        self.state.reserved.max(positions)
+    }
+
+    pub(super) fn is_done(&self, key: &LaneKey, sequence: u64) -> bool {
+        self.state.positions.get(key).is_some_and(|position| sequence <= *position)
+    }
+
+    /// The positions of so many lanes from now on; those of another number mean nothing then.
+    pub(super) fn start_over(&mut self, lanes: u16) -> io::Result<()> {
+        let old = self.state.clone();
+        self.state.lanes = lanes;
+        self.state.positions.clear();
+        self.rewrite().inspect_err(|_| self.state = old)
+    }
+
+    /// Sequence numbers up to well above `next` are ours.
+    pub(super) fn reserve(&mut self, next: u64) -> io::Result<()> {
+        if next + RESERVE_STEP / 2 <= self.state.reserved {
+            return Ok(());
+        }
+        self.state.reserved = next + RESERVE_STEP;
+        let mut entries = Vec::new();
+        push_entry(&mut entries, KIND_RESERVED, None, self.state.reserved);
+        self.append(&entries)
+    }
+
+    pub(super) fn advance(&mut self, positions: &[(LaneKey, u64)]) -> io::Result<()> {
+        let mut entries = Vec::new();
+        for (key, position) in positions {
+            self.state.positions.insert(key.clone(), *position);
+            push_entry(&mut entries, KIND_POSITION, Some(key), *position);
+        }
+        self.append(&entries)
+    }
+
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if let Some(file) = self.file.as_ref().filter(|_| self.unsynced) {
+            // Of a failed sync nobody knows what it left: the file is written anew.
+            file.sync_data().inspect_err(|_| self.file = None)?;
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// Everything known, in a new file that takes the place of the old.
+    pub(super) fn rewrite(&mut self) -> io::Result<()> {
+        let mut bytes = MAGIC.to_vec();
+        push_entry(&mut bytes, KIND_LANES, None, u64::from(self.state.lanes));
+        push_entry(&mut bytes, KIND_RESERVED, None, self.state.reserved);
+        for (key, position) in &self.state.positions {
+            push_entry(&mut bytes, KIND_POSITION, Some(key), *position);
+        }
+        self.file = None;
+        let temporary = self.path.with_extension("tmp");
+        let mut file = File::create(&temporary)?;
+        file.write_all(&bytes)?;
+        file.sync_data()?;
+        std::fs::rename(&temporary, &self.path)?;
+        if let Some(directory) = self.path.parent() {
+            File::open(directory)?.sync_all()?;
+        }
+        self.file = Some(OpenOptions::new().append(true).open(&self.path)?);
+        self.bytes = bytes.len();
+        self.unsynced = false;
+        Ok(())
+    }
+
+    fn append(&mut self, entries: &[u8]) -> io::Result<()> {
+        let Some(file) = self.file.as_mut().filter(|_| self.bytes < FILE_BYTES_MAX) else {
+            return self.rewrite();
+        };
+        // What stands behind a half-written entry is not read: the next write begins a new file.
+        file.write_all(entries).inspect_err(|_| self.file = None)?;
+        self.bytes += entries.len();
+        self.unsynced = true;
+        Ok(())
+    }
+}
+
+fn push_entry(out: &mut Vec<u8>, kind: u8, key: Option<&LaneKey>, value: u64) {
+    let (signal, number, tenant) =
+        key.map_or((0, 0, ""), |key| (signal_number(key.signal), key.number, &*key.tenant));
+    // A record with a longer tenant is not written, so no position of one is asked for.
+    let tenant_bytes = u16::try_from(tenant.len()).unwrap_or_default();
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&[kind, signal]);
+    out.extend_from_slice(&number.to_le_bytes());
+    out.extend_from_slice(&value.to_le_bytes());
+    out.extend_from_slice(&tenant_bytes.to_le_bytes());
+    out.extend_from_slice(&tenant.as_bytes()[..usize::from(tenant_bytes)]);
+    let checksum = crc32c::crc32c(&out[start + 4..]);
+    out[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// Up to the first entry that is not whole; true where there was one.
+fn parse(bytes: &[u8]) -> (State, bool) {
+    let mut state = State::default();
+    let Some(mut rest) = bytes.strip_prefix(&MAGIC) else { return (state, true) };
+    while !rest.is_empty() {
+        let Some(used) = parse_entry(rest, &mut state) else { return (state, true) };
+        rest = &rest[used..];
+    }
+    (state, false)
+}
+
+fn parse_entry(bytes: &[u8], state: &mut State) -> Option<usize> {
+    let (head, rest) = bytes.split_first_chunk::<ENTRY_BYTES>()?;
+    let tenant_bytes = u16::from_le_bytes([head[16], head[17]]);
+    let tenant = rest.get(..usize::from(tenant_bytes))?;
+    let used = ENTRY_BYTES + tenant.len();
+    let checksum = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
+    if crc32c::crc32c(&bytes[4..used]) != checksum {
+        return None;
+    }
+    let number = u16::from_le_bytes([head[6], head[7]]);
+    let (_, value) = head[..16].split_last_chunk::<8>()?;
+    let value = u64::from_le_bytes(*value);
+    match head[4] {
+        KIND_LANES => state.lanes = u16::try_from(value).ok()?,
+        KIND_RESERVED => state.reserved = value,
+        KIND_POSITION => {
+            let signal = signal_of(head[5])?;
+            let tenant = std::str::from_utf8(tenant).ok()?.into();
+            state.positions.insert(LaneKey { signal, tenant, number }, value);
+        }
+        _ => return None,
+    }
+    Some(used)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::batch::Signal;
+
+    fn key(tenant: &str, number: u16) -> LaneKey {
+        LaneKey { signal: Signal::Metrics, tenant: tenant.into(), number }
+    }
+
+    fn loaded(directory: &Path) -> Cursors {
+        Cursors::load(directory).unwrap().0
+    }
+
+    #[test]
+    fn what_was_written_comes_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut cursors = loaded(directory.path());
+        assert_eq!((cursors.lanes(), cursors.last_sequence()), (0, 0));
+        cursors.start_over(16).unwrap();
+        cursors.advance(&[(key("", 3), 7), (key("team", 3), 9)]).unwrap();
+        cursors.advance(&[(key("", 3), 8)]).unwrap();
+        let again = loaded(directory.path());
+        assert_eq!(again.state, cursors.state);
+        assert!(again.is_done(&key("", 3), 8) && !again.is_done(&key("", 3), 9));
+        assert!(again.is_done(&key("team", 3), 9) && !again.is_done(&key("", 4), 1));
+
+        cursors.reserve(10).unwrap();
+        assert!(loaded(directory.path()).last_sequence() >= 10);
+    }
+
+    #[test]
+    fn a_cut_or_damaged_tail_leaves_what_stood_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut cursors = loaded(directory.path());
+        cursors.start_over(16).unwrap();
+        let path = directory.path().join(FILE_NAME);
+        let before = std::fs::read(&path).unwrap().len();
+        for n in 1..=3 {
+            cursors.advance(&[(key("t", 0), n)]).unwrap();
+        }
+        let whole = std::fs::read(&path).unwrap();
+        let entry = (whole.len() - before) / 3;
+        for cut in before..=whole.len() {
+            let (state, damaged) = parse(&whole[..cut]);
+            let entries = (cut - before) / entry;
+            let position = state.positions.get(&key("t", 0)).copied().unwrap_or_default();
+            assert_eq!(position, entries as u64, "cut at {cut}");
+            assert_eq!(damaged, (cut - before) % entry != 0, "cut at {cut}");
+        }
+        for bit in 0..whole.len() * 8 {
+            let mut bad = whole.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(parse(&bad).1, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn the_file_does_not_grow_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut cursors = loaded(directory.path());
+        cursors.start_over(1).unwrap();
+        let many: Vec<(LaneKey, u64)> = (0..1000).map(|n| (key("", 0), n)).collect();
+        for _ in 0..200 {
+            cursors.advance(&many).unwrap();
+        }
+        let length = std::fs::metadata(directory.path().join(FILE_NAME)).unwrap().len();
+        assert!(length < 2 * FILE_BYTES_MAX as u64, "{length}");
+        assert!(loaded(directory.path()).is_done(&key("", 0), 999));
+    }
+}

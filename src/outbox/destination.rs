@@ -1,0 +1,352 @@
+//! One destination's loop: takes batches in, has the disk keep them, makes requests and hears the
+//! answers. A shell: `queue` decides; `disk` and `requests` do.
+
+use std::sync::Arc;
+
+use rand::{SeedableRng, rngs::StdRng};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Duration, Instant, sleep_until, timeout},
+};
+
+use crate::{
+    config::Destination,
+    model::batch::Batch,
+    outbox::{
+        disk::{Disk, Done, Job},
+        log::{DiskError, Log},
+        meters::DestinationMeters,
+        queue::Queue,
+        recovery::Recovery,
+        reporter::Reporter,
+        requests::{Failed, Posted, Requests},
+        sender::Sender,
+        settings::Settings,
+        verdict::{Verdict, judge},
+        view::QueueView,
+    },
+    runtime::{clock, stop::Stop},
+};
+
+/// How often expiry, metrics, views and the sync of positions are seen to.
+const TICK_MS: i64 = 500;
+/// How long a read that did not work now is put off.
+const READ_RETRY_MS: i64 = 1000;
+/// At the end, a disk that hangs gets so much more time than the destination.
+const DISK_GRACE_MS: i64 = 5000;
+/// What is taken from the channel at once, before anything else has its turn.
+const APPENDS_AT_ONCE_MAX: usize = 64;
+
+/// What one scrape has for this destination.
+pub(super) type Appended = Vec<Batch>;
+
+/// An order to a running destination.
+pub(super) enum Order {
+    Change(Arc<Destination>, Settings),
+    /// It is no longer configured: write everything, send nothing, end.
+    Retire,
+}
+
+/// What a destination is started with.
+pub(super) struct Setup {
+    pub(super) destination: Arc<Destination>,
+    pub(super) settings: Settings,
+    pub(super) log: Log,
+    pub(super) recovery: Recovery,
+    pub(super) appends: mpsc::Receiver<Appended>,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) view: watch::Sender<Arc<QueueView>>,
+    pub(super) meters: DestinationMeters,
+}
+
+pub(super) struct DestinationLoop {
+    settings: Settings,
+    queue: Queue,
+    disk: Disk,
+    requests: Requests,
+    reporter: Reporter,
+    appends: mpsc::Receiver<Appended>,
+    orders: mpsc::Receiver<Order>,
+    chance: StdRng,
+    clock: SteadyClock,
+    next_tick_ms: i64,
+    /// Positions were written since the last sync.
+    unsynced: bool,
+    /// `None` while the agent runs.
+    ending: Option<Ending>,
+}
+
+/// The agent stops, or the destination is no longer configured.
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    /// When it is time to go, sent or not.
+    until_ms: i64,
+    sends: bool,
+}
+
+/// What a destination has when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    pub(super) samples: u64,
+    pub(super) bytes: u64,
+}
+
+/// The wall clock at the start, and what has passed since: it never steps.
+struct SteadyClock {
+    started: Instant,
+    started_ms: i64,
+}
+
+impl DestinationLoop {
+    pub(super) fn new(setup: Setup) -> Self {
+        let Setup { destination, settings, log, recovery, appends, orders, view, meters } = setup;
+        let clock = SteadyClock { started: Instant::now(), started_ms: clock::now_ms() };
+        let now_ms = clock.started_ms;
+        let mut limits = settings.limits.clone();
+        limits.lanes = log.lanes();
+        let mut queue = Queue::new(limits, settings.rules.clone(), recovery.next_sequence);
+        for (key, mut entry) in recovery.entries {
+            // Written by a clock that stood ahead of ours.
+            entry.appended_ms = entry.appended_ms.min(now_ms);
+            queue.restore(&key, entry);
+        }
+        let mut disk = Disk::new(log);
+        let mut reporter = Reporter::new(Arc::clone(&destination.name), view, meters);
+        if let Some(fault) = &recovery.fault {
+            reporter.disk_changed(disk.broke(fault, true, now_ms).as_ref());
+        }
+        reporter.tick(&mut queue, &disk, now_ms);
+        Self {
+            settings,
+            queue,
+            disk,
+            requests: Requests::new(Sender::new(&destination)),
+            reporter,
+            appends,
+            orders,
+            chance: StdRng::from_rng(&mut rand::rng()),
+            clock,
+            next_tick_ms: now_ms,
+            unsynced: false,
+            ending: None,
+        }
+    }
+
+    /// Ends when `stop` is raised, everything is on disk, and what the destination takes at once is
+    /// sent.
+    pub(super) async fn run(mut self, stop: Stop) -> Left {
+        loop {
+            let now_ms = self.clock.now_ms();
+            self.step(now_ms);
+            if self.is_over(now_ms) {
+                break;
+            }
+            let wake = self.clock.at(self.due_ms(now_ms));
+            let takes = self.ending.is_none() && self.queue.has_room();
+            tokio::select! {
+                Some(batches) = self.appends.recv(), if takes => self.append(batches),
+                posted = self.requests.next() => self.answered(&posted),
+                done = self.disk.done() => self.job_done(done),
+                Some(order) = self.orders.recv() => self.obey(order),
+                () = stop.raised(), if self.ending.is_none() => self.end(self.settings.grace, true),
+                () = sleep_until(wake) => {}
+            }
+        }
+        self.close().await
+    }
+
+    /// Whatever is due now.
+    fn step(&mut self, now_ms: i64) {
+        if self.sends() {
+            let at_once = self.ending.is_some();
+            for start in self.queue.start(now_ms, at_once) {
+                if let Err(failed) = self.requests.begin(start, &self.queue) {
+                    self.failed(&failed, now_ms);
+                }
+            }
+        }
+        let ticks = now_ms >= self.next_tick_ms;
+        if ticks {
+            self.next_tick_ms = now_ms + TICK_MS;
+            self.queue.expire(now_ms);
+        }
+        if self.disk.is_idle() {
+            self.start_job(now_ms, ticks);
+        }
+        if ticks {
+            self.reporter.tick(&mut self.queue, &self.disk, now_ms);
+        }
+    }
+
+    fn start_job(&mut self, now_ms: i64, ticks: bool) {
+        let (reads, dropped) = self.requests.take_wanted(&self.queue);
+        for failed in dropped {
+            self.failed(&failed, now_ms);
+        }
+        let mut job = Job {
+            reads,
+            next_sequence: self.queue.next_sequence(),
+            free_bytes_min: self.settings.free_bytes_min,
+            ..Job::default()
+        };
+        let mut due = !job.reads.is_empty();
+        // A disk that does not work is read from, and otherwise left alone for a while.
+        if self.disk.writable_ms().is_some_and(|writable_ms| writable_ms <= now_ms) {
+            job.writes = self.queue.take_writes(now_ms, self.ending.is_some());
+            job.positions = self.queue.take_positions();
+            job.released = self.queue.take_released();
+            self.unsynced |= !job.positions.is_empty();
+            job.sync = self.unsynced && (ticks || self.ending.is_some());
+            self.unsynced &= !job.sync;
+            due |= !job.writes.is_empty() || !job.released.is_empty() || job.sync;
+            due |= !job.positions.is_empty();
+        }
+        if due {
+            self.disk.start(job);
+        }
+    }
+
+    fn due_ms(&self, now_ms: i64) -> i64 {
+        let start_ms = self.queue.start_due_ms(self.ending.is_some()).filter(|_| self.sends());
+        let writable_ms = self.disk.writable_ms();
+        let write_ms = self.queue.write_due_ms().zip(writable_ms).map(|(due, may)| due.max(may));
+        let end_ms = self.ending.map(|ending| ending.until_ms).filter(|end_ms| *end_ms > now_ms);
+        let dues = [start_ms, write_ms, end_ms].into_iter().flatten();
+        dues.fold(self.next_tick_ms, i64::min)
+    }
+
+    /// A destination that is no longer configured gets nothing.
+    fn sends(&self) -> bool {
+        self.ending.is_none_or(|ending| ending.sends)
+    }
+
+    fn append(&mut self, batches: Appended) {
+        let now_ms = self.clock.now_ms();
+        self.append_all(batches, now_ms);
+        for _ in 1..APPENDS_AT_ONCE_MAX {
+            if !self.queue.has_room() {
+                return;
+            }
+            let Ok(batches) = self.appends.try_recv() else { return };
+            self.append_all(batches, now_ms);
+        }
+    }
+
+    fn append_all(&mut self, batches: Appended, now_ms: i64) {
+        for batch in batches {
+            self.reporter.appended(&batch);
+            self.queue.append(batch, now_ms);
+        }
+    }
+
+    fn answered(&mut self, posted: &Posted) {
+        let now_ms = self.clock.now_ms();
+        let verdict = judge(&posted.answer, clock::now_ms());
+        let Posted { lane, ticket, request_bytes, .. } = *posted;
+        let answered =
+            self.queue.answer(lane, ticket, verdict, request_bytes, now_ms, &mut self.chance);
+        self.reporter.answered(posted, verdict, &answered);
+    }
+
+    fn failed(&mut self, failed: &Failed, now_ms: i64) {
+        self.reporter.unreadable(failed);
+        if failed.not_now.is_some() {
+            let later = Verdict::Retry { wait_ms: Some(READ_RETRY_MS), maybe_stored: false };
+            self.queue.answer(failed.lane, failed.ticket, later, 0, now_ms, &mut self.chance);
+        } else {
+            self.queue.take_back(failed.lane, failed.ticket, &failed.lost);
+        }
+    }
+
+    fn job_done(&mut self, done: Done) {
+        let now_ms = self.clock.now_ms();
+        let change = self.disk.judge(&done, now_ms);
+        self.reporter.job_done(&done, change.as_ref());
+        match &done.written {
+            Some(Ok(places)) => self.queue.written(places),
+            Some(Err(error)) => self.queue.not_written(matches!(error, DiskError::Full(_))),
+            None => {}
+        }
+        self.queue.moved(&done.moves);
+        for (ticket, found) in done.reads {
+            if let Err(failed) = self.requests.read(ticket, found) {
+                self.failed(&failed, now_ms);
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Change(destination, settings) => {
+                let now_ms = self.clock.now_ms();
+                self.requests.set_sender(Sender::new(&destination));
+                self.queue.change(settings.limits.clone(), settings.rules.clone(), now_ms);
+                self.settings = settings;
+            }
+            Order::Retire => self.end(Duration::ZERO, false),
+        }
+    }
+
+    /// Everything that was handed over is taken in, written at once, and sent as far as it goes.
+    fn end(&mut self, grace: Duration, sends: bool) {
+        let now_ms = self.clock.now_ms();
+        let until_ms = now_ms + i64::try_from(grace.as_millis()).expect("the grace is seconds");
+        self.ending = Some(Ending { until_ms, sends });
+        self.disk.retry_at_once();
+        self.appends.close();
+        while let Ok(batches) = self.appends.try_recv() {
+            self.append_all(batches, now_ms);
+        }
+    }
+
+    fn is_over(&mut self, now_ms: i64) -> bool {
+        let Some(ending) = self.ending else { return false };
+        let sent = self.queue.unsent().records == 0
+            || now_ms >= ending.until_ms
+            || self.queue.is_stuck(now_ms);
+        let written = self.queue.is_all_written() || self.disk.is_broken();
+        let hangs = now_ms >= ending.until_ms + DISK_GRACE_MS;
+        sent && (hangs || written && self.disk.is_idle())
+    }
+
+    /// The last positions go to disk; what is not there by then is told.
+    async fn close(mut self) -> Left {
+        let now_ms = self.clock.now_ms();
+        if self.disk.is_idle() {
+            let positions = self.queue.take_positions();
+            let released = self.queue.take_released();
+            let free_bytes_min = self.settings.free_bytes_min;
+            let next_sequence = self.queue.next_sequence();
+            self.disk.start(Job {
+                positions,
+                released,
+                next_sequence,
+                sync: true,
+                free_bytes_min,
+                ..Job::default()
+            });
+            let patience = Duration::from_millis(DISK_GRACE_MS.unsigned_abs());
+            if let Ok(done) = timeout(patience, self.disk.done()).await {
+                let change = self.disk.judge(&done, now_ms);
+                self.reporter.job_done(&done, change.as_ref());
+            }
+        }
+        self.reporter.tick(&mut self.queue, &self.disk, now_ms);
+        let unsent = self.queue.unsent();
+        self.reporter.closed(unsent, self.queue.unwritten_samples());
+        Left { samples: unsent.samples, bytes: unsent.bytes }
+    }
+}
+
+impl SteadyClock {
+    fn now_ms(&self) -> i64 {
+        let passed = i64::try_from(self.started.elapsed().as_millis());
+        self.started_ms.saturating_add(passed.unwrap_or(i64::MAX))
+    }
+
+    /// Rounded up, so that who is woken then finds it due.
+    fn at(&self, ms: i64) -> Instant {
+        let after_ms = u64::try_from(ms.saturating_sub(self.started_ms)).unwrap_or_default();
+        self.started + Duration::from_millis(after_ms)
+    }
+}

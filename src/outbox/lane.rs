@@ -1,0 +1,419 @@
+//! One ordered way out: the records of a share of the streams, and at most one request on its way.
+//! Pure: `(state, event, now) -> effects`; `queue` holds the lanes of a destination.
+
+use std::{collections::VecDeque, num::NonZeroU32, ops::Range, sync::Arc};
+
+use hashbrown::HashMap;
+use rand::{Rng, RngExt};
+
+use crate::{
+    model::{batch::Signal, slot::StreamKey},
+    outbox::{loss::Reason, verdict::Verdict},
+};
+
+/// What the search for bad samples may spend on one request; the undecided rest is then given up.
+const SEARCH_REQUESTS_MAX: u32 = 128;
+
+/// What a receiver must unpack at once. A record that is larger itself goes alone.
+const REQUEST_RAW_BYTES_MAX: u64 = 16 << 20;
+
+/// Whose order is kept: records of one lane leave one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct LaneKey {
+    pub(super) signal: Signal,
+    pub(super) tenant: Arc<str>,
+    pub(super) number: u16,
+}
+
+impl LaneKey {
+    pub(super) fn of(signal: Signal, tenant: &Arc<str>, stream: StreamKey, lanes: u16) -> Self {
+        let number = stream.slot().number() % lanes.max(1);
+        Self { signal, tenant: Arc::clone(tenant), number }
+    }
+}
+
+/// Where a record lies on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) segment: NonZeroU32,
+    pub(super) offset: u32,
+    /// Of the whole frame.
+    pub(super) length: u32,
+}
+
+/// A record as memory knows it: 64 bytes, whatever its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) sequence: u64,
+    pub(super) stream: StreamKey,
+    pub(super) round: i64,
+    pub(super) oldest_ms: i64,
+    pub(super) appended_ms: i64,
+    /// Of the batch, compressed.
+    pub(super) bytes: u32,
+    pub(super) raw_length: u32,
+    pub(super) samples: u32,
+    pub(super) place: Option<Place>,
+}
+
+/// How requests are formed and repeated; the same for all lanes of a destination.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Rules {
+    pub(super) request_samples_max: u32,
+    /// What the destination is known to take; learned from a 413.
+    pub(super) request_bytes_max: u64,
+    /// How long a record may wait for company.
+    pub(super) deadline_ms: i64,
+    pub(super) backoff_min_ms: i64,
+    pub(super) backoff_max_ms: i64,
+}
+
+/// One request to make: these of the lane's first records, or a part of their samples.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Attempt {
+    /// Tells this attempt's answer from one that nobody waits for any more.
+    pub(super) ticket: u64,
+    pub(super) entries: Vec<Entry>,
+    /// Counted over all samples of `entries`.
+    pub(super) samples: Range<u32>,
+    /// 0 for the first try.
+    pub(super) repeat: u32,
+}
+
+/// What an answer has led to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Outcome {
+    pub(super) sent_samples: u32,
+    pub(super) lost: Vec<(Reason, u32)>,
+    /// Gone from the lane: all of a request that is through.
+    pub(super) released: Vec<Entry>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    entries: VecDeque<Entry>,
+    /// The first records, as far as one request may take them.
+    draft: Draft,
+    request: Option<Request>,
+    in_flight: Option<u64>,
+    not_before_ms: i64,
+    /// The next wait; 0 while all is well.
+    backoff_ms: i64,
+    /// An attempt was made whose outcome nobody knows, and none since whose outcome is known.
+    maybe_stored: bool,
+    /// All up to here is done with.
+    position: u64,
+}
+
+/// A request that is being delivered. Parts of it may be stored already, and others given up.
+#[derive(Debug)]
+struct Request {
+    records: usize,
+    /// The sample at which each record ends.
+    ends: Vec<u32>,
+    /// What is still to be sent; the last one first.
+    parts: Vec<Range<u32>>,
+    repeat: u32,
+    /// Something within was rejected, and is being searched for.
+    searching: bool,
+    /// Answers that decided something since then.
+    search_requests: u32,
+}
+
+#[derive(Debug, Default)]
+struct Draft {
+    records: usize,
+    samples: u32,
+    bytes: u64,
+    raw_bytes: u64,
+    rounds: HashMap<StreamKey, i64>,
+    /// The next record does not fit, so there is nothing to wait for.
+    full: bool,
+}
+
+impl Lane {
+    pub(super) fn entries(&self) -> &VecDeque<Entry> {
+        &self.entries
+    }
+
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Waiting after a failure.
+    pub(super) fn is_backing_off(&self, now_ms: i64) -> bool {
+        self.in_flight.is_none() && self.not_before_ms > now_ms
+    }
+
+    /// A request is under way that has failed before.
+    pub(super) fn is_repeating(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| request.repeat > 1)
+    }
+
+    /// The first request may have been sent by a process that did not live to hear the answer.
+    pub(super) fn expect_repeats(&mut self) {
+        self.maybe_stored = true;
+    }
+
+    pub(super) fn push(&mut self, entry: Entry, rules: &Rules) {
+        self.entries.push_back(entry);
+        self.draft.extend(&self.entries, rules);
+    }
+
+    /// When `start` has something to do; `None` while nothing but an event can bring that about.
+    /// `at_once`: without waiting for company.
+    pub(super) fn due_ms(&self, rules: &Rules, at_once: bool) -> Option<i64> {
+        let first = self.entries.front()?;
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let waits = self.request.is_none() && !self.draft.full && !at_once;
+        let ready_ms = if waits { first.appended_ms + rules.deadline_ms } else { i64::MIN };
+        Some(ready_ms.max(self.not_before_ms))
+    }
+
+    /// The next attempt; the caller has asked `due_ms` whether it is time.
+    pub(super) fn start(&mut self, ticket: u64) -> Option<Attempt> {
+        if self.in_flight.is_some() || self.draft.records == 0 {
+            return None;
+        }
+        let draft = &self.draft;
+        let request =
+            self.request.get_or_insert_with(|| Request::of(self.entries.range(..draft.records)));
+        let part = request.parts.last().expect("a request without parts is through").clone();
+        let repeat = request.repeat;
+        request.repeat += 1;
+        self.in_flight = Some(ticket);
+        let entries = self.entries.range(..request.records).copied().collect();
+        Some(Attempt { ticket, entries, samples: part, repeat })
+    }
+
+    /// The attempt did not come to a request: what it needs is not there yet, or no longer.
+    pub(super) fn take_back(&mut self, ticket: u64) {
+        if self.in_flight == Some(ticket) {
+            self.in_flight = None;
+            if let Some(request) = &mut self.request {
+                request.repeat -= 1;
+            }
+        }
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        ticket: u64,
+        verdict: Verdict,
+        now_ms: i64,
+        rules: &Rules,
+        chance: &mut impl Rng,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        if self.in_flight != Some(ticket) {
+            return outcome;
+        }
+        self.in_flight = None;
+        let maybe_stored = self.maybe_stored;
+        match verdict {
+            Verdict::Retry { wait_ms, maybe_stored } => {
+                self.maybe_stored |= maybe_stored;
+                self.back_off(wait_ms, now_ms, rules, chance);
+                return outcome;
+            }
+            // The hold is the tenant's, not the lane's.
+            Verdict::Hold => return outcome,
+            Verdict::Stored | Verdict::TooLarge | Verdict::Rejected | Verdict::Refused => {}
+        }
+        self.backoff_ms = 0;
+        self.not_before_ms = 0;
+        // Records were dropped under the request: what it held is formed anew.
+        let Some(request) = &mut self.request else { return outcome };
+        request.repeat = 0;
+        match verdict {
+            Verdict::Stored => outcome.sent_samples = request.finish_part(),
+            Verdict::Refused => outcome.lost.push((Reason::Refused, request.finish_part())),
+            Verdict::TooLarge => {
+                if !request.halve() {
+                    outcome.lost.push((Reason::TooLarge, request.finish_part()));
+                }
+            }
+            Verdict::Rejected => request.reject(maybe_stored, &mut outcome),
+            Verdict::Retry { .. } | Verdict::Hold => {}
+        }
+        if let Some(lost) = request.give_up_search() {
+            let reason =
+                if maybe_stored { Reason::MaybeStored } else { Reason::RejectedUnresolved };
+            outcome.lost.push((reason, lost));
+        }
+        if request.parts.is_empty() {
+            let records = request.records;
+            self.maybe_stored = false;
+            self.request = None;
+            outcome.released = self.release(records, rules);
+        }
+        outcome
+    }
+
+    /// The oldest record leaves unsent, also if it is on its way: that answer counts no more.
+    pub(super) fn drop_first(&mut self, rules: &Rules) -> Option<Entry> {
+        self.dissolve();
+        self.release(1, rules).pop()
+    }
+
+    /// A record from anywhere leaves unsent. Only for what never was on disk, or is lost there: the
+    /// position does not tell of it.
+    pub(super) fn remove(&mut self, sequence: u64, rules: &Rules) -> Option<Entry> {
+        let at = self.index_of(sequence)?;
+        if self.request.as_ref().is_some_and(|request| at < request.records) {
+            self.dissolve();
+        }
+        let entry = self.entries.remove(at);
+        self.redraft(rules);
+        entry
+    }
+
+    pub(super) fn entry(&self, sequence: u64) -> Option<&Entry> {
+        self.entries.get(self.index_of(sequence)?)
+    }
+
+    pub(super) fn entry_mut(&mut self, sequence: u64) -> Option<&mut Entry> {
+        let at = self.index_of(sequence)?;
+        self.entries.get_mut(at)
+    }
+
+    /// After the rules have changed. A request that was begun keeps its form.
+    pub(super) fn redraft(&mut self, rules: &Rules) {
+        self.draft.clear();
+        self.draft.extend(&self.entries, rules);
+    }
+
+    fn index_of(&self, sequence: u64) -> Option<usize> {
+        self.entries.binary_search_by_key(&sequence, |entry| entry.sequence).ok()
+    }
+
+    /// An attempt on its way may yet be stored.
+    fn dissolve(&mut self) {
+        if self.request.take().is_some() {
+            self.maybe_stored |= self.in_flight.is_some();
+        }
+    }
+
+    fn release(&mut self, records: usize, rules: &Rules) -> Vec<Entry> {
+        let released: Vec<Entry> = self.entries.drain(..records.min(self.entries.len())).collect();
+        if let Some(last) = released.last() {
+            self.position = last.sequence;
+        }
+        self.redraft(rules);
+        released
+    }
+
+    fn back_off(
+        &mut self,
+        wait_ms: Option<i64>,
+        now_ms: i64,
+        rules: &Rules,
+        chance: &mut impl Rng,
+    ) {
+        let wait_ms = wait_ms.unwrap_or_else(|| {
+            let full = self.backoff_ms.max(rules.backoff_min_ms);
+            // Lanes that failed together should not come back together.
+            chance.random_range(full - full / 4..=full).max(rules.backoff_min_ms)
+        });
+        self.not_before_ms = now_ms.saturating_add(wait_ms);
+        let doubled = wait_ms.max(self.backoff_ms).saturating_mul(2);
+        self.backoff_ms = doubled.min(rules.backoff_max_ms).max(rules.backoff_min_ms);
+    }
+}
+
+impl Request {
+    fn of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Self {
+        let ends: Vec<u32> = entries
+            .scan(0_u32, |end, entry| {
+                *end = end.saturating_add(entry.samples);
+                Some(*end)
+            })
+            .collect();
+        let all = 0..ends.last().copied().unwrap_or_default();
+        Self {
+            records: ends.len(),
+            ends,
+            parts: vec![all],
+            repeat: 0,
+            search_requests: 0,
+            searching: false,
+        }
+    }
+
+    /// How many samples the part had that is now decided.
+    fn finish_part(&mut self) -> u32 {
+        self.search_requests += u32::from(self.searching);
+        self.parts.pop().map_or(0, |part| part.end - part.start)
+    }
+
+    fn reject(&mut self, maybe_stored: bool, outcome: &mut Outcome) {
+        self.searching = true;
+        if self.halve() {
+            self.search_requests += 1;
+        } else {
+            let reason = if maybe_stored { Reason::MaybeStored } else { Reason::Rejected };
+            outcome.lost.push((reason, self.finish_part()));
+        }
+    }
+
+    /// Between two records if there are, as that needs no unpacking. False for a single sample.
+    fn halve(&mut self) -> bool {
+        let Some(part) = self.parts.last().cloned() else { return false };
+        if part.end - part.start < 2 {
+            return false;
+        }
+        let middle = part.start + (part.end - part.start) / 2;
+        let inside = |end: &&u32| part.start < **end && **end < part.end;
+        let border = self.ends.iter().filter(inside).min_by_key(|end| end.abs_diff(middle));
+        let cut = border.copied().unwrap_or(middle);
+        self.parts.pop();
+        self.parts.push(cut..part.end);
+        self.parts.push(part.start..cut);
+        true
+    }
+
+    /// The samples of all parts, where the search has cost enough.
+    fn give_up_search(&mut self) -> Option<u32> {
+        if self.search_requests < SEARCH_REQUESTS_MAX || self.parts.is_empty() {
+            return None;
+        }
+        Some(self.parts.drain(..).map(|part| part.end - part.start).sum())
+    }
+}
+
+impl Draft {
+    fn clear(&mut self) {
+        self.rounds.clear();
+        (self.records, self.samples, self.full) = (0, 0, false);
+        (self.bytes, self.raw_bytes) = (0, 0);
+    }
+
+    /// Takes what fits of the records behind those it has; always one, so that nothing is stuck.
+    fn extend(&mut self, entries: &VecDeque<Entry>, rules: &Rules) {
+        while !self.full && self.records < entries.len() {
+            let entry = &entries[self.records];
+            let samples = self.samples.saturating_add(entry.samples);
+            let bytes = self.bytes.saturating_add(u64::from(entry.bytes));
+            let raw_bytes = self.raw_bytes.saturating_add(u64::from(entry.raw_length));
+            let repeats = self.rounds.get(&entry.stream).is_some_and(|round| *round != entry.round);
+            let fits = !repeats
+                && samples <= rules.request_samples_max
+                && bytes <= rules.request_bytes_max
+                && raw_bytes <= REQUEST_RAW_BYTES_MAX;
+            if !fits && self.records > 0 {
+                self.full = true;
+                return;
+            }
+            self.rounds.insert(entry.stream, entry.round);
+            (self.samples, self.bytes, self.raw_bytes) = (samples, bytes, raw_bytes);
+            self.records += 1;
+            self.full = samples >= rules.request_samples_max || bytes >= rules.request_bytes_max;
+        }
+    }
+}

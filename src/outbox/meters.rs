@@ -1,0 +1,203 @@
+//! The outbox in numbers, for `/metrics`.
+
+use std::sync::Arc;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+use crate::outbox::{loss::Reason, recovery::Recovery};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfDestination {
+    destination: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfReason {
+    destination: String,
+    reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCode {
+    destination: String,
+    code: String,
+}
+
+type Counters = Family<OfDestination, Counter>;
+type Gauges = Family<OfDestination, Gauge>;
+
+#[derive(Clone, Debug)]
+pub(super) struct Meters {
+    bytes: Gauges,
+    samples: Gauges,
+    records: Gauges,
+    oldest_seconds: Gauges,
+    in_flight: Gauges,
+    disk_bytes: Gauges,
+    disk_works: Gauges,
+    appended: Counters,
+    sent: Counters,
+    retries: Counters,
+    disk_errors: Counters,
+    torn: Counters,
+    corrupt: Counters,
+    dropped: Family<OfReason, Counter>,
+    requests: Family<OfCode, Counter>,
+    request_seconds: Family<OfDestination, Histogram>,
+}
+
+/// Those of one destination.
+#[derive(Clone, Debug)]
+pub(super) struct DestinationMeters {
+    all: Meters,
+    name: Arc<str>,
+    pub(super) bytes: Gauge,
+    pub(super) samples: Gauge,
+    pub(super) records: Gauge,
+    pub(super) oldest_seconds: Gauge,
+    pub(super) in_flight: Gauge,
+    pub(super) disk_bytes: Gauge,
+    pub(super) disk_works: Gauge,
+    pub(super) appended: Counter,
+    pub(super) sent: Counter,
+    pub(super) retries: Counter,
+    pub(super) disk_errors: Counter,
+    pub(super) request_seconds: Histogram,
+}
+
+impl Meters {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let meters = Self {
+            bytes: Family::default(),
+            samples: Family::default(),
+            records: Family::default(),
+            oldest_seconds: Family::default(),
+            in_flight: Family::default(),
+            disk_bytes: Family::default(),
+            disk_works: Family::default(),
+            appended: Family::default(),
+            sent: Family::default(),
+            retries: Family::default(),
+            disk_errors: Family::default(),
+            torn: Family::default(),
+            corrupt: Family::default(),
+            dropped: Family::default(),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(seconds),
+        };
+        meters.register(registry.sub_registry_with_prefix("starling_outbox"));
+        meters
+    }
+
+    pub(super) fn of(&self, name: &Arc<str>) -> DestinationMeters {
+        let key = OfDestination { destination: name.to_string() };
+        for reason in Reason::ALL {
+            self.dropped_of(name, reason);
+        }
+        DestinationMeters {
+            all: self.clone(),
+            name: Arc::clone(name),
+            bytes: self.bytes.get_or_create_owned(&key),
+            samples: self.samples.get_or_create_owned(&key),
+            records: self.records.get_or_create_owned(&key),
+            oldest_seconds: self.oldest_seconds.get_or_create_owned(&key),
+            in_flight: self.in_flight.get_or_create_owned(&key),
+            disk_bytes: self.disk_bytes.get_or_create_owned(&key),
+            disk_works: self.disk_works.get_or_create_owned(&key),
+            appended: self.appended.get_or_create_owned(&key),
+            sent: self.sent.get_or_create_owned(&key),
+            retries: self.retries.get_or_create_owned(&key),
+            disk_errors: self.disk_errors.get_or_create_owned(&key),
+            request_seconds: self.request_seconds.get_or_create_owned(&key),
+        }
+    }
+
+    fn dropped_of(&self, name: &str, reason: Reason) -> Counter {
+        let reason = reason.name().to_owned();
+        self.dropped.get_or_create_owned(&OfReason { destination: name.to_owned(), reason })
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let mut gauge = |name: &str, help: &str, gauges: &Gauges| {
+            registry.register(name, help, gauges.clone());
+        };
+        gauge("bytes", "Unsent bytes, compressed", &self.bytes);
+        gauge("samples", "Unsent samples", &self.samples);
+        gauge("records", "Unsent records", &self.records);
+        gauge("oldest_sample_age_seconds", "Age of the oldest unsent sample", &self.oldest_seconds);
+        gauge("requests_in_flight", "Requests on their way", &self.in_flight);
+        gauge("disk_bytes", "Bytes of all segments on disk", &self.disk_bytes);
+        gauge("disk_works", "Whether the last write to disk succeeded", &self.disk_works);
+        let mut counter = |name: &str, help: &str, counters: &Counters| {
+            registry.register(name, help, counters.clone());
+        };
+        counter("appended_samples", "Samples that came in", &self.appended);
+        counter("sent_samples", "Samples that the destination has stored", &self.sent);
+        counter("retries", "Requests that were made again", &self.retries);
+        counter("disk_errors", "Writes to disk that failed", &self.disk_errors);
+        counter("torn_segments", "Segments found with a torn tail", &self.torn);
+        counter("corrupt_places", "Damaged places found in segments", &self.corrupt);
+        registry.register("dropped_samples", "Samples given up", self.dropped.clone());
+        registry.register("requests", "Requests by answer", self.requests.clone());
+        registry.register(
+            "request_duration_seconds",
+            "From the request to its answer",
+            self.request_seconds.clone(),
+        );
+    }
+}
+
+impl DestinationMeters {
+    pub(super) fn dropped(&self, reason: Reason) -> Counter {
+        self.all.dropped_of(&self.name, reason)
+    }
+
+    pub(super) fn request(&self, code: String) {
+        let key = OfCode { destination: self.name.to_string(), code };
+        self.all.requests.get_or_create(&key).inc();
+    }
+
+    pub(super) fn recovered(&self, recovery: &Recovery) {
+        self.all.torn.get_or_create(&self.key()).inc_by(recovery.torn_segments);
+        self.all.corrupt.get_or_create(&self.key()).inc_by(recovery.corrupt_places);
+    }
+
+    pub(super) fn corrupt(&self, records: usize) {
+        self.all.corrupt.get_or_create(&self.key()).inc_by(records as u64);
+    }
+
+    /// The destination is no longer configured: what it holds now is nobody's. Counters stay.
+    pub(super) fn retire(&self) {
+        let all = &self.all;
+        let gauges = [
+            &all.bytes,
+            &all.samples,
+            &all.records,
+            &all.oldest_seconds,
+            &all.in_flight,
+            &all.disk_bytes,
+            &all.disk_works,
+        ];
+        for gauge in gauges {
+            gauge.remove(&self.key());
+        }
+    }
+
+    fn key(&self) -> OfDestination {
+        OfDestination { destination: self.name.to_string() }
+    }
+}
+
+/// 5 ms to 40 s.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.005, 2.0, 14))
+}

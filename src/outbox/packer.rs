@@ -1,0 +1,367 @@
+//! Between a scraped series and bytes: each destination's labels are encoded once a series, then
+//! every scrape puts values behind them and compresses. The result goes to the queues as batches.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    config::Destination,
+    model::{
+        batch::{Batch, Signal},
+        labels::{Labels, METRIC_NAME},
+        relabel::{self, Rule},
+        sample::{Exemplar, Sample},
+        slot::StreamKey,
+    },
+    wire::{
+        protobuf::{push_varint, varint_length},
+        remote_write::{Compressor, encode_labels, push_series},
+    },
+};
+
+/// Snappy works block by block, so what fills one can be compressed and forgotten: a scrape of any
+/// size needs one block of plain bytes.
+const BLOCK_BYTES_MAX: usize = 64 << 10;
+/// A batch is cut before it unpacks to more; a single larger series goes alone.
+const BATCH_RAW_BYTES_MAX: usize = 4 << 20;
+/// Of a sample, besides its labels and exemplars.
+const SAMPLE_BYTES_MAX: usize = 40;
+/// Tools for packing that are kept between scrapes; more are made when that many pack at once.
+const TOOLS_KEPT_MAX: usize = 16;
+const PLAIN_KEPT_MAX: usize = 8;
+
+/// What becomes of a series on its way to a destination.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shaping {
+    /// Added where the series lacks that label.
+    pub external_labels: Labels,
+    pub write_relabel: Vec<Rule>,
+    pub exemplars: bool,
+    /// Of one batch, and so of one request.
+    pub samples_max: usize,
+}
+
+/// The distinct shapings of all destinations: usually one, however many destinations there are.
+#[derive(Debug, Default)]
+pub struct Shapings {
+    shapings: Vec<(Shaping, Vec<Arc<str>>)>,
+    tools: Mutex<Vec<Tools>>,
+}
+
+/// The labels of one series as each shaping makes them, encoded. For a single shaping the blob
+/// itself; else each with its length before it. An empty one: the series does not go there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeriesBlobs(Box<[u8]>);
+
+/// One scrape, ready for the queues.
+#[derive(Debug)]
+pub struct Packed {
+    /// Those it was packed with, which a reload may have replaced since.
+    shapings: Arc<Shapings>,
+    /// By number of shaping, in the order in which they must leave.
+    batches: Vec<(usize, Batch)>,
+}
+
+/// Packs the scrapes of one target. Holds no memory between two of them.
+#[derive(Debug)]
+pub struct Packer {
+    shapings: Arc<Shapings>,
+    stream: StreamKey,
+    round: i64,
+    /// Above every round given away so far.
+    next_round: i64,
+    /// One row a layer, in a row one pile a shaping.
+    layers: Vec<Vec<Pile>>,
+    tools: Tools,
+    batches: Vec<(usize, Batch)>,
+}
+
+/// What packing needs and no target should keep for itself: 100 KB and more.
+#[derive(Debug, Default)]
+struct Tools {
+    compressor: Option<Compressor>,
+    plain: Vec<Vec<u8>>,
+}
+
+/// A batch that is growing.
+#[derive(Debug, Default)]
+struct Pile {
+    plain: Vec<u8>,
+    fragments: Vec<Bytes>,
+    /// Of the fragments, unpacked.
+    raw_length: usize,
+    samples: usize,
+    oldest_ms: i64,
+}
+
+impl Shapings {
+    pub fn of(destinations: &[Arc<Destination>]) -> Self {
+        let mut shapings: Vec<(Shaping, Vec<Arc<str>>)> = Vec::new();
+        for destination in destinations {
+            let shaping = Shaping {
+                external_labels: destination.external_labels.clone(),
+                write_relabel: destination.write_relabel.clone(),
+                exemplars: destination.send_exemplars,
+                samples_max: destination.queue.samples_per_send_max.max(1),
+            };
+            let name = Arc::clone(&destination.name);
+            match shapings.iter_mut().find(|(other, _)| *other == shaping) {
+                Some((_, users)) => users.push(name),
+                None => shapings.push((shaping, vec![name])),
+            }
+        }
+        Self { shapings, tools: Mutex::default() }
+    }
+
+    /// Whether a series that was encoded by `other` means the same here.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.shapings == other.shapings
+    }
+
+    /// Once a series, not once a sample.
+    pub fn encode(&self, labels: &Labels) -> SeriesBlobs {
+        let mut blobs = Vec::new();
+        for (shaping, _) in &self.shapings {
+            let blob = shaping.encode(labels);
+            if self.shapings.len() > 1 {
+                push_varint(&mut blobs, blob.len() as u64);
+            }
+            blobs.extend_from_slice(&blob);
+        }
+        SeriesBlobs(blobs.into_boxed_slice())
+    }
+
+    fn borrow_tools(&self) -> Tools {
+        let mut kept = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, tools: Tools) {
+        let mut kept = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < TOOLS_KEPT_MAX {
+            kept.push(tools);
+        }
+    }
+}
+
+impl Shaping {
+    /// Empty where a rule drops the series, or leaves it without a name.
+    fn encode(&self, labels: &Labels) -> Vec<u8> {
+        if self.external_labels.is_empty() && self.write_relabel.is_empty() {
+            return if labels.contains(METRIC_NAME) { encode_labels(labels) } else { Vec::new() };
+        }
+        let mut labels = labels.clone();
+        for (name, value) in self.external_labels.iter() {
+            if !labels.contains(name) {
+                labels.set(name, value);
+            }
+        }
+        match relabel::apply(&self.write_relabel, labels) {
+            Some(labels) if labels.contains(METRIC_NAME) => encode_labels(&labels),
+            Some(_) | None => Vec::new(),
+        }
+    }
+}
+
+impl Packed {
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    pub fn samples(&self) -> usize {
+        self.batches.iter().map(|(_, batch)| batch.samples as usize).sum()
+    }
+
+    /// What goes to the destination of that name, in order.
+    pub fn batches_for(&self, name: &str) -> Vec<Batch> {
+        let users = |number: usize| &self.shapings.shapings[number].1;
+        let own = self.batches.iter().filter(|(n, _)| users(*n).iter().any(|user| **user == *name));
+        own.map(|(_, batch)| batch.clone()).collect()
+    }
+}
+
+impl Packer {
+    pub fn new(shapings: Arc<Shapings>) -> Self {
+        Self {
+            shapings,
+            stream: StreamKey(0),
+            round: 0,
+            next_round: i64::MIN,
+            layers: Vec::new(),
+            tools: Tools::default(),
+            batches: Vec::new(),
+        }
+    }
+
+    pub fn shapings(&self) -> &Arc<Shapings> {
+        &self.shapings
+    }
+
+    /// From the next `begin` on. Series must be encoded anew, unless the two are the same.
+    pub fn set_shapings(&mut self, shapings: Arc<Shapings>) {
+        self.shapings = shapings;
+    }
+
+    /// A new scrape of `stream`. `round` is the scheduled instant in milliseconds; it is raised
+    /// where the stream has come further already.
+    pub fn begin(&mut self, stream: StreamKey, round: i64) {
+        self.stream = stream;
+        self.round = round.max(self.next_round);
+        self.next_round = self.round.saturating_add(1);
+        self.layers.clear();
+        self.batches.clear();
+        self.tools = self.shapings.borrow_tools();
+        self.grow(0);
+    }
+
+    /// `layer` is how many samples of this series the scrape has had before (explicit timestamps
+    /// can bring several): each layer leaves in a round of its own, behind the one before.
+    #[inline]
+    pub fn push(
+        &mut self,
+        blobs: &SeriesBlobs,
+        sample: Sample,
+        exemplar: Option<&Exemplar>,
+        layer: usize,
+    ) {
+        if layer >= self.layers.len() {
+            self.grow(layer);
+        }
+        if self.shapings.shapings.len() == 1 {
+            self.push_to(0, layer, &blobs.0, sample, exemplar);
+            return;
+        }
+        let mut rest = &*blobs.0;
+        for number in 0..self.shapings.shapings.len() {
+            let Some((blob, behind)) = split_blob(rest) else { return };
+            rest = behind;
+            self.push_to(number, layer, blob, sample, exemplar);
+        }
+    }
+
+    pub fn finish(&mut self) -> Packed {
+        for (layer, row) in mem::take(&mut self.layers).into_iter().enumerate() {
+            for (number, mut pile) in row.into_iter().enumerate() {
+                let round = self.round_of(layer);
+                self.batches
+                    .extend(pile.seal(&mut self.tools, self.stream, round).map(|b| (number, b)));
+                self.tools.keep(pile.plain);
+            }
+        }
+        self.shapings.give_back(mem::take(&mut self.tools));
+        let mut batches = mem::take(&mut self.batches);
+        // Stable: within a round the order of the scrape stays.
+        batches.sort_by_key(|(_, batch)| batch.round);
+        Packed { shapings: Arc::clone(&self.shapings), batches }
+    }
+
+    #[inline]
+    fn push_to(
+        &mut self,
+        number: usize,
+        layer: usize,
+        blob: &[u8],
+        sample: Sample,
+        exemplar: Option<&Exemplar>,
+    ) {
+        if blob.is_empty() {
+            return;
+        }
+        let shaping = &self.shapings.shapings[number].0;
+        let exemplars =
+            exemplar.filter(|_| shaping.exemplars).map_or(&[][..], std::slice::from_ref);
+        let pile = &mut self.layers[layer][number];
+        if pile.plain.len() + blob.len() + SAMPLE_BYTES_MAX > BLOCK_BYTES_MAX {
+            pile.compress(&mut self.tools);
+        }
+        push_series(&mut pile.plain, blob, sample, exemplars);
+        pile.samples += 1;
+        pile.oldest_ms = pile.oldest_ms.min(sample.timestamp_ms);
+        let full = pile.samples >= shaping.samples_max
+            || pile.raw_length + pile.plain.len() >= BATCH_RAW_BYTES_MAX;
+        if full {
+            let round = self.round_of(layer);
+            let pile = &mut self.layers[layer][number];
+            self.batches
+                .extend(pile.seal(&mut self.tools, self.stream, round).map(|b| (number, b)));
+        }
+    }
+
+    fn round_of(&mut self, layer: usize) -> i64 {
+        let round = self.round.saturating_add(i64::try_from(layer).unwrap_or(i64::MAX));
+        self.next_round = self.next_round.max(round.saturating_add(1));
+        round
+    }
+
+    fn grow(&mut self, layer: usize) {
+        while self.layers.len() <= layer {
+            let shapings = self.shapings.shapings.len();
+            let tools = &mut self.tools;
+            let row = (0..shapings).map(|_| Pile::with(tools.plain.pop().unwrap_or_default()));
+            self.layers.push(row.collect());
+        }
+    }
+}
+
+impl Tools {
+    fn keep(&mut self, mut plain: Vec<u8>) {
+        plain.clear();
+        if self.plain.len() < PLAIN_KEPT_MAX && plain.capacity() <= 2 * BLOCK_BYTES_MAX {
+            self.plain.push(plain);
+        }
+    }
+}
+
+impl Pile {
+    fn with(plain: Vec<u8>) -> Self {
+        Self { plain, oldest_ms: i64::MAX, ..Self::default() }
+    }
+
+    fn compress(&mut self, tools: &mut Tools) {
+        if self.plain.is_empty() {
+            return;
+        }
+        let compressor = tools.compressor.get_or_insert_default();
+        self.fragments.push(compressor.compress(&self.plain).bytes);
+        self.raw_length += self.plain.len();
+        self.plain.clear();
+    }
+
+    /// What has grown becomes a batch, and the pile is empty again.
+    fn seal(&mut self, tools: &mut Tools, stream: StreamKey, round: i64) -> Option<Batch> {
+        self.compress(tools);
+        let bytes = match self.fragments.len() {
+            0 => return None,
+            1 => self.fragments.remove(0),
+            _ => self.fragments.concat().into(),
+        };
+        let batch = Batch {
+            signal: Signal::Metrics,
+            tenant: Arc::from(""),
+            stream,
+            round,
+            samples: u32::try_from(self.samples).expect("a batch is cut long before"),
+            oldest_ms: self.oldest_ms,
+            raw_length: u32::try_from(self.raw_length).expect("a batch is cut long before"),
+            bytes,
+        };
+        *self = Self::with(mem::take(&mut self.plain));
+        Some(batch)
+    }
+}
+
+fn split_blob(blobs: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut length = 0;
+    for (n, byte) in blobs.iter().enumerate().take(5) {
+        length |= usize::from(byte & 0x7f) << (7 * n);
+        if *byte < 0x80 {
+            debug_assert_eq!(varint_length(length as u64), n + 1);
+            return blobs[n + 1..].split_at_checked(length);
+        }
+    }
+    None
+}

@@ -1,0 +1,502 @@
+//! All that waits for one destination: its lanes, what of it is in memory, and the bounds. Pure;
+//! `destination` brings events and time, and does what this decides.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use rand::Rng;
+
+use crate::{
+    model::batch::{Batch, Signal},
+    outbox::{
+        frame::{FRAME_BYTES_MAX, Record, frame_bytes},
+        fresh::{Fresh, Unwritten},
+        hold::Holds,
+        lane::{Attempt, Entry, Lane, LaneKey, Place, Rules},
+        loss::{Loss, Losses, Reason},
+        verdict::Verdict,
+    },
+};
+
+/// A size that the destination has refused is tried again after that long.
+const SIZE_LEARNED_MS: i64 = 3_600_000;
+/// Of a request, compressed, until a 413 teaches better.
+const REQUEST_BYTES_MAX: u64 = 8 << 20;
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Limits {
+    pub(super) lanes: u16,
+    pub(super) in_flight_max: usize,
+    /// Unsent, in memory or on disk.
+    pub(super) bytes_max: u64,
+    pub(super) records_max: usize,
+    /// Batches kept in memory: those not written yet, and of those written the oldest.
+    pub(super) memory_bytes_max: u64,
+    /// 0 is no limit, in both.
+    pub(super) age_ms_max: i64,
+    pub(super) sample_age_ms_max: i64,
+    /// How long a tenant is left alone whom the destination refuses.
+    pub(super) hold_ms: i64,
+    pub(super) drops_oldest: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    limits: Limits,
+    rules: Rules,
+    /// Never removed: a position belongs to each.
+    lanes: Vec<(LaneKey, Lane)>,
+    index: BTreeMap<LaneKey, usize>,
+    fresh: Fresh,
+    unsent: Totals,
+    next_sequence: u64,
+    next_ticket: u64,
+    in_flight: usize,
+    /// Where the next round of starts begins, so that each lane has its turn.
+    next_lane: usize,
+    holds: Holds,
+    size_learned_ms: Option<i64>,
+    losses: Losses,
+    released: Vec<Place>,
+    /// Lanes whose position is to be persisted.
+    moved: BTreeSet<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) bytes: u64,
+    pub(super) samples: u64,
+    pub(super) records: usize,
+}
+
+/// A request to make for the lane of that number.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Start {
+    pub(super) lane: usize,
+    pub(super) signal: Signal,
+    pub(super) attempt: Attempt,
+}
+
+/// What an answer has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Answered {
+    pub(super) sent_samples: u64,
+    /// The tenant is held from now on, or no longer.
+    pub(super) held: Option<bool>,
+}
+
+impl Queue {
+    /// `next_sequence` is above every number ever used.
+    pub(super) fn new(limits: Limits, rules: Rules, next_sequence: u64) -> Self {
+        Self {
+            rules: Rules { request_bytes_max: REQUEST_BYTES_MAX, ..rules },
+            limits,
+            lanes: Vec::new(),
+            index: BTreeMap::new(),
+            fresh: Fresh::default(),
+            unsent: Totals::default(),
+            next_sequence,
+            next_ticket: 0,
+            in_flight: 0,
+            next_lane: 0,
+            holds: Holds::default(),
+            size_learned_ms: None,
+            losses: Losses::default(),
+            released: Vec::new(),
+            moved: BTreeSet::new(),
+        }
+    }
+
+    /// New limits and rules; the number of lanes stays, as positions on disk hang on it.
+    pub(super) fn change(&mut self, limits: Limits, rules: Rules, now_ms: i64) {
+        self.limits = Limits { lanes: self.limits.lanes, ..limits };
+        self.set_rules(Rules { request_bytes_max: self.rules.request_bytes_max, ..rules });
+        self.expire(now_ms);
+        self.make_room(0);
+    }
+
+    /// A record that lay on disk when the log was opened, in order of sequence.
+    pub(super) fn restore(&mut self, key: &LaneKey, entry: Entry) {
+        let lane = self.lane_of(key);
+        self.unsent.add(&entry);
+        self.lanes[lane].1.expect_repeats();
+        self.lanes[lane].1.push(entry, &self.rules);
+    }
+
+    /// False: the queue is full and told to push back, so appending has to wait.
+    pub(super) fn has_room(&self) -> bool {
+        self.limits.drops_oldest
+            || self.unsent.bytes < self.limits.bytes_max
+                && self.unsent.records < self.limits.records_max
+                && self.fresh.unwritten_bytes() < self.limits.memory_bytes_max
+    }
+
+    pub(super) fn append(&mut self, batch: Batch, now_ms: i64) {
+        let bytes = u32::try_from(batch.bytes.len()).unwrap_or(u32::MAX);
+        if frame_bytes(&batch.tenant, batch.bytes.len()) > FRAME_BYTES_MAX {
+            self.losses.add(Reason::TooLarge, u64::from(batch.samples), batch.oldest_ms);
+            return;
+        }
+        self.make_room(u64::from(bytes));
+        let key = LaneKey::of(batch.signal, &batch.tenant, batch.stream, self.limits.lanes);
+        let lane = self.lane_of(&key);
+        let entry = Entry {
+            sequence: self.next_sequence,
+            stream: batch.stream,
+            round: batch.round,
+            oldest_ms: batch.oldest_ms,
+            appended_ms: now_ms,
+            bytes,
+            raw_length: batch.raw_length,
+            samples: batch.samples,
+            place: None,
+        };
+        self.next_sequence += 1;
+        self.unsent.add(&entry);
+        let unwritten = Unwritten { sequence: entry.sequence, lane, appended_ms: now_ms };
+        self.fresh.add(unwritten, batch.bytes);
+        self.lanes[lane].1.push(entry, &self.rules);
+        // The disk hangs, or can't keep up.
+        self.shed_memory(self.limits.memory_bytes_max.saturating_mul(2), Reason::Memory);
+    }
+
+    /// The requests to make now. `at_once`: without waiting for company, as when the agent ends.
+    pub(super) fn start(&mut self, now_ms: i64, at_once: bool) -> Vec<Start> {
+        self.forget_learned_size(now_ms);
+        let mut starts = Vec::new();
+        let first = self.next_lane;
+        for n in 0..self.lanes.len() {
+            if self.in_flight >= self.limits.in_flight_max {
+                break;
+            }
+            let number = (first + n) % self.lanes.len();
+            let (key, lane) = &mut self.lanes[number];
+            if lane.due_ms(&self.rules, at_once).is_none_or(|due_ms| due_ms > now_ms) {
+                continue;
+            }
+            if !self.holds.admit(&key.tenant, number, now_ms) {
+                continue;
+            }
+            if let Some(attempt) = lane.start(self.next_ticket) {
+                self.next_ticket += 1;
+                self.in_flight += 1;
+                self.next_lane = number + 1;
+                starts.push(Start { lane: number, signal: key.signal, attempt });
+            }
+        }
+        starts
+    }
+
+    /// When `start` has something to do, if no event comes before.
+    pub(super) fn start_due_ms(&self, at_once: bool) -> Option<i64> {
+        if self.in_flight >= self.limits.in_flight_max {
+            return None;
+        }
+        let due = self.lanes.iter().filter_map(|(key, lane)| {
+            self.holds.due_ms(&key.tenant, lane.due_ms(&self.rules, at_once)?)
+        });
+        due.min()
+    }
+
+    pub(super) fn write_due_ms(&self) -> Option<i64> {
+        self.fresh.due_ms()
+    }
+
+    /// `request_bytes` is the length of the body that was answered.
+    pub(super) fn answer(
+        &mut self,
+        number: usize,
+        ticket: u64,
+        verdict: Verdict,
+        request_bytes: usize,
+        now_ms: i64,
+        chance: &mut impl Rng,
+    ) -> Answered {
+        self.in_flight -= 1;
+        let until_ms = now_ms + self.limits.hold_ms;
+        let held = self.holds.judge(&self.lanes[number].0.tenant, verdict, until_ms);
+        if verdict == Verdict::TooLarge {
+            self.learn_size(request_bytes, now_ms);
+        }
+        let lane = &mut self.lanes[number].1;
+        let at_ms = lane.entries().front().map_or(now_ms, |entry| entry.oldest_ms);
+        let outcome = lane.answer(ticket, verdict, now_ms, &self.rules, chance);
+        for (reason, samples) in outcome.lost {
+            self.losses.add(reason, u64::from(samples), at_ms);
+        }
+        for entry in &outcome.released {
+            self.forget(number, entry);
+        }
+        Answered { sent_samples: u64::from(outcome.sent_samples), held }
+    }
+
+    /// The attempt could not be made, as `unreadable` records can't be had from disk any more.
+    pub(super) fn take_back(&mut self, number: usize, ticket: u64, unreadable: &[u64]) {
+        self.in_flight -= 1;
+        self.holds.take_back(&self.lanes[number].0.tenant, number);
+        self.lanes[number].1.take_back(ticket);
+        for sequence in unreadable {
+            self.remove(number, *sequence, Reason::Corrupt);
+        }
+    }
+
+    /// Drops what has waited longer than it may.
+    pub(super) fn expire(&mut self, now_ms: i64) {
+        let limits = [
+            (self.limits.age_ms_max, Reason::Age),
+            (self.limits.sample_age_ms_max, Reason::SampleAge),
+        ];
+        for number in 0..self.lanes.len() {
+            while let Some(first) = self.lanes[number].1.entries().front() {
+                let age_ms = now_ms - first.appended_ms;
+                let over = limits.iter().find(|(max_ms, _)| *max_ms > 0 && age_ms > *max_ms);
+                let Some((_, reason)) = over else { break };
+                self.drop_first(number, *reason);
+            }
+        }
+    }
+
+    /// What is due to be written, or everything where `all`.
+    pub(super) fn take_writes(&mut self, now_ms: i64, all: bool) -> Vec<Record> {
+        let due = self.fresh.take_due(now_ms, all).to_vec();
+        due.iter().map(|unwritten| self.record(unwritten)).collect()
+    }
+
+    /// The records last taken lie at `places` now, in that order.
+    pub(super) fn written(&mut self, places: &[Place]) {
+        let written = self.fresh.written(self.limits.memory_bytes_max);
+        for (unwritten, place) in written.into_iter().zip(places) {
+            if let Some(entry) = self.lanes[unwritten.lane].1.entry_mut(unwritten.sequence) {
+                entry.place = Some(*place);
+            } else {
+                // Acknowledged or dropped while it was being written.
+                self.released.push(*place);
+                self.moved.insert(unwritten.lane);
+            }
+        }
+    }
+
+    /// The records last taken are not on disk. Beyond the bound of memory the oldest goes: where
+    /// the disk is `full`, what lies in its oldest segment; else what is in memory alone.
+    pub(super) fn not_written(&mut self, full: bool) {
+        self.fresh.not_written();
+        let bytes_max = self.limits.memory_bytes_max;
+        if !self.limits.drops_oldest || self.fresh.unwritten_bytes() <= bytes_max {
+            return;
+        }
+        if !full {
+            self.shed_memory(bytes_max, Reason::Memory);
+        } else if !self.drop_oldest_segment() {
+            self.shed_memory(bytes_max, Reason::DiskFull);
+        }
+    }
+
+    /// Records have been moved to other places.
+    pub(super) fn moved(&mut self, moves: &[(LaneKey, u64, Place)]) {
+        for (key, sequence, place) in moves {
+            let number = self.lane_of(key);
+            // Who has left meanwhile was released with its old place: the segment is the same.
+            if let Some(entry) = self.lanes[number].1.entry_mut(*sequence) {
+                entry.place = Some(*place);
+            }
+        }
+    }
+
+    pub(super) fn take_released(&mut self) -> Vec<Place> {
+        std::mem::take(&mut self.released)
+    }
+
+    /// The lanes that have come further, with what is now done with.
+    pub(super) fn take_positions(&mut self) -> Vec<(LaneKey, u64)> {
+        let moved = std::mem::take(&mut self.moved);
+        moved.into_iter().map(|n| (self.lanes[n].0.clone(), self.lanes[n].1.position())).collect()
+    }
+
+    pub(super) fn take_losses(&mut self) -> Vec<Loss> {
+        self.losses.take()
+    }
+
+    pub(super) fn body(&self, sequence: u64) -> Option<&Bytes> {
+        self.fresh.body(sequence)
+    }
+
+    pub(super) fn place(&self, number: usize, sequence: u64) -> Option<Place> {
+        self.lanes[number].1.entry(sequence)?.place
+    }
+
+    pub(super) fn unsent(&self) -> Totals {
+        self.unsent
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    pub(super) fn is_all_written(&mut self) -> bool {
+        self.fresh.is_all_written()
+    }
+
+    /// Of what is in memory alone.
+    pub(super) fn unwritten_samples(&self) -> u64 {
+        let entries = self.lanes.iter().flat_map(|(_, lane)| lane.entries());
+        entries.filter(|entry| entry.place.is_none()).map(|entry| u64::from(entry.samples)).sum()
+    }
+
+    pub(super) fn oldest_ms(&self) -> Option<i64> {
+        let firsts = self.lanes.iter().filter_map(|(_, lane)| lane.entries().front());
+        firsts.map(|entry| entry.oldest_ms).min()
+    }
+
+    pub(super) fn lanes(&self) -> impl Iterator<Item = (&LaneKey, &Lane)> {
+        self.lanes.iter().map(|(key, lane)| (key, lane))
+    }
+
+    pub(super) fn is_held(&self, tenant: &str) -> bool {
+        self.holds.contains(tenant)
+    }
+
+    /// Nothing will leave by itself for now: each lane that has something waits for better times.
+    pub(super) fn is_stuck(&self, now_ms: i64) -> bool {
+        self.lanes.iter().filter(|(_, lane)| !lane.entries().is_empty()).all(|(key, lane)| {
+            lane.is_backing_off(now_ms) || !lane.is_in_flight() && self.is_held(&key.tenant)
+        })
+    }
+
+    fn lane_of(&mut self, key: &LaneKey) -> usize {
+        if let Some(number) = self.index.get(key) {
+            return *number;
+        }
+        let number = self.lanes.len();
+        self.lanes.push((key.clone(), Lane::default()));
+        self.index.insert(key.clone(), number);
+        number
+    }
+
+    fn record(&self, unwritten: &Unwritten) -> Record {
+        let (key, lane) = &self.lanes[unwritten.lane];
+        let entry = lane.entry(unwritten.sequence).expect("who has a body has not left");
+        let bytes = self.fresh.body(entry.sequence).expect("what is not written has a body");
+        Record {
+            sequence: entry.sequence,
+            appended_ms: entry.appended_ms,
+            batch: Batch {
+                signal: key.signal,
+                tenant: Arc::clone(&key.tenant),
+                stream: entry.stream,
+                round: entry.round,
+                samples: entry.samples,
+                oldest_ms: entry.oldest_ms,
+                raw_length: entry.raw_length,
+                bytes: bytes.clone(),
+            },
+        }
+    }
+
+    fn make_room(&mut self, bytes: u64) {
+        if !self.limits.drops_oldest {
+            return;
+        }
+        while self.unsent.records > 0 {
+            let reason = if self.unsent.bytes + bytes > self.limits.bytes_max {
+                Reason::Bytes
+            } else if self.unsent.records >= self.limits.records_max {
+                Reason::Records
+            } else {
+                return;
+            };
+            let Some((number, _)) = self.oldest() else { return };
+            self.drop_first(number, reason);
+        }
+    }
+
+    /// The lane that has the oldest record, and where that lies.
+    fn oldest(&self) -> Option<(usize, Option<Place>)> {
+        let firsts = self.lanes.iter().enumerate().filter_map(|(number, (_, lane))| {
+            lane.entries().front().map(|entry| (entry.sequence, number, entry.place))
+        });
+        firsts.min_by_key(|(sequence, ..)| *sequence).map(|(_, number, place)| (number, place))
+    }
+
+    fn drop_oldest_segment(&mut self) -> bool {
+        let Some((_, Some(Place { segment, .. }))) = self.oldest() else { return false };
+        while let Some((number, Some(place))) = self.oldest()
+            && place.segment <= segment
+        {
+            self.drop_first(number, Reason::DiskFull);
+        }
+        true
+    }
+
+    fn shed_memory(&mut self, bytes_max: u64, reason: Reason) {
+        while self.limits.drops_oldest && self.fresh.unwritten_bytes() > bytes_max {
+            let Some(oldest) = self.fresh.oldest_unwritten() else { return };
+            self.remove(oldest.lane, oldest.sequence, reason);
+        }
+    }
+
+    fn drop_first(&mut self, number: usize, reason: Reason) {
+        if let Some(entry) = self.lanes[number].1.drop_first(&self.rules) {
+            self.losses.add(reason, u64::from(entry.samples), entry.oldest_ms);
+            self.forget(number, &entry);
+        }
+    }
+
+    fn remove(&mut self, number: usize, sequence: u64, reason: Reason) {
+        if let Some(entry) = self.lanes[number].1.remove(sequence, &self.rules) {
+            self.losses.add(reason, u64::from(entry.samples), entry.oldest_ms);
+            self.forget(number, &entry);
+        }
+    }
+
+    fn forget(&mut self, number: usize, entry: &Entry) {
+        self.unsent.subtract(entry);
+        self.fresh.forget(entry.sequence, entry.place.is_some());
+        if let Some(place) = entry.place {
+            self.released.push(place);
+            self.moved.insert(number);
+        }
+    }
+
+    fn learn_size(&mut self, request_bytes: usize, now_ms: i64) {
+        let half = (request_bytes as u64 / 2).max(1);
+        if half < self.rules.request_bytes_max {
+            self.set_rules(Rules { request_bytes_max: half, ..self.rules.clone() });
+        }
+        self.size_learned_ms = Some(now_ms);
+    }
+
+    fn forget_learned_size(&mut self, now_ms: i64) {
+        if self.size_learned_ms.is_some_and(|learned_ms| now_ms - learned_ms > SIZE_LEARNED_MS) {
+            self.size_learned_ms = None;
+            self.set_rules(Rules { request_bytes_max: REQUEST_BYTES_MAX, ..self.rules.clone() });
+        }
+    }
+
+    fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+        for (_, lane) in &mut self.lanes {
+            lane.redraft(&self.rules);
+        }
+    }
+}
+
+impl Totals {
+    fn add(&mut self, entry: &Entry) {
+        self.bytes += u64::from(entry.bytes);
+        self.samples += u64::from(entry.samples);
+        self.records += 1;
+    }
+
+    fn subtract(&mut self, entry: &Entry) {
+        self.bytes -= u64::from(entry.bytes);
+        self.samples -= u64::from(entry.samples);
+        self.records -= 1;
+    }
+}

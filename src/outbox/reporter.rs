@@ -1,0 +1,266 @@
+//! What a destination's loop tells: metrics at once, the view twice a second, and in the log one
+//! line an event, or a burst of losses.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::{
+    model::batch::Batch,
+    outbox::{
+        disk::{Change, Disk, Done},
+        loss::{Loss, Losses, Reason},
+        meters::DestinationMeters,
+        queue::{Answered, Queue, Totals},
+        requests::{Failed, Posted},
+        verdict::Verdict,
+        view::{LaneState, LaneView, QueueView},
+    },
+    runtime::clock,
+};
+
+/// Losses of so long are one line.
+const LOSSES_TOLD_MS: i64 = 10_000;
+
+pub(super) struct Reporter {
+    name: Arc<str>,
+    view: watch::Sender<Arc<QueueView>>,
+    meters: DestinationMeters,
+    dropped: BTreeMap<&'static str, u64>,
+    sent_samples: u64,
+    last_answer: Option<(String, i64)>,
+    /// The last one that cost samples.
+    last_refusal: String,
+    hold_reasons: BTreeMap<usize, String>,
+    untold: Losses,
+    tell_losses_ms: i64,
+    is_failing: bool,
+}
+
+impl Reporter {
+    pub(super) fn new(
+        name: Arc<str>,
+        view: watch::Sender<Arc<QueueView>>,
+        meters: DestinationMeters,
+    ) -> Self {
+        Self {
+            name,
+            view,
+            meters,
+            dropped: BTreeMap::new(),
+            sent_samples: 0,
+            last_answer: None,
+            last_refusal: String::new(),
+            hold_reasons: BTreeMap::new(),
+            untold: Losses::default(),
+            tell_losses_ms: i64::MIN,
+            is_failing: false,
+        }
+    }
+
+    pub(super) fn appended(&self, batch: &Batch) {
+        self.meters.appended.inc_by(u64::from(batch.samples));
+    }
+
+    pub(super) fn answered(&mut self, posted: &Posted, verdict: Verdict, answered: &Answered) {
+        self.meters.request(posted.answer.code());
+        self.meters.request_seconds.observe(posted.took.as_secs_f64());
+        self.meters.retries.inc_by(u64::from(posted.repeat > 0));
+        self.meters.sent.inc_by(answered.sent_samples);
+        self.sent_samples += answered.sent_samples;
+        let text = posted.answer.to_string();
+        match verdict {
+            Verdict::Stored | Verdict::Retry { .. } => {}
+            Verdict::Hold => drop(self.hold_reasons.insert(posted.lane, text.clone())),
+            Verdict::TooLarge | Verdict::Rejected | Verdict::Refused => {
+                self.last_refusal.clone_from(&text);
+            }
+        }
+        match answered.held {
+            Some(true) => warn!(
+                destination = %self.name,
+                answer = %text,
+                "destination refuses us, everything is kept until it does not"
+            ),
+            Some(false) => {
+                self.hold_reasons.clear();
+                info!(destination = %self.name, "destination no longer refuses us");
+            }
+            None => {}
+        }
+        self.last_answer = Some((text, clock::now_ms()));
+    }
+
+    pub(super) fn unreadable(&self, failed: &Failed) {
+        self.meters.corrupt(failed.lost.len());
+        if let Some(reason) = &failed.not_now {
+            warn!(destination = %self.name, reason, "unsent records can't be read for now");
+        }
+    }
+
+    pub(super) fn job_done(&self, done: &Done, change: Option<&Change>) {
+        let failures = u64::from(matches!(done.written, Some(Err(_))));
+        self.meters.disk_errors.inc_by(failures + u64::from(done.fault.is_some()));
+        self.disk_changed(change);
+    }
+
+    pub(super) fn disk_changed(&self, change: Option<&Change>) {
+        match change {
+            Some(Change::Broke(fault)) => warn!(
+                destination = %self.name,
+                %fault,
+                "outbox can't be written, unsent samples live in memory until it can"
+            ),
+            Some(Change::Works) => info!(destination = %self.name, "outbox can be written again"),
+            None => {}
+        }
+    }
+
+    /// Twice a second.
+    pub(super) fn tick(&mut self, queue: &mut Queue, disk: &Disk, now_ms: i64) {
+        for loss in queue.take_losses() {
+            self.lose(loss);
+        }
+        if now_ms >= self.tell_losses_ms && self.tell_losses() {
+            self.tell_losses_ms = now_ms + LOSSES_TOLD_MS;
+        }
+        self.tell_failing(queue, now_ms);
+        self.publish(queue, disk, now_ms);
+    }
+
+    /// The loop has ended.
+    pub(super) fn closed(&mut self, unsent: Totals, unwritten_samples: u64) {
+        let at_ms = clock::now_ms();
+        if unwritten_samples > 0 {
+            let reason = Reason::Stopped;
+            self.lose(Loss { reason, samples: unwritten_samples, first_ms: at_ms, last_ms: at_ms });
+        }
+        self.tell_losses();
+        let kept = unsent.samples - unwritten_samples.min(unsent.samples);
+        if kept > 0 {
+            info!(destination = %self.name, samples = kept, "unsent samples stay on disk");
+        }
+    }
+
+    fn lose(&mut self, loss: Loss) {
+        self.meters.dropped(loss.reason).inc_by(loss.samples);
+        *self.dropped.entry(loss.reason.name()).or_default() += loss.samples;
+        self.untold.merge(loss);
+    }
+
+    fn tell_losses(&mut self) -> bool {
+        let losses = self.untold.take();
+        for loss in &losses {
+            let Loss { reason, samples, first_ms, last_ms } = *loss;
+            let (destination, reason_name) = (&self.name, reason.name());
+            match reason {
+                Reason::MaybeStored => warn!(
+                    %destination, reason = reason_name, samples, first_ms, last_ms,
+                    answer = %self.last_refusal,
+                    "samples rejected that an earlier attempt may have stored"
+                ),
+                Reason::Rejected
+                | Reason::RejectedUnresolved
+                | Reason::Refused
+                | Reason::TooLarge => {
+                    error!(
+                        %destination, reason = reason_name, samples, first_ms, last_ms,
+                        answer = %self.last_refusal,
+                        "samples lost, the destination does not take them"
+                    );
+                }
+                Reason::Bytes
+                | Reason::Records
+                | Reason::Age
+                | Reason::SampleAge
+                | Reason::DiskFull
+                | Reason::Memory
+                | Reason::Corrupt
+                | Reason::Stopped => error!(
+                    %destination, reason = reason_name, samples, first_ms, last_ms,
+                    "samples lost before they could be sent"
+                ),
+            }
+        }
+        !losses.is_empty()
+    }
+
+    fn tell_failing(&mut self, queue: &Queue, now_ms: i64) {
+        let failing = queue.lanes().any(|(_, lane)| lane.is_backing_off(now_ms));
+        // A lane that is trying again proves nothing yet.
+        let trying = queue.lanes().any(|(_, lane)| lane.is_repeating());
+        if failing && !self.is_failing {
+            let answer = self.last_answer.as_ref().map(|(text, _)| text.as_str());
+            warn!(
+                destination = %self.name,
+                answer = answer.unwrap_or_default(),
+                "destination does not take samples, they are kept and sent again"
+            );
+            self.is_failing = true;
+        } else if !failing && !trying && self.is_failing {
+            info!(destination = %self.name, "destination takes samples again");
+            self.is_failing = false;
+        }
+    }
+
+    fn publish(&self, queue: &Queue, disk: &Disk, now_ms: i64) {
+        let unsent = queue.unsent();
+        let oldest_age_ms = queue.oldest_ms().map(|oldest_ms| (now_ms - oldest_ms).max(0));
+        self.meters.bytes.set(gauge(unsent.bytes));
+        self.meters.samples.set(gauge(unsent.samples));
+        self.meters.records.set(gauge(unsent.records as u64));
+        self.meters.oldest_seconds.set(oldest_age_ms.unwrap_or_default() / 1000);
+        self.meters.in_flight.set(gauge(queue.in_flight() as u64));
+        self.meters.disk_bytes.set(gauge(disk.view().bytes));
+        self.meters.disk_works.set(i64::from(!disk.is_broken()));
+        let view = QueueView {
+            name: Arc::clone(&self.name),
+            bytes: unsent.bytes,
+            samples: unsent.samples,
+            records: unsent.records as u64,
+            oldest_age_ms,
+            in_flight: queue.in_flight(),
+            last_answer: self.last_answer.as_ref().map(|(text, _)| text.clone()),
+            last_answer_ms: self.last_answer.as_ref().map(|(_, at_ms)| *at_ms),
+            dropped_samples: self.dropped.clone(),
+            sent_samples: self.sent_samples,
+            lanes: self.lane_views(queue, now_ms),
+            disk: disk.view().clone(),
+        };
+        self.view.send_if_modified(|old| {
+            let changed = **old != view;
+            if changed {
+                *old = Arc::new(view);
+            }
+            changed
+        });
+    }
+
+    fn lane_views(&self, queue: &Queue, now_ms: i64) -> Vec<LaneView> {
+        let reason = self.hold_reasons.values().next().cloned().unwrap_or_default();
+        let view = |(key, lane): (&crate::outbox::lane::LaneKey, &crate::outbox::lane::Lane)| {
+            let state = if queue.is_held(&key.tenant) {
+                LaneState::Held(reason.clone())
+            } else if lane.is_in_flight() {
+                LaneState::InFlight
+            } else if lane.is_backing_off(now_ms) {
+                LaneState::BackingOff
+            } else {
+                LaneState::Idle
+            };
+            LaneView {
+                tenant: Arc::clone(&key.tenant),
+                number: key.number,
+                position: lane.position(),
+                records: lane.entries().len(),
+                state,
+            }
+        };
+        queue.lanes().map(view).collect()
+    }
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,134 @@
+//! POSTs the body of one request by remote write 1.0, and brings back the answer. Decides nothing:
+//! `verdict` judges, `lane` repeats.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use reqwest::{Method, Response, Url};
+
+use crate::{
+    config::{Destination, HttpClient},
+    outbox::verdict::Answer,
+    runtime::http::Caller,
+};
+
+/// Of an answer, what a person gets to see.
+const TEXT_BYTES_MAX: usize = 1024;
+/// What is read of an answer, so that its connection can be used again; a longer one costs it.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+const REDIRECTS_MAX: usize = 5;
+
+pub(super) struct Sender {
+    caller: Caller,
+    url: String,
+    timeout: Duration,
+    follow_redirects: bool,
+    has_credentials: bool,
+}
+
+impl Sender {
+    pub(super) fn new(destination: &Destination) -> Self {
+        let http = &destination.http;
+        // A client that follows by itself turns a POST into a GET, which many servers answer with
+        // 200: everything would be lost in silence.
+        let settings = HttpClient { follow_redirects: false, ..http.clone() };
+        Self {
+            caller: Caller::new(&settings),
+            url: destination.url.clone(),
+            timeout: destination.timeout,
+            follow_redirects: http.follow_redirects,
+            has_credentials: http.basic_auth.is_some()
+                || http.authorization.is_some()
+                || !http.headers.is_empty(),
+        }
+    }
+
+    /// `repeat` counts the attempts before this one.
+    pub(super) async fn post(&self, body: Bytes, repeat: u32) -> Answer {
+        match tokio::time::timeout(self.timeout, self.follow(body, repeat)).await {
+            Ok(answer) => answer,
+            Err(_) => Answer::Timeout,
+        }
+    }
+
+    async fn follow(&self, body: Bytes, repeat: u32) -> Answer {
+        let mut url = self.url.clone();
+        for _ in 0..REDIRECTS_MAX {
+            let response = match self.post_to(&url, body.clone(), repeat).await {
+                Ok(response) => response,
+                Err(answer) => return answer,
+            };
+            match self.next_url(&response) {
+                Some(next) => url = next.into(),
+                None => return answer_of(response).await,
+            }
+        }
+        Answer::Unready(format!("more than {REDIRECTS_MAX} redirects"))
+    }
+
+    async fn post_to(&self, url: &str, body: Bytes, repeat: u32) -> Result<Response, Answer> {
+        let mut request = self
+            .caller
+            .request(Method::POST, url)
+            .map_err(Answer::Unready)?
+            .header(CONTENT_TYPE, "application/x-protobuf")
+            .header(CONTENT_ENCODING, "snappy")
+            .header("X-Prometheus-Remote-Write-Version", "0.1.0")
+            .body(body);
+        if repeat > 0 {
+            request = request.header("Retry-Attempt", repeat);
+        }
+        request.send().await.map_err(|e| {
+            let (timeout, connect, builder) = (e.is_timeout(), e.is_connect(), e.is_builder());
+            let reason = reason_of(e);
+            match () {
+                () if connect => Answer::Unreachable(reason),
+                () if timeout => Answer::Timeout,
+                () if builder => Answer::Unready(reason),
+                () => Answer::Broken(reason),
+            }
+        })
+    }
+
+    /// Where the same request is to go instead; never to another host with our credentials on it.
+    fn next_url(&self, response: &Response) -> Option<Url> {
+        if !self.follow_redirects || !matches!(response.status().as_u16(), 301 | 302 | 307 | 308) {
+            return None;
+        }
+        let location = response.headers().get(LOCATION)?.to_str().ok()?;
+        let next = response.url().join(location).ok()?;
+        let stays = next.host_str() == response.url().host_str()
+            && (next.scheme() == response.url().scheme() || next.scheme() == "https");
+        (stays || !self.has_credentials).then_some(next)
+    }
+}
+
+async fn answer_of(mut response: Response) -> Answer {
+    let code = response.status().as_u16();
+    let header = response.headers().get(RETRY_AFTER);
+    let retry_after = header.and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let mut text = Vec::new();
+    let mut read = 0;
+    // The status stands, however the body ends.
+    while let Ok(Some(chunk)) = response.chunk().await
+        && read < ANSWER_BYTES_MAX
+    {
+        read += chunk.len();
+        text.extend(chunk.iter().take(TEXT_BYTES_MAX - text.len()));
+    }
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
+    Answer::Status { code, retry_after, text }
+}
+
+/// The whole chain, without the URL: that may carry a password.
+fn reason_of(e: reqwest::Error) -> String {
+    let e = e.without_url();
+    let mut text = e.to_string();
+    let mut source = std::error::Error::source(&e);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,63 @@
+//! What the configuration means for one destination's queue, and the bounds that it does not name.
+
+use std::time::Duration;
+
+use crate::{
+    config::{Destination, OutboxSettings, WhenFull},
+    outbox::{lane::Rules, queue::Limits},
+};
+
+/// Unsent records of a destination; each takes 64 bytes of memory, and beyond it the oldest goes.
+const RECORDS_MAX: usize = 1 << 20;
+/// Batches of a destination in memory; what is on disk and does not fit is read back.
+const MEMORY_BYTES_MAX: u64 = 64 << 20;
+/// A tenant that the destination refuses is tried again after that long.
+const HOLD_MS: i64 = 30_000;
+/// At the end, how long sending may go on.
+const GRACE: Duration = Duration::from_secs(5);
+pub(super) const SEGMENT_BYTES_MAX: u64 = 16 << 20;
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Settings {
+    pub(super) limits: Limits,
+    pub(super) rules: Rules,
+    pub(super) free_bytes_min: u64,
+    pub(super) grace: Duration,
+}
+
+impl Settings {
+    pub(super) fn of(outbox: &OutboxSettings, destination: &Destination) -> Self {
+        let queue = &destination.queue;
+        Self {
+            limits: Limits {
+                lanes: outbox.lanes.max(1),
+                in_flight_max: outbox.in_flight_max.max(1),
+                bytes_max: outbox.bytes_max,
+                records_max: RECORDS_MAX,
+                memory_bytes_max: MEMORY_BYTES_MAX.min(outbox.bytes_max),
+                age_ms_max: ms(outbox.age_max),
+                sample_age_ms_max: ms(queue.sample_age_limit),
+                hold_ms: HOLD_MS,
+                drops_oldest: match outbox.when_full {
+                    WhenFull::DropOldest => true,
+                    WhenFull::PushBack => false,
+                },
+            },
+            rules: Rules {
+                request_samples_max: u32::try_from(queue.samples_per_send_max).unwrap_or(u32::MAX),
+                request_bytes_max: u64::MAX,
+                deadline_ms: ms(queue.batch_send_deadline),
+                backoff_min_ms: ms(queue.min_backoff),
+                backoff_max_ms: ms(queue.max_backoff),
+            },
+            free_bytes_min: outbox.free_disk_bytes_min,
+            grace: GRACE,
+        }
+    }
+}
+
+/// A century is as good as for ever, and can be added to any instant.
+fn ms(duration: Duration) -> i64 {
+    const CENTURY_MS: i64 = 100 * 365 * 86_400_000;
+    i64::try_from(duration.as_millis()).unwrap_or(CENTURY_MS).min(CENTURY_MS)
+}

@@ -1,0 +1,54 @@
+//! What a queue shows of itself: plain values, published twice a second.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+/// One destination's queue.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QueueView {
+    /// The destination's.
+    pub name: Arc<str>,
+    /// Unsent, as are the samples and records.
+    pub bytes: u64,
+    pub samples: u64,
+    pub records: u64,
+    /// The age of the oldest unsent sample.
+    pub oldest_age_ms: Option<i64>,
+    pub in_flight: usize,
+    /// What the destination last said, in words.
+    pub last_answer: Option<String>,
+    pub last_answer_ms: Option<i64>,
+    pub dropped_samples: BTreeMap<&'static str, u64>,
+    pub sent_samples: u64,
+    pub lanes: Vec<LaneView>,
+    pub disk: DiskView,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct LaneView {
+    pub tenant: Arc<str>,
+    pub number: u16,
+    /// The sequence number up to which all is done with.
+    pub position: u64,
+    pub records: usize,
+    pub state: LaneState,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum LaneState {
+    /// Nothing to send, or waiting for company.
+    Idle,
+    InFlight,
+    /// Waiting after a failure.
+    BackingOff,
+    /// The destination refuses the tenant, for this reason.
+    Held(String),
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DiskView {
+    /// `None`: it works. Else what is wrong; the queue lives in memory meanwhile.
+    pub fault: Option<String>,
+    pub segments: usize,
+    /// Of all segments, sent parts that still lie in them included.
+    pub bytes: u64,
+}
