@@ -163,7 +163,7 @@ async fn status_build() -> HttpResponse {
 }
 
 async fn queues(window: Data<Window>) -> HttpResponse {
-    HttpResponse::Ok().json(view::queues(&window.sources.outbox.view()))
+    HttpResponse::Ok().json(view::queues(&window.sources.outbox.queues()))
 }
 
 async fn unknown(request: HttpRequest) -> HttpResponse {

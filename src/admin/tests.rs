@@ -14,7 +14,9 @@ use crate::{
         slot::StreamKey,
         target::{DroppedTarget, Target, TargetId},
     },
+    outbox::Outbox,
     runtime::{http::Caller, meters, tasks},
+    scrape::Pool,
 };
 
 /// A running window, and the other ends of its sources.
@@ -27,10 +29,12 @@ struct House {
     stop: Stop,
     quit: Stop,
     task: JoinHandle<Option<()>>,
+    /// Not running, but not gone either.
+    _outbox: (Outbox, tempfile::TempDir),
 }
 
 const CONFIG: &str = "scrape_configs:\n  - job_name: node\n    basic_auth: { username: me, \
-    password: hunter2 }\n    static_configs: [{ targets: ['127.0.0.1:9100'] }]\n";
+    password: hunter2 }\n    static_configs: [{ targets: ['127.0.0.1:9100'] }]\nremote_write: [{ name: far, url: 'http://127.0.0.1:1/' }]\n";
 
 impl House {
     async fn open() -> Self {
@@ -40,19 +44,26 @@ impl House {
     async fn open_with(may_quit: bool) -> Self {
         let loaded = Arc::new(config::parse(Path::new("starling.yml"), CONFIG, &|_| None).unwrap());
         let (targets, seen_targets) = watch::channel(Arc::new(snapshot(&loaded)));
-        let state = ConfigState { config: loaded, loaded_ms: 1_700_000_000_123, refused: None };
+        let state =
+            ConfigState { config: loaded.clone(), loaded_ms: 1_700_000_000_123, refused: None };
         let (config, seen_config) = watch::channel(Arc::new(state));
         let (reload, orders) = mpsc::channel(1);
         let (ready, seen_ready) = watch::channel(Readiness::Starting);
         let (stop, quit) = (Stop::new(), Stop::new());
+        let mut registry = meters::registry();
+        let folder = tempfile::tempdir().unwrap();
+        let destinations = &loaded.destinations;
+        let outbox = Outbox::new(&loaded.outbox, destinations, folder.path(), &mut registry);
+        let (outbox, outbox_part) = outbox.unwrap();
+        let (scrape, _) = Pool::new(outbox.clone(), &mut registry);
         let sources = Sources {
             config: seen_config,
             reload,
             targets: seen_targets,
-            scrape: scrape::Handle,
-            outbox: outbox::Handle(watch::channel(Arc::default()).1),
+            scrape,
+            outbox,
             ready: seen_ready,
-            registry: Arc::new(meters::registry()),
+            registry: Arc::new(registry),
             flags: [("config.file".to_owned(), "starling.yml".to_owned())].into(),
             started_ms: 1_700_000_000_000,
             quit: may_quit.then(|| quit.clone()),
@@ -60,7 +71,17 @@ impl House {
         let admin = Admin::new("127.0.0.1:0", sources).unwrap();
         let url = format!("http://{}", admin.addresses()[0]);
         let task = tasks::spawn("admin", admin.run(stop.clone()));
-        Self { url, ready, config, orders, targets, stop, quit, task }
+        Self {
+            url,
+            ready,
+            config,
+            orders,
+            targets,
+            stop,
+            quit,
+            task,
+            _outbox: (outbox_part, folder),
+        }
     }
 
     async fn get(&self, path: &str) -> Answer {
@@ -204,6 +225,22 @@ async fn status_has_prometheus_shapes_and_no_secret() {
     let runtime = data(&house.get("/api/v1/status/runtimeinfo").await);
     assert_eq!(runtime["reloadConfigSuccess"], false);
     assert_eq!(runtime["reloadConfigError"], "a.yml:1:2: no");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_tell_what_waits_and_why() {
+    let house = House::open().await;
+    let queue = house.get("/api/v1/queues").await.json()["destinations"][0].clone();
+    for (name, expected) in [
+        ("name", json!("far")),
+        ("samples", json!(0)),
+        ("bytes", json!(0)),
+        ("oldest_age_seconds", Value::Null),
+        ("last_answer", Value::Null),
+    ] {
+        assert_eq!(queue[name], expected, "{name} in {queue}");
+    }
+    assert_eq!(queue["disk"]["fault"], Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread")]

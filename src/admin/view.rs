@@ -1,6 +1,6 @@
 //! All JSON that the API speaks. Prometheus' shapes to the letter, as its clients decode them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix_web::http::StatusCode;
 use serde::Serialize;
@@ -336,8 +336,8 @@ struct LaneShown {
     reason: Option<String>,
 }
 
-pub(super) fn queues(queues: &[QueueView]) -> Queues {
-    Queues { destinations: queues.iter().map(queue).collect() }
+pub(super) fn queues(queues: &[Arc<QueueView>]) -> Queues {
+    Queues { destinations: queues.iter().map(|view| queue(view)).collect() }
 }
 
 fn queue(queue: &QueueView) -> Queue {
