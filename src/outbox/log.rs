@@ -40,6 +40,7 @@ pub(super) struct Log {
     /// The directory itself; the lock on it ends with the process.
     _lock: File,
     segments: BTreeMap<NonZeroU32, Segment>,
+    next_segment: NonZeroU32,
     writer: Option<Writer>,
     cursors: Cursors,
 }
@@ -97,6 +98,7 @@ impl Log {
         let mut log = Self {
             settings,
             _lock: lock,
+            next_segment: ids.iter().max().map_or(NonZeroU32::MIN, |id| id.saturating_add(1)),
             segments: ids.into_iter().map(|id| (id, Segment::default())).collect(),
             writer: None,
             cursors,
@@ -263,9 +265,12 @@ impl Log {
             self.flush(buffer)?;
             self.writer = None;
         }
-        let last = self.segments.keys().next_back().map_or(0, |id| id.get());
-        let segment = NonZeroU32::MIN.saturating_add(last);
+        let segment = self.next_segment;
+        // Whatever becomes of it, this number is taken.
+        self.next_segment = segment.saturating_add(1);
         let path = path_of(&self.settings.directory, segment);
+        let bytes = SEGMENT_MAGIC.len() as u64;
+        self.segments.insert(segment, Segment { bytes, live_bytes: 0 });
         let begin = || -> io::Result<File> {
             let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
             file.write_all(&SEGMENT_MAGIC)?;
@@ -273,8 +278,6 @@ impl Log {
             Ok(file)
         };
         let file = begin().map_err(|e| self.error("can't begin a segment", &e))?;
-        let bytes = SEGMENT_MAGIC.len() as u64;
-        self.segments.insert(segment, Segment { bytes, live_bytes: 0 });
         self.writer = Some(Writer { segment, file, bytes });
         Ok(())
     }

@@ -225,7 +225,8 @@ impl Outbox {
         let new: Vec<Arc<Destination>> =
             destinations.iter().filter(|d| !self.running.contains_key(&d.name)).cloned().collect();
         // The only step that can fail comes first.
-        let opened = self.open_all(settings.clone(), new).await?;
+        let opening = (settings.clone(), self.directory.clone(), self.meters.clone());
+        let opened = open_all(opening, new).await?;
         if settings.lanes != self.settings.lanes {
             info!(lanes = settings.lanes, "a new number of lanes takes effect at the next start");
         }
@@ -258,18 +259,6 @@ impl Outbox {
         Ok(())
     }
 
-    async fn open_all(
-        &self,
-        settings: OutboxSettings,
-        destinations: Vec<Arc<Destination>>,
-    ) -> Result<Vec<Opened>, String> {
-        let (directory, meters) = (self.directory.clone(), self.meters.clone());
-        let opening = spawn_blocking(move || {
-            destinations.iter().map(|d| open(&settings, d, &directory, &meters)).collect()
-        });
-        opening.await.map_err(|panic| format!("opening the outbox failed: {panic}"))?
-    }
-
     async fn retire_all_but(&mut self, destinations: &[Arc<Destination>]) {
         let stays = |name: &Arc<str>| destinations.iter().any(|d| d.name == *name);
         let gone: Vec<Arc<str>> =
@@ -298,6 +287,16 @@ impl Outbox {
         let name = Arc::clone(&destination.name);
         self.running.insert(name, Running { destination, route, orders, task });
     }
+}
+
+async fn open_all(
+    (settings, directory, meters): (OutboxSettings, PathBuf, Meters),
+    destinations: Vec<Arc<Destination>>,
+) -> Result<Vec<Opened>, String> {
+    let opening = spawn_blocking(move || {
+        destinations.iter().map(|d| open(&settings, d, &directory, &meters)).collect()
+    });
+    opening.await.map_err(|panic| format!("opening the outbox failed: {panic}"))?
 }
 
 fn open(
@@ -386,3 +385,6 @@ fn directory_of(directory: &Path, name: &str) -> PathBuf {
     }
     directory.join(escaped)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,9 @@ use crate::{
 const RECORDS_MAX: usize = 1 << 20;
 /// Batches of a destination in memory; what is on disk and does not fit is read back.
 const MEMORY_BYTES_MAX: u64 = 64 << 20;
-/// A tenant that the destination refuses is tried again after that long.
-const HOLD_MS: i64 = 30_000;
+/// A tenant that the destination refuses is tried again after so many of the longest backoff: every
+/// 30 s, where nothing else is configured.
+const HOLD_BACKOFFS: i64 = 6;
 /// At the end, how long sending may go on.
 const GRACE: Duration = Duration::from_secs(5);
 pub(super) const SEGMENT_BYTES_MAX: u64 = 16 << 20;
@@ -37,7 +38,7 @@ impl Settings {
                 memory_bytes_max: MEMORY_BYTES_MAX.min(outbox.bytes_max),
                 age_ms_max: ms(outbox.age_max),
                 sample_age_ms_max: ms(queue.sample_age_limit),
-                hold_ms: HOLD_MS,
+                hold_ms: ms(queue.max_backoff).saturating_mul(HOLD_BACKOFFS),
                 drops_oldest: match outbox.when_full {
                     WhenFull::DropOldest => true,
                     WhenFull::PushBack => false,

@@ -1,0 +1,1 @@
+//! The log under random appends, confirmations and crashes.
