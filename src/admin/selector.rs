@@ -159,7 +159,7 @@ mod tests {
         check("", true);
         check("{}", true);
         check(r#"{job="node"}"#, true);
-        check(r#" { job = 'node' , instance=~`a:\d`, } "#, true);
+        check(r" { job = 'node' , instance=~`a:\d`, } ", true);
         check(r#"{job=~"nod"}"#, false);
         check(r#"{job!="node"}"#, false);
         check(r#"{job!~"x|y"}"#, true);
