@@ -179,7 +179,7 @@ pub(super) fn metadata(
         if !selector.selects(&labels) {
             continue;
         }
-        for told in window.sources.scrape.metadata(target.id) {
+        for told in window.sources.scrape.metadata(target.id).iter() {
             if found.len() >= limit {
                 return found;
             }
