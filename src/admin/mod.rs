@@ -208,14 +208,12 @@ async fn guard(
         let answer = api::problem(403, "orders are not taken from pages of other sites");
         return Ok(request.into_response(answer).map_into_boxed_body());
     }
-    let mut answer = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
-        Ok(answer) => answer?.map_into_boxed_body(),
-        Err(_) => {
-            error!(path, "an admin request panicked");
-            let answer = api::problem(500, "a fault of Starling; its log has more");
-            return Err(InternalError::from_response("a panic", answer).into());
-        }
+    let Ok(answer) = AssertUnwindSafe(next.call(request)).catch_unwind().await else {
+        error!(path, "an admin request panicked");
+        let answer = api::problem(500, "a fault of Starling; its log has more");
+        return Err(InternalError::from_response("a panic", answer).into());
     };
+    let mut answer = answer?.map_into_boxed_body();
     let nosniff = HeaderValue::from_static("nosniff");
     answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     Ok(answer)

@@ -159,7 +159,7 @@ mod tests {
         check("", true);
         check("{}", true);
         check(r#"{job="node"}"#, true);
-        check(r#" { job = 'node' , instance=~`a:\d`, } "#, true);
+        check(r" { job = 'node' , instance=~`a:\d`, } ", true);
         check(r#"{job=~"nod"}"#, false);
         check(r#"{job!="node"}"#, false);
         check(r#"{job!~"x|y"}"#, true);
@@ -181,7 +181,7 @@ mod tests {
         check("{job", "one of `=`, `!=`, `=~`, `!~`, found `the end`");
         check("{job=node}", "a quoted text, found `node}`");
         check(r#"{job="node"#, "a text that ends with its quote, found `\"node`");
-        check(r#"{a="b" c="d"}"#, "`,` or `}`, found `c=\"d\"}`");
+        check(r#"{a="b" c="d"}"#, r#"`,` or `}`, found `c="d"}`"#);
         check("{} x", "the end, found `x`");
         check("{,}", "a quoted text, found `,}`");
         assert!(Selector::parse(r#"{a=~"("}"#).is_err());

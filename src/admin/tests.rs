@@ -4,7 +4,11 @@ use std::{path::Path, time::Duration};
 
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinHandle,
+};
 
 use super::*;
 use crate::{
@@ -34,14 +38,15 @@ struct House {
 }
 
 const CONFIG: &str = "scrape_configs:\n  - job_name: node\n    basic_auth: { username: me, \
-    password: hunter2 }\n    static_configs: [{ targets: ['127.0.0.1:9100'] }]\nremote_write: [{ name: far, url: 'http://127.0.0.1:1/' }]\n";
+    password: hunter2 }\n    static_configs: [{ targets: ['127.0.0.1:9100'] }]\n\
+    remote_write: [{ name: far, url: 'http://127.0.0.1:1/' }]\n";
 
 impl House {
-    async fn open() -> Self {
-        Self::open_with(true).await
+    fn open() -> Self {
+        Self::open_with(true)
     }
 
-    async fn open_with(may_quit: bool) -> Self {
+    fn open_with(may_quit: bool) -> Self {
         let loaded = Arc::new(config::parse(Path::new("starling.yml"), CONFIG, &|_| None).unwrap());
         let (targets, seen_targets) = watch::channel(Arc::new(snapshot(&loaded)));
         let state =
@@ -88,13 +93,21 @@ impl House {
         self.ask(Method::GET, path, &[]).await
     }
 
+    /// Everything that comes back, as it comes.
+    async fn raw(&self, request: &str) -> Vec<u8> {
+        let mut stream = TcpStream::connect(&self.url["http://".len()..]).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        answer
+    }
+
     async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
         ask(&self.url, method, path, headers).await
     }
 }
 
 async fn ask(url: &str, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
-    // Keeps gzip, as it is asked for by hand below.
     let caller = Caller::new(&HttpClient::default());
     let mut request = caller.request(method, &format!("{url}{path}")).unwrap();
     for (name, value) in headers {
@@ -161,7 +174,7 @@ fn snapshot(config: &Config) -> Snapshot {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn targets_have_prometheus_shape() {
-    let house = House::open().await;
+    let house = House::open();
     let active = json!([{
         "discoveredLabels": { "__address__": "10.0.0.1:9100", "__meta_zone": "a" },
         "labels": { "instance": "10.0.0.1:9100", "job": "node" },
@@ -197,7 +210,7 @@ async fn targets_have_prometheus_shape() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn status_has_prometheus_shapes_and_no_secret() {
-    let house = House::open().await;
+    let house = House::open();
     let data = |answer: &Answer| {
         assert_eq!(answer.json()["status"], "success");
         answer.json()["data"].clone()
@@ -229,7 +242,7 @@ async fn status_has_prometheus_shapes_and_no_secret() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queues_tell_what_waits_and_why() {
-    let house = House::open().await;
+    let house = House::open();
     let queue = house.get("/api/v1/queues").await.json()["destinations"][0].clone();
     for (name, expected) in [
         ("name", json!("far")),
@@ -245,7 +258,7 @@ async fn queues_tell_what_waits_and_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ready_is_said_only_while_it_is_true() {
-    let house = House::open().await;
+    let house = House::open();
     for (state, status, part) in [
         (Readiness::Starting, 503, "first round"),
         (Readiness::Ready, 200, "ready"),
@@ -261,17 +274,17 @@ async fn ready_is_said_only_while_it_is_true() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_is_waited_for_and_answered() {
-    let mut house = House::open().await;
+    let mut house = House::open();
     for (method, outcome, status, part) in [
         (Method::POST, Ok(()), 200, "in force"),
         (Method::PUT, Err("a.yml:3:1: unknown key `x`".to_owned()), 500, "a.yml:3:1: unknown"),
     ] {
-        let asking = tokio::spawn({
+        let asking = tasks::spawn("asking", {
             let url = house.url.clone();
             async move { ask(&url, method, "/-/reload", &[]).await }
         });
         house.orders.recv().await.unwrap().send(outcome).unwrap();
-        let answer = asking.await.unwrap();
+        let answer = asking.await.unwrap().unwrap();
         assert_eq!(answer.status, status);
         assert!(answer.text().contains(part), "{}", answer.text());
     }
@@ -281,10 +294,10 @@ async fn a_reload_is_waited_for_and_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn quitting_has_to_be_allowed_and_nobody_else_s_page_may_order_it() {
-    let house = House::open_with(false).await;
+    let house = House::open_with(false);
     assert_eq!(house.ask(Method::POST, "/-/quit", &[]).await.status, 403);
 
-    let house = House::open_with(true).await;
+    let house = House::open_with(true);
     let foreign = [("origin", "https://example.org")];
     assert_eq!(house.ask(Method::POST, "/-/quit", &foreign).await.status, 403);
     assert_eq!(house.get("/-/quit").await.status, 405);
@@ -296,7 +309,7 @@ async fn quitting_has_to_be_allowed_and_nobody_else_s_page_may_order_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_speak_the_language_of_their_path() {
-    let house = House::open().await;
+    let house = House::open();
     let check = |answer: Answer, status: u16, content_type: &str, part: &str| {
         assert_eq!((answer.status, answer.header("content-type")), (status, content_type));
         assert!(answer.text().contains(part), "{}", answer.text());
@@ -318,7 +331,7 @@ async fn errors_speak_the_language_of_their_path() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_speak_the_format_asked_for() {
-    let house = House::open().await;
+    let house = House::open();
     let text = house.get("/metrics").await;
     assert_eq!(text.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     assert!(text.text().contains("# TYPE process_cpu_seconds_total counter\n"), "{}", text.text());
@@ -330,7 +343,7 @@ async fn metrics_speak_the_format_asked_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_is_cached_compressed_and_closed_to_the_world() {
-    let house = House::open().await;
+    let house = House::open();
     for path in ["/", "/style.css", "/app.js"] {
         let page = house.get(path).await;
         assert_eq!(page.status, 200, "{path}");
@@ -340,16 +353,22 @@ async fn the_page_is_cached_compressed_and_closed_to_the_world() {
         let again = house.ask(Method::GET, path, &[("if-none-match", &tag)]).await;
         assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
         for encoding in ["gzip", "zstd"] {
-            let packed = house.ask(Method::GET, path, &[("accept-encoding", encoding)]).await;
-            assert_eq!(packed.header("content-encoding"), encoding, "{path}");
-            assert!(packed.body.len() < page.body.len(), "{path} {encoding}");
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nhost: a\r\naccept-encoding: {encoding}\r\n\
+                 connection: close\r\n\r\n"
+            );
+            let packed = house.raw(&request).await;
+            let end = packed.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+            let head = String::from_utf8_lossy(&packed[..end]).to_lowercase();
+            assert!(head.contains(&format!("content-encoding: {encoding}")), "{head}");
+            assert!(packed.len() - end < page.body.len(), "{path} {encoding}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn head_is_get_without_a_body() {
-    let house = House::open().await;
+    let house = House::open();
     for path in ["/", "/metrics", "/-/healthy", "/api/v1/targets", "/api/v1/queues"] {
         let head = house.ask(Method::HEAD, path, &[]).await;
         assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
@@ -358,14 +377,29 @@ async fn head_is_get_without_a_body() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_ends_when_told_even_with_a_client_that_stays() {
-    let house = House::open().await;
-    let _silent = tokio::net::TcpStream::connect(&house.url["http://".len()..]).await.unwrap();
+    let house = House::open();
+    let _silent = TcpStream::connect(&house.url["http://".len()..]).await.unwrap();
     assert_eq!(house.get("/-/healthy").await.status, 200);
     house.stop.raise();
     let limit = Duration::from_secs(SHUTDOWN_SECONDS_MAX + 5);
     let ended = tokio::time::timeout(limit, house.task).await;
     assert_eq!(ended.unwrap().unwrap(), Some(()), "it ends in time and without a panic");
     drop(house.targets);
+}
+
+#[test]
+fn a_panic_costs_one_answer() {
+    async fn fall() -> &'static str {
+        panic!("on purpose")
+    }
+    actix_web::rt::System::new().block_on(async {
+        let app = App::new().wrap(from_fn(guard)).route("/fall", actix_web::web::get().to(fall));
+        let app = actix_web::test::init_service(app).await;
+        let request = actix_web::test::TestRequest::get().uri("/fall").to_request();
+        let outcome = actix_web::test::try_call_service(&app, request).await;
+        let fault = outcome.err().expect("a panic is no answer");
+        assert_eq!(fault.error_response().status(), 500);
+    });
 }
 
 #[test]

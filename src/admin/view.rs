@@ -16,6 +16,7 @@ use crate::{
     },
     outbox::{LaneState, LaneView, QueueView},
     runtime::build as this_build,
+    scrape::Health,
 };
 
 #[derive(Serialize)]
@@ -55,6 +56,7 @@ impl<'a> Problem<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the names are Prometheus'")]
 pub(super) struct Targets {
     active_targets: Vec<ActiveTarget>,
     dropped_targets: Vec<Dropped>,
@@ -126,11 +128,7 @@ fn active_target(target: &Target, window: &Window) -> ActiveTarget {
             .as_ref()
             .map_or_else(|| NEVER.to_owned(), |s| rfc3339(s.last_scrape_ms)),
         last_scrape_duration: status.as_ref().map_or(0.0, |s| s.duration.as_secs_f64()),
-        health: match status {
-            None => "unknown",
-            Some(status) if status.last_error.is_none() => "up",
-            Some(_) => "down",
-        },
+        health: status.map_or(Health::Unknown, |status| status.health).name(),
         scrape_interval: said(SCRAPE_INTERVAL, target.interval),
         scrape_timeout: said(SCRAPE_TIMEOUT, target.timeout),
     }
@@ -181,7 +179,7 @@ pub(super) fn metadata(
         if !selector.selects(&labels) {
             continue;
         }
-        for told in window.sources.scrape.metadata(target.id) {
+        for told in window.sources.scrape.metadata(target.id).iter() {
             if found.len() >= limit {
                 return found;
             }

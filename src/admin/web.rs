@@ -7,10 +7,28 @@ use actix_web::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
-const FILES: [(&str, &str, &[u8]); 3] = [
-    ("/", "text/html; charset=utf-8", include_bytes!("../../web/index.html")),
-    ("/style.css", "text/css; charset=utf-8", include_bytes!("../../web/style.css")),
-    ("/app.js", "text/javascript; charset=utf-8", include_bytes!("../../web/app.js")),
+struct File {
+    path: &'static str,
+    content_type: &'static str,
+    bytes: &'static [u8],
+}
+
+const FILES: [File; 3] = [
+    File {
+        path: "/",
+        content_type: "text/html; charset=utf-8",
+        bytes: include_bytes!("../../web/index.html"),
+    },
+    File {
+        path: "/style.css",
+        content_type: "text/css; charset=utf-8",
+        bytes: include_bytes!("../../web/style.css"),
+    },
+    File {
+        path: "/app.js",
+        content_type: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../../web/app.js"),
+    },
 ];
 
 /// Nothing from elsewhere, and nothing that a label could smuggle in.
@@ -18,13 +36,13 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; c
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub(super) fn paths() -> impl Iterator<Item = &'static str> {
-    FILES.iter().map(|(path, ..)| *path)
+    FILES.iter().map(|file| file.path)
 }
 
 pub(super) async fn file(request: HttpRequest, known: Option<Header<IfNoneMatch>>) -> HttpResponse {
-    let (_, content_type, bytes) = FILES
+    let File { content_type, bytes, .. } = FILES
         .into_iter()
-        .find(|(path, ..)| *path == request.path())
+        .find(|file| file.path == request.path())
         .expect("only the paths of `FILES` are routed here");
     let tag = EntityTag::new_strong(format!("{:016x}", xxh3_64(bytes)));
     let is_known = known.is_some_and(|Header(known)| match known {

@@ -19,7 +19,7 @@ use tracing_log::{LogTracer, NormalizeEvent};
 use tracing_subscriber::{
     EnvFilter, Layer,
     layer::{Context, SubscriberExt},
-    registry::LookupSpan,
+    registry::{LookupSpan, Scope},
 };
 
 use crate::{model::time::rfc3339, runtime::clock};
@@ -122,7 +122,7 @@ where
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
         let mut fields = Fields::default();
-        for span in ctx.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+        for span in ctx.event_scope(event).into_iter().flat_map(Scope::from_root) {
             if let Some(outer) = span.extensions().get::<Fields>() {
                 for (name, value) in &outer.values {
                     fields.put(name, value.clone());
@@ -337,8 +337,7 @@ mod tests {
         let write = move |line: &str| sink.lock().unwrap().push(line.to_owned());
         let subscriber = tracing_subscriber::registry().with(Lines::new(format, write));
         tracing::subscriber::with_default(subscriber, events);
-        let lines = written.lock().unwrap().clone();
-        lines
+        std::mem::take(&mut *written.lock().unwrap())
     }
 
     #[test]
@@ -407,7 +406,7 @@ mod tests {
         };
         let mount = "mount -t tmpfs tmpfs /run";
         if !run(mount, stderr.try_clone().unwrap()).is_ok_and(|out| out.status.success()) {
-            println!("skipped: no mount namespace can be made here");
+            let _ = writeln!(io::stdout(), "skipped: no mount namespace can be made here");
             return;
         }
         let inside = format!("{mount} && mkdir -p /run/systemd/journal && exec \"$0\" \"$@\"");

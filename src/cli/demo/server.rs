@@ -36,16 +36,14 @@ where
     loop {
         let place = Arc::clone(&places).acquire_owned().await;
         let place = place.expect("the semaphore is never closed");
-        let stream = tokio::select! {
+        let accepted = tokio::select! {
             () = stop.raised() => return,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                // Out of descriptors, or the client is gone already.
-                Err(_) => {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of descriptors, or the client is gone already.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
         };
         let answer = answer.clone();
         let service = service_fn(move |request| {
