@@ -76,6 +76,7 @@ pub(super) struct Known {
     pub(super) rounds: Rounds,
     first: u32,
     last_reached: u32,
+    kept_series: usize,
 }
 
 impl Default for Known {
@@ -94,6 +95,7 @@ impl Known {
             rounds,
             first: NONE,
             last_reached: NONE,
+            kept_series: 0,
         }
     }
 
@@ -170,13 +172,16 @@ impl Known {
 
     /// The scrape is over: `ended` gets each series that needs a marker.
     pub(super) fn end(&mut self, end: End, timestamp_ms: i64, mut ended: impl FnMut(&SeriesBlobs)) {
+        let mut present = 0;
         for series in &mut self.series {
+            present += usize::from(series.presence.seen() == self.rounds.now);
             if series.presence.end(self.rounds, end, timestamp_ms) {
                 ended(&series.blobs);
             }
         }
         if end == End::Kept {
             self.rounds.kept = self.rounds.now;
+            self.kept_series = present;
         }
         self.clear_out();
     }
@@ -195,8 +200,9 @@ impl Known {
         old.series.into_iter().map(|series| (series.identity, series)).collect()
     }
 
+    /// Series in the last scrape that was kept.
     pub(super) fn series_count(&self) -> usize {
-        self.series.iter().filter(|series| series.presence.seen() == self.rounds.kept).count()
+        self.kept_series
     }
 
     #[cfg(test)]
@@ -216,6 +222,7 @@ impl Known {
             return;
         }
         let old = std::mem::replace(self, Self::new(self.rounds));
+        self.kept_series = old.kept_series;
         let mut moved = vec![NONE; old.series.len()];
         self.series.reserve_exact(old.series.len() - idle_series);
         for (from, series) in old.series.into_iter().enumerate() {

@@ -1,7 +1,7 @@
 //! What targets say of their metrics: type, help, unit. Only for looking at; equal texts of
 //! different targets are held once.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -42,7 +42,9 @@ impl Fingerprint {
 
 /// The sets in use.
 #[derive(Debug, Default)]
-pub(super) struct Library(Mutex<HashMap<Fingerprint, Weak<[Told]>>>);
+pub(super) struct Library(Mutex<Sets>);
+
+type Sets = HashMap<Fingerprint, Weak<[Told]>>;
 
 impl Library {
     /// The set of that fingerprint, read from `body` if no target has it yet.
@@ -59,7 +61,7 @@ impl Library {
         told
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Fingerprint, Weak<[Told]>>> {
+    fn lock(&self) -> MutexGuard<'_, Sets> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -69,12 +69,15 @@ struct Loops {
     context: Arc<Context>,
     boards: watch::Sender<Arc<Boards>>,
     ended: mpsc::Sender<Ended>,
-    terms: BTreeMap<Arc<str>, (Arc<Job>, Arc<Terms>)>,
+    terms: BTreeMap<Arc<str>, Agreed>,
     active: BTreeMap<Key, Running>,
     /// Those whose series have not ended yet.
     leaving: BTreeMap<u64, Running>,
     next_number: u64,
 }
+
+/// A job and how its targets are asked.
+type Agreed = (Arc<Job>, Arc<Terms>);
 
 struct Running {
     number: u64,
@@ -185,16 +188,20 @@ impl Loops {
     }
 
     /// A target that is new by its identity, but gives the series of one that is just leaving (its
-    /// interval has changed, or a hidden label), is that one's loop with other settings: the series
-    /// go on without a marker between.
+    /// interval has changed, its path, a hidden label), is that one's loop with other settings: the
+    /// series go on, and no marker of the one falls between the samples of the other.
     fn start_or_rename(&mut self, fresh: Vec<(Key, Setup)>, stop: &Stop, changes: &mut Changes) {
-        let mut leaving: BTreeMap<_, u64> = if fresh.is_empty() {
-            BTreeMap::new()
-        } else {
-            self.leaving.values().map(|running| (running.series(), running.number)).collect()
-        };
+        let mut leaving: BTreeMap<_, Vec<(StreamKey, u64)>> = BTreeMap::new();
+        for running in self.leaving.values().filter(|_| !fresh.is_empty()) {
+            let setup = &running.orders.borrow().setup;
+            leaving.entry(series_of(setup)).or_default().push((setup.target.key, running.number));
+        }
         for (key, setup) in fresh {
-            let number = leaving.remove(&series_of(&setup));
+            let alike = leaving.get_mut(&series_of(&setup)).filter(|alike| !alike.is_empty());
+            let number = alike.map(|alike| {
+                let same_key = alike.iter().position(|(key, _)| *key == setup.target.key);
+                alike.swap_remove(same_key.unwrap_or(0)).1
+            });
             let running = number
                 .and_then(|number| self.leaving.remove(&number))
                 .filter(|running| !running.task.is_finished());
@@ -292,14 +299,9 @@ impl Running {
             changes
         })
     }
-
-    fn series(&self) -> (Arc<str>, StreamKey, u128) {
-        series_of(&self.orders.borrow().setup)
-    }
 }
 
 /// What is the same for targets that give the same series.
-fn series_of(setup: &Setup) -> (Arc<str>, StreamKey, u128) {
-    let Setup { job, target, .. } = setup;
-    (Arc::clone(&job.job_name), target.key, target.public_labels().hash())
+fn series_of(setup: &Setup) -> (Arc<str>, u128) {
+    (Arc::clone(&setup.job.job_name), setup.target.public_labels().hash())
 }

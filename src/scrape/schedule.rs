@@ -104,7 +104,7 @@ impl Schedule {
     /// How long a scrape may take. One that may last a whole interval ends a little before the next
     /// tick, so that a target that hangs misses no tick and has `up` 0 on each.
     pub(super) fn budget(&self, timeout: Duration) -> Duration {
-        let margin_ms = (self.interval_ms / 100).min(10);
+        let margin_ms = (self.interval_ms / 20).min(10);
         timeout.min(Duration::from_millis((self.interval_ms - margin_ms).unsigned_abs()))
     }
 
@@ -122,10 +122,10 @@ impl Schedule {
     }
 
     fn next_after(&mut self, now_us: i64) -> i64 {
-        let now_ms = now_us.div_euclid(1000);
-        if self.last_ms - now_ms > CLOCK_STEP_BACK_MS_MAX {
-            self.last_ms = now_ms;
-            self.since_ms = now_ms;
+        let clock_ms = now_us.div_euclid(1000);
+        if self.last_ms - clock_ms > CLOCK_STEP_BACK_MS_MAX {
+            self.last_ms = clock_ms;
+            self.since_ms = clock_ms;
         }
         // A tick that an overrunning scrape has just covered by less than the tolerance is no late
         // one: it is taken, with its own instant.
@@ -155,9 +155,11 @@ mod tests {
         Schedule::new(StreamKey(7_250), SECOND, TOLERANCE, now_ms)
     }
 
+    type Asked = Result<(i64, u64), i64>;
+
     /// Asks at each `now` (µs) in turn: `Err(ms)` is a sleep until shortly before a tick, and
     /// `Ok((due ms, missed))` a tick.
-    fn check(schedule: &mut Schedule, asked: &[(i64, Result<(i64, u64), i64>)]) {
+    fn check(schedule: &mut Schedule, asked: &[(i64, Asked)]) {
         for &(now_us, expected) in asked {
             let turn = match schedule.turn(now_us) {
                 Turn::Sleep(wait) => {

@@ -195,10 +195,12 @@ mod tests {
         }
     }
 
+    /// `honor_labels`, the labels of the target, the line, what is stored.
+    type Case = (bool, &'static [(&'static str, &'static str)], &'static str, &'static str);
+
     #[test]
     fn target_labels_meet_exposed_ones() {
-        // (honor_labels, the target's labels, the line, what is stored)
-        let cases: &[(bool, &[(&str, &str)], &str, &str)] = &[
+        let cases: &[Case] = &[
             (false, &[("n", "2")], r#"m{n="1"}"#, r#"{__name__="m", exported_n="1", n="2"}"#),
             (true, &[("n", "2")], r#"m{n="1"}"#, r#"{__name__="m", n="1"}"#),
             (false, &[], r#"m{n=""}"#, r#"{__name__="m"}"#),

@@ -65,7 +65,7 @@ pub(super) struct Setup {
 impl Setup {
     pub(super) fn is_same_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.terms, &other.terms)
-            && self.target == other.target
+            && (Arc::ptr_eq(&self.target, &other.target) || self.target == other.target)
             && self.limit_exceeded == other.limit_exceeded
     }
 }
@@ -315,9 +315,10 @@ impl TargetLoop {
         }
         let Some(suppressed) = self.context.budget.take(Instant::now()) else { return };
         let (job, url) = (&*target.job, shown_url(target));
-        match text {
-            Some(error) => warn!(job, url, error, suppressed, "scrape failed"),
-            None => info!(job, url, suppressed, "scrape succeeds again"),
+        if let Some(error) = text {
+            warn!(job, url, error, suppressed, "scrape failed");
+        } else {
+            info!(job, url, suppressed, "scrape succeeds again");
         }
     }
 

@@ -44,6 +44,7 @@ const ADDRESSES_MAX: usize = 16;
 const READ_BUFFER_BYTES: usize = 32 << 10;
 
 type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+type Exchange = http1::Connection<TokioIo<Stream>, Empty<Bytes>>;
 
 /// What a connection belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,7 +149,7 @@ pub(super) struct Connection {
 }
 
 /// `None` once the connection has ended: only its drop tells those who wait for it.
-struct Driver(Option<Pin<Box<http1::Connection<TokioIo<Stream>, Empty<Bytes>>>>>);
+struct Driver(Option<Pin<Box<Exchange>>>);
 
 impl Connection {
     pub(super) fn origin(&self) -> &Origin {

@@ -132,7 +132,7 @@ impl Fetcher {
         let exchange = self.exchange(url, terms, announced, deadline, &mut stage);
         // The fetch is large, and most of it is not needed while the target sleeps.
         let outcome = timeout_at(deadline, Box::pin(exchange)).await;
-        let page = outcome.unwrap_or_else(|_| Err(Failure::Timeout { after: timeout, stage }))?;
+        let page = outcome.unwrap_or(Err(Failure::Timeout { after: timeout, stage }))?;
         self.last_body_bytes = page.body.len();
         Ok(page)
     }

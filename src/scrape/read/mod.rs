@@ -205,15 +205,14 @@ impl Reader {
     }
 
     fn end_series(&mut self, end: End, moment: Moment) -> Vec<Packed> {
-        let packer = &mut self.packer;
+        let current = &mut self.packer;
         self.known.end(end, moment.timestamp_ms, |blobs| {
-            packer.push(blobs, marker(moment), None, 0);
+            current.push(blobs, marker(moment), None, 0);
         });
         if end == End::OverLimit {
             return Vec::new();
         }
-        // In the order of the changes, so that the markers leave in an order that can be told.
-        let mut packed = Vec::new();
+        let mut ended = Vec::new();
         for former in self.former.drain(..) {
             let mut packer = Packer::new(former.shapings);
             packer.begin(self.stream, moment.timestamp_ms);
@@ -224,9 +223,9 @@ impl Reader {
                     packer.push(&series.blobs, marker(moment), None, 0);
                 }
             }
-            packed.push(packer.finish());
+            ended.push(packer.finish());
         }
-        packed
+        ended
     }
 }
 

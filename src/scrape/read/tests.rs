@@ -22,8 +22,10 @@ struct Scraped {
     samples: String,
     counts: Counts,
     failure: Option<Failure>,
-    report: Vec<(String, f64)>,
+    report: Vec<Reported>,
 }
+
+type Reported = (String, f64);
 
 impl Bench {
     fn new(job: Job) -> Self {
@@ -86,7 +88,7 @@ impl Bench {
     }
 }
 
-fn split(packed: &[Packed]) -> (String, Vec<(String, f64)>) {
+fn split(packed: &[Packed]) -> (String, Vec<Reported>) {
     let (mut samples, mut report) = (String::new(), Vec::new());
     for series in sent(packed) {
         let name = series.labels.get("__name__").to_owned();
@@ -431,8 +433,10 @@ fn remembers_nothing_wrong() {
                     (chance.random_range(0..names.len()), chance.random_range(0..names.len()));
                 names.swap(one, two);
             }
-            let body: String =
-                names.iter().enumerate().map(|(n, name)| format!("{name} {n}\n")).collect();
+            let body: String = names
+                .iter()
+                .enumerate()
+                .fold(String::new(), |body, (n, name)| body + &format!("{name} {n}\n"));
             let scraped = bench.scrape(&body);
             let at = bench.second * 1000;
             let mut expected: Vec<String> =
