@@ -91,7 +91,8 @@ impl Cursors {
         self.state.reserved = next + RESERVE_STEP;
         let mut entries = Vec::new();
         push_entry(&mut entries, KIND_RESERVED, None, self.state.reserved);
-        self.append(&entries)
+        self.append(&entries)?;
+        self.sync()
     }
 
     pub(super) fn advance(&mut self, positions: &[(LaneKey, u64)]) -> io::Result<()> {
@@ -110,6 +111,11 @@ impl Cursors {
             self.unsynced = false;
         }
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_synced(&self) -> bool {
+        !self.unsynced
     }
 
     /// Everything known, in a new file that takes the place of the old.

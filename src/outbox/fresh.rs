@@ -93,7 +93,7 @@ impl Fresh {
     /// allows: the oldest stay, as they leave first; what comes later is read back.
     pub(super) fn written(&mut self, bytes_max: u64) -> Vec<Unwritten> {
         let written = std::mem::take(&mut self.writing);
-        for record in &written {
+        for record in written.iter().rev() {
             let Some(body) = self.bodies.get(&record.sequence) else { continue };
             let bytes = body.len() as u64;
             self.unwritten_bytes -= bytes;

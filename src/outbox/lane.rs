@@ -417,3 +417,277 @@ impl Draft {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    const STORED: Verdict = Verdict::Stored;
+    const BUSY: Verdict = Verdict::Retry { wait_ms: None, maybe_stored: false };
+    const LOST_ANSWER: Verdict = Verdict::Retry { wait_ms: None, maybe_stored: true };
+
+    fn rules() -> Rules {
+        Rules {
+            request_samples_max: 100,
+            request_bytes_max: 1000,
+            deadline_ms: 50,
+            backoff_min_ms: 30,
+            backoff_max_ms: 400,
+        }
+    }
+
+    /// A lane, and a clock that stands still unless told.
+    struct Bench {
+        lane: Lane,
+        rules: Rules,
+        chance: StdRng,
+        now_ms: i64,
+        next: u64,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let chance = StdRng::seed_from_u64(7);
+            Self { lane: Lane::default(), rules: rules(), chance, now_ms: 1000, next: 1 }
+        }
+
+        /// `(stream, round, samples)` each.
+        fn with(records: &[(u64, i64, u32)]) -> Self {
+            let mut bench = Self::new();
+            for (stream, round, samples) in records {
+                bench.push(*stream, *round, *samples);
+            }
+            bench
+        }
+
+        fn push(&mut self, stream: u64, round: i64, samples: u32) {
+            let entry = Entry {
+                sequence: self.next,
+                stream: StreamKey(stream),
+                round,
+                oldest_ms: 0,
+                appended_ms: self.now_ms,
+                bytes: 10 * samples,
+                raw_length: 0,
+                samples,
+                place: None,
+            };
+            self.next += 1;
+            self.lane.push(entry, &self.rules);
+        }
+
+        fn due_in(&self) -> Option<i64> {
+            self.lane.due_ms(&self.rules, false).map(|due_ms| (due_ms - self.now_ms).max(0))
+        }
+
+        fn start(&mut self) -> Attempt {
+            self.lane.start(9).expect("there is something to send")
+        }
+
+        fn answer(&mut self, verdict: Verdict) -> Outcome {
+            self.lane.answer(9, verdict, self.now_ms, &self.rules, &mut self.chance)
+        }
+
+        /// Sends until the lane is empty, or as often as said, and a receiver that judges by the
+        /// samples asked for. Gives what was stored, and how many requests that took.
+        fn run(
+            &mut self,
+            judge: impl Fn(&Range<u32>) -> Verdict,
+        ) -> (u32, Vec<(Reason, u32)>, u32) {
+            let (mut sent, mut lost, mut requests) = (0, Vec::new(), 0);
+            while self.lane.due_ms(&self.rules, true).is_some() {
+                let attempt = self.start();
+                requests += 1;
+                let outcome = self.answer(judge(&attempt.samples));
+                sent += outcome.sent_samples;
+                lost.extend(outcome.lost);
+            }
+            (sent, lost, requests)
+        }
+    }
+
+    fn sequences(attempt: &Attempt) -> Vec<u64> {
+        attempt.entries.iter().map(|entry| entry.sequence).collect()
+    }
+
+    #[test]
+    fn a_request_takes_what_may_go_together() {
+        let cases: &[(&str, &[(u64, i64, u32)], &[u64])] = &[
+            ("other streams", &[(1, 0, 5), (2, 0, 5), (3, 7, 5)], &[1, 2, 3]),
+            ("until a stream repeats", &[(1, 0, 5), (2, 0, 5), (1, 1, 5), (3, 0, 5)], &[1, 2]),
+            ("pieces of one round", &[(1, 0, 5), (1, 0, 5), (1, 1, 5)], &[1, 2]),
+            ("until it is full", &[(1, 0, 60), (2, 0, 40), (3, 0, 1)], &[1, 2]),
+            ("not beyond", &[(1, 0, 60), (2, 0, 41)], &[1]),
+            ("one at least", &[(1, 0, 500), (2, 0, 1)], &[1]),
+        ];
+        for (what, records, expected) in cases {
+            assert_eq!(sequences(&Bench::with(records).start()), *expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn it_waits_for_company_no_longer_than_it_makes_sense() {
+        let cases: &[(&str, &[(u64, i64, u32)], Option<i64>)] = &[
+            ("nothing there", &[], None),
+            ("room for more", &[(1, 0, 5), (2, 0, 5)], Some(50)),
+            ("full", &[(1, 0, 50), (2, 0, 50)], Some(0)),
+            ("the next does not fit", &[(1, 0, 50), (2, 0, 51)], Some(0)),
+            ("a stream repeats", &[(1, 0, 5), (1, 1, 5)], Some(0)),
+        ];
+        for (what, records, expected) in cases {
+            assert_eq!(Bench::with(records).due_in(), *expected, "{what}");
+        }
+        let mut bench = Bench::with(&[(1, 0, 5)]);
+        bench.now_ms += 20;
+        assert_eq!(bench.due_in(), Some(30));
+        bench.start();
+        assert_eq!(bench.due_in(), None, "one request at a time");
+    }
+
+    #[test]
+    fn the_same_bytes_are_repeated_with_growing_waits() {
+        let mut bench = Bench::with(&[(1, 0, 5), (2, 0, 5)]);
+        let first = bench.start();
+        let mut waits = Vec::new();
+        for repeat in 1..=6 {
+            assert_eq!(bench.answer(BUSY), Outcome::default());
+            bench.push(3, 0, 5);
+            waits.push(bench.due_in().unwrap());
+            bench.now_ms += waits.last().unwrap();
+            let again = bench.start();
+            assert_eq!((sequences(&again), again.samples), (sequences(&first), 0..10));
+            assert_eq!(again.repeat, repeat);
+        }
+        let bounds = [(30, 30), (45, 60), (90, 120), (180, 240), (300, 400), (300, 400)];
+        for (wait, (least, most)) in waits.iter().zip(bounds) {
+            assert!((least..=most).contains(wait), "{waits:?}");
+        }
+        assert_eq!(bench.answer(STORED).sent_samples, 10);
+        bench.start();
+        bench.answer(BUSY);
+        assert_eq!(bench.due_in(), Some(30), "success starts the waits over");
+    }
+
+    #[test]
+    fn what_the_destination_asks_for_goes_before_the_own_wait() {
+        let mut bench = Bench::with(&[(1, 0, 5)]);
+        bench.start();
+        bench.answer(Verdict::Retry { wait_ms: Some(150), maybe_stored: false });
+        assert_eq!(bench.due_in(), Some(150));
+        bench.now_ms += 150;
+        bench.start();
+        bench.answer(BUSY);
+        assert!((225..=300).contains(&bench.due_in().unwrap()), "{:?}", bench.due_in());
+    }
+
+    #[test]
+    fn a_confirmed_request_moves_the_position_and_frees_its_records() {
+        let mut bench = Bench::with(&[(1, 0, 5), (2, 0, 5), (1, 1, 5)]);
+        bench.start();
+        let outcome = bench.answer(STORED);
+        assert_eq!((outcome.sent_samples, outcome.released.len()), (10, 2));
+        assert_eq!(bench.lane.position(), 2);
+        assert_eq!(sequences(&bench.start()), [3]);
+    }
+
+    #[test]
+    fn bad_samples_are_found_and_the_rest_is_stored() {
+        let cases: &[(&str, &[u32], &[u32], u32)] = &[
+            ("none", &[40], &[], 1),
+            ("the only one", &[1], &[0], 1),
+            ("one in one record", &[64], &[17], 13),
+            ("one in many records", &[10; 10], &[37], 16),
+            ("the first and the last", &[50, 50], &[0, 99], 28),
+        ];
+        for (what, records, bad, requests_max) in cases {
+            let records: Vec<_> = (1..).zip(*records).map(|(stream, n)| (stream, 0, *n)).collect();
+            let total: u32 = records.iter().map(|(.., samples)| samples).sum();
+            let judge = |samples: &Range<u32>| {
+                let hit = bad.iter().any(|at| samples.contains(at));
+                if hit { Verdict::Rejected } else { STORED }
+            };
+            let (sent, lost, requests) = Bench::with(&records).run(judge);
+            assert_eq!(sent, total - u32::try_from(bad.len()).unwrap(), "{what}");
+            assert_eq!(lost, vec![(Reason::Rejected, 1); bad.len()], "{what}");
+            assert!(requests <= *requests_max, "{what}: {requests} requests");
+        }
+    }
+
+    #[test]
+    fn a_search_without_end_is_given_up_and_counted() {
+        let mut bench = Bench::with(&[(1, 0, 1000)]);
+        let (sent, lost, requests) = bench.run(|_| Verdict::Rejected);
+        assert_eq!((sent, requests), (0, SEARCH_REQUESTS_MAX));
+        assert_eq!(lost.iter().map(|(_, samples)| samples).sum::<u32>(), 1000);
+        assert_eq!(lost.last().unwrap().0, Reason::RejectedUnresolved);
+    }
+
+    #[test]
+    fn too_large_is_split_until_it_fits_however_long_that_takes() {
+        let mut bench = Bench::with(&[(1, 0, 90), (2, 0, 1000)]);
+        let judge = |samples: &Range<u32>| match samples.len() {
+            0..=4 => STORED,
+            _ => Verdict::TooLarge,
+        };
+        let (sent, lost, _) = bench.run(judge);
+        assert_eq!((sent, lost), (1090, vec![]));
+        let mut bench = Bench::with(&[(1, 0, 2)]);
+        let (sent, lost, _) = bench.run(|_| Verdict::TooLarge);
+        assert_eq!((sent, lost), (0, vec![(Reason::TooLarge, 1); 2]));
+    }
+
+    #[test]
+    fn a_rejection_after_a_lost_answer_is_no_loss_for_sure() {
+        let cases: &[(&str, &[Verdict], Reason)] = &[
+            ("rejected at once", &[], Reason::Rejected),
+            ("asked to wait before", &[BUSY], Reason::Rejected),
+            ("an answer was lost before", &[LOST_ANSWER], Reason::MaybeStored),
+            ("lost, then asked to wait", &[LOST_ANSWER, BUSY], Reason::MaybeStored),
+        ];
+        for (what, before, expected) in cases {
+            let mut bench = Bench::with(&[(1, 0, 1)]);
+            for verdict in *before {
+                bench.start();
+                bench.answer(*verdict);
+            }
+            bench.start();
+            assert_eq!(bench.answer(Verdict::Rejected).lost, [(*expected, 1)], "{what}");
+            // What comes after it was never sent before.
+            bench.push(1, 1, 1);
+            bench.start();
+            assert_eq!(bench.answer(Verdict::Rejected).lost, [(Reason::Rejected, 1)], "{what}");
+        }
+    }
+
+    #[test]
+    fn records_dropped_under_a_request_dissolve_it() {
+        let mut bench = Bench::with(&[(1, 0, 5), (2, 0, 5), (1, 1, 5)]);
+        bench.start();
+        assert_eq!(bench.lane.drop_first(&bench.rules).unwrap().sequence, 1);
+        assert_eq!(bench.lane.start(10), None, "its answer is still to come");
+        assert_eq!(bench.answer(STORED), Outcome::default());
+        let attempt = bench.start();
+        assert_eq!((sequences(&attempt), attempt.samples), (vec![2, 3], 0..10));
+        // The dissolved request may have been stored.
+        assert_eq!(bench.answer(Verdict::Rejected).lost, []);
+        bench.start();
+        assert_eq!(bench.lane.remove(3, &bench.rules).unwrap().sequence, 3);
+        assert_eq!(bench.lane.position(), 1, "a record from the middle moves no position");
+    }
+
+    #[test]
+    fn an_answer_to_another_attempt_is_not_heard() {
+        let mut bench = Bench::with(&[(1, 0, 5)]);
+        bench.start();
+        let stray = bench.lane.answer(8, STORED, 1000, &bench.rules, &mut bench.chance);
+        assert_eq!(stray, Outcome::default());
+        assert_eq!(bench.answer(STORED).sent_samples, 5);
+    }
+
+    #[test]
+    fn one_entry_takes_64_bytes() {
+        assert_eq!(size_of::<Entry>(), 64);
+    }
+}

@@ -430,3 +430,252 @@ fn is_passing(e: &io::Error) -> bool {
     let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR, Errno::AGAIN];
     e.raw_os_error().is_some_and(|code| passing.iter().any(|errno| errno.raw_os_error() == code))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::{prelude::*, sample::Index};
+
+    use super::*;
+    use crate::{
+        model::{
+            batch::{Batch, Signal},
+            slot::StreamKey,
+        },
+        outbox::lane::Entry,
+    };
+
+    const STREAMS: u64 = 7;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Append(Vec<(u64, usize)>),
+        /// So many of a stream's lane are acknowledged.
+        Confirm(u64, usize),
+        SyncCursors,
+        /// The process dies: of what was not synced a part is gone, and of a write that was being
+        /// made a part is there. It starts again with so many lanes.
+        Crash {
+            lost: Index,
+            torn: Index,
+            lanes: u16,
+        },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let record = (0..STREAMS, 0_usize..200);
+        prop_oneof![
+            5 => proptest::collection::vec(record, 1..6).prop_map(Step::Append),
+            5 => (0..STREAMS, 1_usize..8).prop_map(|(stream, n)| Step::Confirm(stream, n)),
+            1 => Just(Step::SyncCursors),
+            1 => (any::<Index>(), any::<Index>(), 1_u16..6)
+                .prop_map(|(lost, torn, lanes)| Step::Crash { lost, torn, lanes }),
+        ]
+    }
+
+    /// A log beside what must be true of it.
+    struct Judge {
+        directory: tempfile::TempDir,
+        log: Option<Log>,
+        /// Written and not acknowledged.
+        live: Vec<(LaneKey, Entry)>,
+        /// Acknowledged, and the position perhaps not on disk yet.
+        unsynced: BTreeSet<u64>,
+        /// Acknowledged, and the position on disk.
+        gone: BTreeSet<u64>,
+        next_sequence: u64,
+        used: BTreeSet<u64>,
+        cursor_bytes_synced: usize,
+    }
+
+    impl Judge {
+        fn new() -> Self {
+            let mut judge = Self {
+                directory: tempfile::tempdir().unwrap(),
+                log: None,
+                live: Vec::new(),
+                unsynced: BTreeSet::new(),
+                gone: BTreeSet::new(),
+                next_sequence: 0,
+                used: BTreeSet::new(),
+                cursor_bytes_synced: 0,
+            };
+            judge.open(3);
+            judge
+        }
+
+        fn log(&mut self) -> &mut Log {
+            self.log.as_mut().unwrap()
+        }
+
+        fn open(&mut self, lanes: u16) {
+            let settings = LogSettings {
+                directory: self.directory.path().to_owned(),
+                segment_bytes_max: 600,
+                free_bytes_min: 0,
+                lanes,
+            };
+            let (log, recovery) = Log::open(settings).unwrap();
+            assert_eq!(recovery.fault, None);
+            assert_eq!(recovery.corrupt_places, 0);
+            assert!(!recovery.cursors_damaged || self.next_sequence > 0);
+            self.next_sequence = recovery.next_sequence;
+            self.log = Some(log);
+            self.check(recovery.entries);
+        }
+
+        fn check(&mut self, found: Vec<(LaneKey, Entry)>) {
+            let sequences: Vec<u64> = found.iter().map(|(_, entry)| entry.sequence).collect();
+            assert!(sequences.is_sorted());
+            let found_set: BTreeSet<u64> = sequences.iter().copied().collect();
+            assert_eq!(found_set.len(), sequences.len(), "a record came twice");
+            for (_, entry) in &self.live {
+                assert!(found_set.contains(&entry.sequence), "{} is lost", entry.sequence);
+            }
+            for sequence in &found_set {
+                assert!(!self.gone.contains(sequence), "{sequence} is back");
+            }
+            let next = self.next_sequence;
+            assert!(self.used.last().is_none_or(|last| *last < next), "a number comes again");
+            let wanted: Vec<(u64, Place)> =
+                found.iter().map(|(_, entry)| (entry.sequence, entry.place.unwrap())).collect();
+            for ((sequence, _), batch) in wanted.iter().zip(self.log().read(&wanted)) {
+                let Found::Batch(bytes) = batch else { panic!("{sequence} can't be read") };
+                assert!(bytes.iter().all(|byte| u64::from(*byte) == sequence % 251));
+            }
+            self.gone.append(&mut self.unsynced);
+            self.gone.retain(|sequence| !found_set.contains(sequence));
+            self.live = found;
+        }
+
+        fn record(&mut self, stream: u64, length: usize) -> Record {
+            let sequence = self.next_sequence;
+            self.next_sequence += 1;
+            self.used.insert(sequence);
+            let fill = u8::try_from(sequence % 251).unwrap();
+            Record {
+                sequence,
+                appended_ms: 0,
+                batch: Batch {
+                    signal: Signal::Metrics,
+                    tenant: "".into(),
+                    stream: StreamKey(stream << 52),
+                    round: 0,
+                    samples: 1,
+                    oldest_ms: 0,
+                    raw_length: 0,
+                    bytes: vec![fill; length].into(),
+                },
+            }
+        }
+
+        fn append(&mut self, records: &[(u64, usize)]) {
+            let records: Vec<Record> =
+                records.iter().map(|(stream, length)| self.record(*stream, *length)).collect();
+            let next = self.next_sequence;
+            let places = self.log().append(&records).unwrap();
+            self.log().reserve(next).unwrap();
+            for (record, place) in records.iter().zip(places) {
+                let batch = &record.batch;
+                let lanes = self.log().lanes();
+                let key = LaneKey::of(batch.signal, &batch.tenant, batch.stream, lanes);
+                let entry = Entry {
+                    sequence: record.sequence,
+                    stream: batch.stream,
+                    round: 0,
+                    oldest_ms: 0,
+                    appended_ms: 0,
+                    bytes: u32::try_from(batch.bytes.len()).unwrap(),
+                    raw_length: 0,
+                    samples: 1,
+                    place: Some(place),
+                };
+                self.live.push((key, entry));
+            }
+        }
+
+        fn confirm(&mut self, stream: u64, count: usize) {
+            let lanes = self.log().lanes();
+            let key = LaneKey::of(Signal::Metrics, &"".into(), StreamKey(stream << 52), lanes);
+            let own = self.live.iter().filter(|(other, _)| *other == key).take(count);
+            let done: Vec<Entry> = own.map(|(_, entry)| *entry).collect();
+            let Some(last) = done.last() else { return };
+            let places: Vec<Place> = done.iter().filter_map(|entry| entry.place).collect();
+            self.live.retain(|(_, entry)| !done.contains(entry));
+            self.unsynced.extend(done.iter().map(|entry| entry.sequence));
+            self.log().confirm(&[(key, last.sequence)], &places).unwrap();
+            for (key, sequence, place) in self.log().compact().unwrap() {
+                let entry = self.live.iter_mut().find(|(_, entry)| entry.sequence == sequence);
+                let entry = entry.expect("what is done with is not copied");
+                assert_eq!(entry.0, key);
+                entry.1.place = Some(place);
+            }
+        }
+
+        /// What is synced now survives everything.
+        fn note_synced(&mut self) {
+            if self.log().cursors.is_synced() {
+                self.cursor_bytes_synced = self.cursor_file().len();
+                self.gone.append(&mut self.unsynced);
+            }
+        }
+
+        fn cursor_file(&self) -> Vec<u8> {
+            fs::read(self.directory.path().join("cursors")).unwrap()
+        }
+
+        fn crash(&mut self, lost: Index, torn: Index, lanes: u16) {
+            let record = self.record(0, 100);
+            let writer = self.log().writer.as_ref().map(|writer| writer.segment);
+            self.log = None;
+            let mut cursors = self.cursor_file();
+            cursors.truncate(
+                self.cursor_bytes_synced + lost.index(cursors.len() - self.cursor_bytes_synced + 1),
+            );
+            fs::write(self.directory.path().join("cursors"), cursors).unwrap();
+            if let Some(segment) = writer {
+                let mut frame = Vec::new();
+                frame::encode(&record, &mut frame).unwrap();
+                frame.truncate(torn.index(frame.len()));
+                let path = path_of(self.directory.path(), segment);
+                OpenOptions::new().append(true).open(path).unwrap().write_all(&frame).unwrap();
+            }
+            self.open(lanes);
+        }
+
+        /// The files hold what lives and not much more.
+        fn check_size(&mut self) {
+            let live: u64 = self.live.iter().map(|(_, e)| u64::from(e.place.unwrap().length)).sum();
+            let log = self.log();
+            let (mut counted, mut bytes) = (0, 0);
+            for segment in log.segments() {
+                counted += segment.live_bytes;
+                bytes += segment.bytes;
+            }
+            assert_eq!(counted, live);
+            assert!(bytes <= 2 * live + 6 * 600 + 400, "{bytes} bytes for {live}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn nothing_queued_is_lost_and_nothing_sent_returns(
+            steps in proptest::collection::vec(step(), 1..80),
+        ) {
+            let mut judge = Judge::new();
+            judge.note_synced();
+            for step in steps {
+                match step {
+                    Step::Append(records) => judge.append(&records),
+                    Step::Confirm(stream, count) => judge.confirm(stream, count),
+                    Step::SyncCursors => judge.log().sync_cursors().unwrap(),
+                    Step::Crash { lost, torn, lanes } => judge.crash(lost, torn, lanes),
+                }
+                judge.note_synced();
+                judge.check_size();
+            }
+        }
+    }
+}

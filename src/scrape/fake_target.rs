@@ -1,4 +1,5 @@
-//! A target for tests: a real server on a free port that answers as it is told, byte for byte.
+//! A target or a receiver for tests: a real server on a free port that answers as it is told, byte
+//! for byte.
 
 use std::{
     io::Write,
@@ -10,8 +11,9 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream},
     net::TcpListener,
+    sync::Notify,
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -33,6 +35,8 @@ pub(super) enum Reply {
 pub(super) struct FakeTarget {
     pub(super) address: SocketAddr,
     seen: Arc<Mutex<Vec<String>>>,
+    bodies: Arc<Mutex<Vec<Vec<u8>>>>,
+    asked: Arc<Notify>,
     connections: Arc<AtomicUsize>,
     stop: Stop,
 }
@@ -60,11 +64,18 @@ impl FakeTarget {
         let target = Self {
             address: listener.local_addr().unwrap(),
             seen: Arc::default(),
+            bodies: Arc::default(),
+            asked: Arc::default(),
             connections: Arc::default(),
             stop: Stop::new(),
         };
-        let (seen, connections) = (Arc::clone(&target.seen), Arc::clone(&target.connections));
         let (reply, stop) = (Arc::new(reply), target.stop.clone());
+        let noted = Noted {
+            seen: Arc::clone(&target.seen),
+            bodies: Arc::clone(&target.bodies),
+            asked: Arc::clone(&target.asked),
+        };
+        let connections = Arc::clone(&target.connections);
         tasks::spawn("fake target", async move {
             loop {
                 let stream = tokio::select! {
@@ -72,17 +83,17 @@ impl FakeTarget {
                     accepted = listener.accept() => accepted.unwrap().0,
                 };
                 connections.fetch_add(1, Ordering::SeqCst);
-                let (seen, reply, stop) = (Arc::clone(&seen), Arc::clone(&reply), stop.clone());
+                let (noted, reply, stop) = (noted.clone(), Arc::clone(&reply), stop.clone());
                 let tls = tls.clone();
                 tasks::spawn("fake target's connection", async move {
                     let answering = async {
                         match tls {
                             Some(tls) => {
                                 if let Ok(stream) = tls.accept(stream).await {
-                                    answer(stream, &seen, &*reply).await;
+                                    answer(stream, &noted, &*reply).await;
                                 }
                             }
-                            None => answer(stream, &seen, &*reply).await,
+                            None => answer(stream, &noted, &*reply).await,
                         }
                     };
                     tokio::select! { () = stop.raised() => {}, () = answering => {} }
@@ -101,16 +112,34 @@ impl FakeTarget {
         self.seen.lock().unwrap().clone()
     }
 
+    /// The bodies of all requests that had one.
+    pub(super) fn bodies(&self) -> Vec<Vec<u8>> {
+        self.bodies.lock().unwrap().clone()
+    }
+
+    /// Resolves with the next request that comes, or has come since the last call.
+    pub(super) async fn asked(&self) {
+        self.asked.notified().await;
+    }
+
     pub(super) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
 
+#[derive(Clone)]
+struct Noted {
+    seen: Arc<Mutex<Vec<String>>>,
+    bodies: Arc<Mutex<Vec<Vec<u8>>>>,
+    asked: Arc<Notify>,
+}
+
 async fn answer(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    seen: &Mutex<Vec<String>>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    noted: &Noted,
     reply: &(impl Fn(usize, &str) -> Reply + ?Sized),
 ) {
+    let mut stream = BufStream::new(stream);
     loop {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -120,14 +149,25 @@ async fn answer(
             }
         }
         let head = String::from_utf8(head).unwrap();
+        let length = head.to_lowercase().lines().find_map(|line| {
+            line.strip_prefix("content-length:").and_then(|value| value.trim().parse().ok())
+        });
+        if let Some(length) = length {
+            let mut body = vec![0; length];
+            if stream.read_exact(&mut body).await.is_err() {
+                return;
+            }
+            noted.bodies.lock().unwrap().push(body);
+        }
         let number = {
-            let mut seen = seen.lock().unwrap();
+            let mut seen = noted.seen.lock().unwrap();
             seen.push(head.clone());
             seen.len() - 1
         };
+        noted.asked.notify_one();
         match reply(number, &head) {
             Reply::Keep(bytes) => {
-                if stream.write_all(&bytes).await.is_err() {
+                if stream.write_all(&bytes).await.is_err() || stream.flush().await.is_err() {
                     return;
                 }
             }
@@ -138,6 +178,7 @@ async fn answer(
             }
             Reply::Hang(bytes) => {
                 let _ = stream.write_all(&bytes).await;
+                let _ = stream.flush().await;
                 std::future::pending::<()>().await;
             }
             Reply::Endless(bytes, piece) => {

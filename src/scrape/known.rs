@@ -181,6 +181,12 @@ impl Known {
         self.clear_out();
     }
 
+    pub(super) fn set_clock_back(&mut self, timestamp_ms: i64) {
+        for series in &mut self.series {
+            series.presence.set_clock_back(timestamp_ms);
+        }
+    }
+
     /// The series that owe a marker or were just there, by the hash of their labels; the tables are
     /// empty after that. For when lines lead to other labels than before.
     pub(super) fn take_series(&mut self) -> HashMap<u128, Series> {

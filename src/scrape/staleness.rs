@@ -110,6 +110,11 @@ impl Presence {
         self.last_ms = last_ms;
     }
 
+    /// Samples from `timestamp_ms` on are to come.
+    pub(super) fn set_clock_back(&mut self, timestamp_ms: i64) {
+        self.last_ms = self.last_ms.min(timestamp_ms.saturating_sub(1));
+    }
+
     pub(super) fn is_live(&self) -> bool {
         self.live
     }

@@ -278,6 +278,7 @@ async fn a_full_disk_is_lived_through_in_memory() {
     let ballast = directory.path().join("ballast");
     let mut file = fs::File::create(&ballast).unwrap();
     while file.write_all(&[1; 4096]).is_ok() {}
+    drop(file);
     let mut target = Target::new("a", 10);
     for _ in 0..20 {
         outbox.scrape(&mut target).await;

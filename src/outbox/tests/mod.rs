@@ -1,6 +1,5 @@
 //! The outbox as a whole: real files, real sockets, a receiver that misbehaves.
 
-mod crash;
 mod delivery;
 mod disk;
 mod receiver;

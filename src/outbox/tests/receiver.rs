@@ -23,7 +23,6 @@ use crate::{
 pub(super) struct Request {
     pub path: String,
     pub headers: HashMap<String, String>,
-    pub body: Vec<u8>,
     pub series: Vec<TimeSeries>,
 }
 
@@ -203,7 +202,7 @@ async fn read_request(stream: &mut TcpStream, input: &mut Vec<u8>) -> Option<Req
     let body = input[head_end..head_end + length].to_vec();
     input.drain(..head_end + length);
     let series = decode(&body).expect("every body is a write request");
-    Some(Request { path, headers, body, series })
+    Some(Request { path, headers, series })
 }
 
 /// Answers as Prometheus does: a request with a sample older than what its series has is refused

@@ -181,6 +181,12 @@ impl Reader {
         packed
     }
 
+    /// The clock was set back: samples from now on may be older than those before, as nothing else
+    /// will come for a while.
+    pub(super) fn set_clock_back(&mut self, timestamp_ms: i64) {
+        self.known.set_clock_back(timestamp_ms);
+    }
+
     /// Gives back the memory of a target that has not answered for long.
     pub(super) fn forget(&mut self) {
         self.known = Known::new(self.known.rounds);

@@ -1,1 +1,0 @@
-//! The log under random appends, confirmations and crashes.
