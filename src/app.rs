@@ -56,7 +56,8 @@ pub async fn run(
         &settings.storage_path.join("outbox"),
         &mut registry,
     )?;
-    let (discovery, discovery_part) = Discovery::new(config.jobs.clone(), Nameservers::System, &mut registry);
+    let (discovery, discovery_part) =
+        Discovery::new(config.jobs.clone(), Nameservers::System, &mut registry);
     let (scrape, scrape_part) = Pool::new(outbox.clone(), &mut registry);
     let listeners = Listeners { outbox: outbox.clone(), discovery: discovery.clone() };
     let (reload, reload_part) = Reload::new(
