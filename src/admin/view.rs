@@ -229,7 +229,6 @@ pub(super) struct RuntimeInfo {
     /// Not Prometheus': why the last reload was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     reload_config_error: Option<String>,
-    corruption_count: u64,
     storage_retention: String,
     /// The nearest thing to goroutines: tasks alive.
     goroutine_count: usize,
@@ -250,7 +249,6 @@ pub(super) fn runtime(window: &Window, now_ms: i64) -> RuntimeInfo {
         reload_config_success: state.refused.is_none(),
         last_config_time: rfc3339(state.loaded_ms),
         reload_config_error: state.refused.clone(),
-        corruption_count: 0,
         storage_retention: if age_max.is_zero() { String::new() } else { print_duration(age_max) },
         goroutine_count: metrics.num_alive_tasks(),
         threads: metrics.num_workers(),

@@ -5,6 +5,7 @@
 mod backend;
 mod conformance;
 mod delivery;
+mod demo;
 mod operation;
 mod process;
 mod target;
