@@ -16,6 +16,8 @@ const SEARCH_REQUESTS_MAX: u32 = 128;
 
 /// What a receiver must unpack at once. A record that is larger itself goes alone.
 const REQUEST_RAW_BYTES_MAX: u64 = 16 << 20;
+/// Of a request, compressed, until a 413 teaches better.
+pub(super) const REQUEST_BYTES_MAX: u64 = 8 << 20;
 
 /// Whose order is kept: records of one lane leave one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,6 +149,11 @@ impl Lane {
     /// Waiting after a failure.
     pub(super) fn is_backing_off(&self, now_ms: i64) -> bool {
         self.in_flight.is_none() && self.not_before_ms > now_ms
+    }
+
+    /// What has kept it waiting may be over.
+    pub(super) fn try_at_once(&mut self) {
+        (self.not_before_ms, self.backoff_ms) = (0, 0);
     }
 
     /// A request is under way that has failed before.

@@ -18,7 +18,7 @@ use crate::outbox::{
     cursors::Cursors,
     frame::{self, Record},
     lane::{LaneKey, Place},
-    recovery::{self, Recovery},
+    recovery::{self, LiveCopy, Recovery},
 };
 
 pub(super) const SEGMENT_MAGIC: [u8; 8] = *b"STLSEGM1";
@@ -334,13 +334,14 @@ impl Log {
         let path = path_of(&self.settings.directory, id);
         let temporary = path.with_extension("tmp");
         let rewriting = || -> io::Result<(Vec<Move>, u64)> {
-            let (copy, moves) = recovery::live_copy(&path, id, self.settings.lanes, &self.cursors)?;
+            let LiveCopy { bytes, moves } =
+                recovery::live_copy(&path, id, self.settings.lanes, &self.cursors)?;
             let mut file = File::create(&temporary)?;
-            file.write_all(&copy)?;
+            file.write_all(&bytes)?;
             file.sync_data()?;
             fs::rename(&temporary, &path)?;
             sync_directory(&self.settings.directory)?;
-            Ok((moves, copy.len() as u64))
+            Ok((moves, bytes.len() as u64))
         };
         let (moves, bytes) = rewriting().map_err(|e| {
             // What it leaves is removed at the next opening at the latest.
