@@ -445,6 +445,8 @@ mod tests {
         }
     }
 
+    type Lost = Vec<(Reason, u32)>;
+
     /// A lane, and a clock that stands still unless told.
     struct Bench {
         lane: Lane,
@@ -499,10 +501,7 @@ mod tests {
 
         /// Sends until the lane is empty, or as often as said, and a receiver that judges by the
         /// samples asked for. Gives what was stored, and how many requests that took.
-        fn run(
-            &mut self,
-            judge: impl Fn(&Range<u32>) -> Verdict,
-        ) -> (u32, Vec<(Reason, u32)>, u32) {
+        fn run(&mut self, judge: impl Fn(&Range<u32>) -> Verdict) -> (u32, Lost, u32) {
             let (mut sent, mut lost, mut requests) = (0, Vec::new(), 0);
             while self.lane.due_ms(&self.rules, true).is_some() {
                 let attempt = self.start();

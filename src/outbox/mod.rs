@@ -274,7 +274,7 @@ impl Outbox {
                     destination = %name,
                     samples = left.samples,
                     directory = %directory_of(&self.directory, &name).display(),
-                    "destination removed, its unsent samples stay on disk"
+                    "destination removed, its unsent samples stay on disk until one of that name is configured"
                 );
             }
             self.meters.of(&name).retire();

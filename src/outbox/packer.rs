@@ -471,33 +471,33 @@ mod tests {
         for n in 1..=3 {
             push(&mut packer, &series(n), 0.0, 0);
         }
-        let packed = packer.finish();
+        let scrape = packer.finish();
         let plain = [1, 2, 3].map(|n| format!(r#"{{__name__="m", n="{n}"}}"#));
-        assert_eq!(labels_for(&packed, "plain"), plain);
-        assert_eq!(labels_for(&packed, "plain as well"), plain);
+        assert_eq!(labels_for(&scrape, "plain"), plain);
+        assert_eq!(labels_for(&scrape, "plain as well"), plain);
         let external = [1, 2, 3].map(|n| format!(r#"{{__name__="m", dc="x", n="{n}"}}"#));
-        assert_eq!(labels_for(&packed, "external"), external);
+        assert_eq!(labels_for(&scrape, "external"), external);
         let relabelled =
             [r#"{__name__="m", a_copy="x", dc="x"}"#, r#"{__name__="3", a_copy="x", dc="x"}"#];
-        assert_eq!(labels_for(&packed, "relabelled"), relabelled);
-        assert!(labels_for(&packed, "nameless").is_empty());
-        assert!(labels_for(&packed, "unknown").is_empty());
+        assert_eq!(labels_for(&scrape, "relabelled"), relabelled);
+        assert!(labels_for(&scrape, "nameless").is_empty());
+        assert!(labels_for(&scrape, "unknown").is_empty());
     }
 
     #[test]
     fn a_scrape_is_cut_into_batches_of_one_round() {
         let mut packer = packer(&[destination("a", |_| {})]);
-        for scrape in 0..2 {
+        for time in 0..2 {
             packer.begin(StreamKey(1), 7000);
             for n in 0..1234 {
                 push(&mut packer, &series(n), 1.5, 0);
             }
-            let packed = packer.finish();
-            let batches = packed.batches_for("a");
+            let scrape = packer.finish();
+            let batches = scrape.batches_for("a");
             let sizes: Vec<u32> = batches.iter().map(|batch| batch.samples).collect();
             assert_eq!(sizes, [500, 500, 234]);
-            assert_eq!(packed.samples(), 1234);
-            assert!(batches.iter().all(|batch| batch.round == 7000 + scrape));
+            assert_eq!(scrape.samples(), 1234);
+            assert!(batches.iter().all(|batch| batch.round == 7000 + time));
             let all: Vec<TimeSeries> = batches.iter().flat_map(unpacked).collect();
             let numbers: Vec<String> = all.iter().map(|s| s.labels.get("n").to_owned()).collect();
             assert_eq!(numbers, (0..1234).map(|n| n.to_string()).collect::<Vec<_>>());
@@ -554,8 +554,8 @@ mod tests {
         };
         let sample = Sample { value: 2.0, timestamp_ms: 6 };
         packer.push(&blobs, sample, Some(&exemplar), 0);
-        let packed = packer.finish();
-        let exemplars = |name: &str| unpacked(&packed.batches_for(name)[0])[0].exemplars.clone();
+        let scrape = packer.finish();
+        let exemplars = |name: &str| unpacked(&scrape.batches_for(name)[0])[0].exemplars.clone();
         assert_eq!(exemplars("with"), [exemplar]);
         assert_eq!(exemplars("without"), []);
     }

@@ -34,9 +34,9 @@ fn fault_of(case: &Value) -> Option<String> {
         labels.set(METRIC_NAME, "m");
         labels
     };
-    let sent = sent(&named(set("series")), set("external_labels"));
+    let left = sent(&named(set("series")), set("external_labels"));
     let expected = named(set("expected"));
-    (sent != expected).then(|| format!("{}: sent {sent}, expected {expected}", case["id"]))
+    (left != expected).then(|| format!("{}: sent {left}, expected {expected}", case["id"]))
 }
 
 fn sent(series: &Labels, external_labels: Labels) -> Labels {
