@@ -1,1 +1,234 @@
-//! admin
+//! The window: an HTTP server that shows what the parts publish and hands orders on. Nothing here
+//! decides; nothing elsewhere knows HTTP servers or JSON.
+
+mod api;
+mod metrics;
+mod selector;
+mod view;
+mod web;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_web::{
+    App, Error, HttpServer,
+    body::MessageBody,
+    dev::{Server, ServiceRequest, ServiceResponse},
+    error::InternalError,
+    http::{
+        Method,
+        header::{self, HeaderValue},
+    },
+    middleware::{Compress, Next, from_fn},
+    web::Data,
+};
+use futures_util::FutureExt;
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info};
+
+use crate::{
+    discovery::Snapshot,
+    outbox,
+    runtime::{
+        config_state::{ConfigState, ReloadOrder},
+        stop::Stop,
+    },
+    scrape,
+};
+
+/// Threads that answer. One that builds a long list leaves another for `/-/ready`.
+const WORKERS: usize = 2;
+/// Of all clients; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 256;
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// For the head of a request; after it the connection is closed.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// What is answered when the agent stops may take so long, then it is cut off.
+const SHUTDOWN_SECONDS_MAX: u64 = 5;
+
+/// What is shown, and who takes orders.
+#[derive(Clone)]
+pub struct Sources {
+    pub config: watch::Receiver<Arc<ConfigState>>,
+    pub reload: mpsc::Sender<ReloadOrder>,
+    pub targets: watch::Receiver<Arc<Snapshot>>,
+    pub scrape: scrape::Handle,
+    pub outbox: outbox::Handle,
+    pub ready: watch::Receiver<Readiness>,
+    pub registry: Arc<Registry>,
+    pub flags: BTreeMap<String, String>,
+    /// When the agent started, in milliseconds since the Unix epoch.
+    pub started_ms: i64,
+    /// What `POST /-/quit` raises; `None` refuses it.
+    pub quit: Option<Stop>,
+}
+
+/// By the time that anyone can ask, the configuration is loaded and the outbox open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Discovery has not had its first round.
+    Starting,
+    Ready,
+    Stopping,
+}
+
+pub struct Admin {
+    listeners: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+    sources: Sources,
+}
+
+/// What every handler sees.
+struct Window {
+    sources: Sources,
+    hostname: String,
+    /// The runtime of the parts: each thread that answers has one of its own.
+    runtime: tokio::runtime::Handle,
+}
+
+impl Admin {
+    /// `listen` is `host:port`, with every address that the host resolves to; without a host it is
+    /// every address of this machine.
+    ///
+    /// # Errors
+    /// Which address can't be listened on, and why.
+    pub fn new(listen: &str, sources: Sources) -> Result<Self, String> {
+        let listeners = bind(listen).map_err(|e| format!("can't listen on `{listen}`: {e}"))?;
+        let addresses = listeners.iter().filter_map(|one| one.local_addr().ok()).collect();
+        Ok(Self { listeners, addresses, sources })
+    }
+
+    /// With the port that the system chose, where `listen` left it open by `:0`.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    pub async fn run(self, stop: Stop) {
+        let window = Data::new(Window {
+            sources: self.sources,
+            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            runtime: tokio::runtime::Handle::current(),
+        });
+        let mut server = match server(self.listeners, window) {
+            Ok(server) => server,
+            Err(error) => return error!(%error, "the admin API can't be served"),
+        };
+        let handle = server.handle();
+        info!(addresses = ?self.addresses, "the admin API is served");
+        let outcome = tokio::select! {
+            outcome = &mut server => outcome,
+            () = stop.raised() => {
+                // The server ends the answers under way only while it is polled itself.
+                tokio::join!(handle.stop(true), server).1
+            }
+        };
+        if let Err(error) = outcome {
+            error!(%error, "the admin API has ended");
+        }
+    }
+}
+
+/// Serves only while it is polled.
+fn server(listeners: Vec<TcpListener>, window: Data<Window>) -> io::Result<Server> {
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(window.clone())
+            .wrap(from_fn(guard))
+            .wrap(Compress::default())
+            .configure(api::routes)
+    })
+    .workers(WORKERS)
+    .max_connections(CONNECTIONS_MAX / WORKERS)
+    .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(HEAD_TIMEOUT)
+    .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+    .shutdown_timeout(SHUTDOWN_SECONDS_MAX)
+    .disable_signals();
+    let server = listeners.into_iter().try_fold(server, HttpServer::listen)?;
+    Ok(server.run())
+}
+
+fn bind(listen: &str) -> io::Result<Vec<TcpListener>> {
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    let mut fault = None;
+    for mut address in resolve(listen)? {
+        // A port that the system chose holds for all addresses of the name.
+        if let (0, Some(first)) = (address.port(), listeners.first()) {
+            address.set_port(first.local_addr()?.port());
+        }
+        match TcpListener::bind(address) {
+            Ok(listener) => {
+                listener.set_nonblocking(true)?;
+                listeners.push(listener);
+            }
+            // `localhost` has an IPv6 address also where the machine has no IPv6.
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => fault = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match fault {
+        Some(fault) if listeners.is_empty() => Err(fault),
+        _ => Ok(listeners),
+    }
+}
+
+fn resolve(listen: &str) -> io::Result<Vec<SocketAddr>> {
+    let Some(port) = listen.strip_prefix(':') else {
+        let mut addresses: Vec<SocketAddr> = listen.to_socket_addrs()?.collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        return Ok(addresses);
+    };
+    let port = port.parse().map_err(|_| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("`{port}` is no port number"))
+    })?;
+    // An IPv6 socket takes IPv4 connections as well, where there is IPv6.
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let has_ipv6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    Ok(vec![if has_ipv6 { any } else { SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)) }])
+}
+
+/// Around every request: a panic costs that one answer, and a page of another site that someone on
+/// this machine looks at can give no orders.
+async fn guard(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    // Not the request: whoever holds another handle to it keeps it from being routed.
+    let path = request.path().to_owned();
+    if is_foreign_order(&request) {
+        let answer = api::problem(403, "orders are not taken from pages of other sites");
+        return Ok(request.into_response(answer).map_into_boxed_body());
+    }
+    let Ok(answer) = AssertUnwindSafe(next.call(request)).catch_unwind().await else {
+        error!(path, "an admin request panicked");
+        let answer = api::problem(500, "a fault of Starling; its log has more");
+        return Err(InternalError::from_response("a panic", answer).into());
+    };
+    let mut answer = answer?.map_into_boxed_body();
+    let nosniff = HeaderValue::from_static("nosniff");
+    answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    Ok(answer)
+}
+
+fn is_foreign_order(request: &ServiceRequest) -> bool {
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return false;
+    }
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    text(header::ORIGIN).is_some_and(|origin| {
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        authority.is_none() || authority != text(header::HOST)
+    })
+}
+
+#[cfg(test)]
+mod tests;

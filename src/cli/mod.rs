@@ -1,5 +1,257 @@
-//! cli
+//! The command line: what can be typed, and which part does it.
 
 pub mod check;
 pub mod debug_parse;
 pub mod debug_relabel;
+mod demo;
+mod signals;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::{
+    app,
+    runtime::{
+        build,
+        log::{self, Format},
+    },
+};
+
+/// Scrapes Prometheus targets and sends what they say by remote write, losing nothing.
+#[derive(Parser)]
+#[command(name = "starling", version, propagate_version = true)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent until SIGTERM or SIGINT; SIGHUP loads the configuration again
+    Run(Run),
+    /// Name every problem of configuration files, with line and column
+    Check {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Fail on warnings as well
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Show it all on this machine: example targets, an agent, and a receiver that checks each sample
+    Demo(demo::Flags),
+    /// Run one step of the agent on JSON lines from standard input
+    #[command(subcommand)]
+    Debug(Debug),
+    /// Print what this binary is
+    Version,
+    /// Print a completion script for a shell
+    Completions { shell: Shell },
+    /// Print the manual page
+    Man {
+        /// Write one page a command into this folder instead
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct Run {
+    /// The configuration: a prometheus.yml
+    #[arg(
+        long = "config.file",
+        env = "STARLING_CONFIG_FILE",
+        value_name = "FILE",
+        default_value = "/etc/starling/starling.yml"
+    )]
+    config_file: PathBuf,
+    /// Where what could not be sent is kept
+    #[arg(
+        long = "storage.path",
+        env = "STARLING_STORAGE_PATH",
+        value_name = "FOLDER",
+        default_value = "/var/lib/starling"
+    )]
+    storage_path: PathBuf,
+    /// Host and port of the API and the status page; `:9733` is every address
+    #[arg(
+        long = "web.listen-address",
+        env = "STARLING_WEB_LISTEN_ADDRESS",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9733"
+    )]
+    listen_address: String,
+    /// Let `POST /-/quit` end the agent
+    #[arg(long = "web.enable-lifecycle", env = "STARLING_WEB_ENABLE_LIFECYCLE")]
+    enable_lifecycle: bool,
+    #[command(flatten)]
+    log: LogFlags,
+    /// Threads that scrape and send; as many as there are cores, at most 4, where not given
+    #[arg(long = "runtime.threads", env = "STARLING_RUNTIME_THREADS", value_name = "NUMBER",
+        value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
+    threads: Option<u16>,
+}
+
+#[derive(Args)]
+struct LogFlags {
+    /// error, warn, info, debug or trace, also by module: `info,starling::scrape=debug`
+    #[arg(
+        long = "log.level",
+        env = "STARLING_LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    level: String,
+    /// auto, json or text; auto is the journal when systemd started the agent, else text
+    #[arg(
+        long = "log.format",
+        env = "STARLING_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "auto"
+    )]
+    format: Format,
+}
+
+#[derive(Subcommand)]
+enum Debug {
+    /// Relabel label sets
+    Relabel,
+    /// Parse what a target exposes
+    Parse,
+}
+
+/// More threads than any machine has use for.
+const THREADS_MAX: i64 = 256;
+/// A scrape is microseconds of work between waits: four threads carry tens of thousands of targets,
+/// and a larger machine's cores are its owner's, not the agent's.
+const THREADS_DEFAULT_MAX: usize = 4;
+
+/// Does what the command line says. Exit code 1 is a failure, 2 a command line that says nothing.
+pub fn main() -> ExitCode {
+    let outcome = match Line::parse().command {
+        Command::Run(flags) => flags.run().map(|()| ExitCode::SUCCESS),
+        Command::Check { files, strict } => on_output(|out| check::check(&files, strict, out)),
+        Command::Demo(flags) => demo::run(&flags),
+        Command::Debug(Debug::Relabel) => {
+            on_output(|out| debug_relabel::run(io::stdin().lock(), out).map(|()| 0))
+        }
+        Command::Debug(Debug::Parse) => {
+            on_output(|out| debug_parse::run(io::stdin().lock(), out).map(|()| 0))
+        }
+        Command::Version => on_output(|out| {
+            writeln!(out, "starling {} ({})", build::VERSION, build::REVISION)?;
+            Ok(0)
+        }),
+        Command::Completions { shell } => on_output(|out| {
+            clap_complete::generate(shell, &mut Line::command(), "starling", out);
+            Ok(0)
+        }),
+        Command::Man { dir: None } => {
+            on_output(|out| clap_mangen::Man::new(Line::command()).render(out).map(|()| 0))
+        }
+        Command::Man { dir: Some(dir) } => man_pages(&dir).map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|reason| {
+        // Nobody is left to be told that this could not be told.
+        let _ = writeln!(io::stderr(), "starling: {reason}");
+        ExitCode::FAILURE
+    })
+}
+
+impl Run {
+    fn run(self) -> Result<(), String> {
+        log::install(&self.log.level, self.log.format)?;
+        let threads = self.threads.map_or_else(threads_default, usize::from);
+        let settings = app::Settings {
+            flags: self.flags(threads),
+            config_file: self.config_file,
+            storage_path: self.storage_path,
+            listen_address: self.listen_address,
+            enable_lifecycle: self.enable_lifecycle,
+        };
+        runtime(threads)?.block_on(async {
+            let signals = signals::listen()?;
+            app::run(settings, signals.hangups, signals.stop).await
+        })
+    }
+
+    /// As they are in force, for those who ask the API.
+    fn flags(&self, threads: usize) -> BTreeMap<String, String> {
+        [
+            ("config.file", self.config_file.display().to_string()),
+            ("storage.path", self.storage_path.display().to_string()),
+            ("web.listen-address", self.listen_address.clone()),
+            ("web.enable-lifecycle", self.enable_lifecycle.to_string()),
+            ("log.level", self.log.level.clone()),
+            ("log.format", self.log.format.name().to_owned()),
+            ("runtime.threads", threads.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+}
+
+fn threads_default() -> usize {
+    thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS_DEFAULT_MAX))
+}
+
+fn runtime(threads: usize) -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("starling")
+        .enable_all()
+        .build()
+        .map_err(|error| format!("can't start {threads} threads: {error}"))
+}
+
+/// Writes to standard output; who closes it early, as `head` does, has seen enough.
+fn on_output(
+    write: impl FnOnce(&mut BufWriter<io::StdoutLock<'static>>) -> io::Result<u8>,
+) -> Result<ExitCode, String> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = write(&mut out).and_then(|code| out.flush().map(|()| code));
+    match written {
+        Ok(code) => Ok(code.into()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn man_pages(dir: &Path) -> Result<(), String> {
+    let write = || {
+        fs::create_dir_all(dir)?;
+        clap_mangen::generate_to(Line::command(), dir)
+    };
+    write().map_err(|error| format!("can't write manual pages to `{}`: {error}", dir.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_told_as_they_are_in_force() {
+        let line =
+            Line::parse_from(["starling", "run", "--log.format=json", "--config.file", "a.yml"]);
+        let Command::Run(run) = line.command else { panic!("`run` is `run`") };
+        let flags = run.flags(3);
+        let check = |name: &str, expected: &str| assert_eq!(flags[name], expected, "{name}");
+        check("config.file", "a.yml");
+        check("log.format", "json");
+        check("runtime.threads", "3");
+        check("web.enable-lifecycle", "false");
+    }
+}

@@ -125,6 +125,11 @@ impl Shapings {
         self.shapings == other.shapings
     }
 
+    /// Whether any destination takes exemplars; where none does they need not be decoded.
+    pub fn wants_exemplars(&self) -> bool {
+        self.shapings.iter().any(|(shaping, _)| shaping.exemplars)
+    }
+
     /// Once a series, not once a sample.
     pub fn encode(&self, labels: &Labels) -> SeriesBlobs {
         let mut blobs = Vec::new();

@@ -19,7 +19,7 @@ use tracing_log::{LogTracer, NormalizeEvent};
 use tracing_subscriber::{
     EnvFilter, Layer,
     layer::{Context, SubscriberExt},
-    registry::LookupSpan,
+    registry::{LookupSpan, Scope},
 };
 
 use crate::{model::time::rfc3339, runtime::clock};
@@ -36,16 +36,23 @@ pub enum Format {
     Text,
 }
 
+impl Format {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Json => "json",
+            Self::Text => "text",
+        }
+    }
+}
+
 impl FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "json" => Ok(Self::Json),
-            "text" => Ok(Self::Text),
-            _ => Err(format!("`{text}` is no log format; expected `auto`, `json` or `text`")),
-        }
+        let all = [Self::Auto, Self::Json, Self::Text];
+        let found = all.into_iter().find(|format| format.name() == text);
+        found.ok_or_else(|| format!("`{text}` is no log format; expected `auto`, `json` or `text`"))
     }
 }
 
@@ -55,15 +62,17 @@ pub fn install(filter: &str, format: Format) -> Result<(), String> {
     let filter = EnvFilter::builder()
         .parse(format!("{QUIET_LIBRARIES},{filter}"))
         .map_err(|error| format!("log level `{filter}`: {error}"))?;
-    let subscriber = tracing_subscriber::registry().with(filter).with(Lines::new(format));
+    let subscriber =
+        tracing_subscriber::registry().with(filter).with(Lines::new(format, write_line));
     tracing::subscriber::set_global_default(subscriber)
         .map_err(|_| "the log is installed already".to_owned())?;
     LogTracer::init().map_err(|_| "another log is installed already".to_owned())
 }
 
 /// Turns each event, with the fields of the spans around it, into one line or one journal entry.
-struct Lines {
+struct Lines<W> {
     sink: Sink,
+    write: W,
 }
 
 enum Sink {
@@ -72,14 +81,14 @@ enum Sink {
     Text,
 }
 
-impl Lines {
-    fn new(format: Format) -> Self {
+impl<W: Fn(&str)> Lines<W> {
+    fn new(format: Format, write: W) -> Self {
         let sink = match format {
             Format::Json => Sink::Json,
             Format::Text => Sink::Text,
             Format::Auto => journal().map_or(Sink::Text, Sink::Journal),
         };
-        Self { sink }
+        Self { sink, write }
     }
 }
 
@@ -92,7 +101,11 @@ fn journal() -> Option<JournalLog> {
     Some(JournalLog::empty().ok()?.with_syslog_identifier("starling".to_owned()))
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
+impl<S, W> Layer<S> for Lines<W>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: Fn(&str) + 'static,
+{
     fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, ctx: Context<'_, S>) {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
@@ -109,7 +122,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
         let mut fields = Fields::default();
-        for span in ctx.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+        for span in ctx.event_scope(event).into_iter().flat_map(Scope::from_root) {
             if let Some(outer) = span.extensions().get::<Fields>() {
                 for (name, value) in &outer.values {
                     fields.put(name, value.clone());
@@ -122,12 +135,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         let normalised = event.normalized_metadata();
         let metadata = normalised.as_ref().unwrap_or_else(|| event.metadata());
         match &self.sink {
-            Sink::Json => write_line(&json_line(clock::now_ms(), metadata, &fields)),
-            Sink::Text => write_line(&text_line(clock::now_ms(), metadata, &fields)),
+            Sink::Json => (self.write)(&json_line(clock::now_ms(), metadata, &fields)),
+            Sink::Text => (self.write)(&text_line(clock::now_ms(), metadata, &fields)),
             Sink::Journal(journal) => {
                 let sent = journal_record(metadata, &fields, |record| journal.journal_send(record));
                 if sent.is_err() {
-                    write_line(&text_line(clock::now_ms(), metadata, &fields));
+                    (self.write)(&text_line(clock::now_ms(), metadata, &fields));
                 }
             }
         }
@@ -301,4 +314,162 @@ fn on_one_line(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        fs::{self, File},
+        os::unix::{fs::MetadataExt, net::UnixDatagram},
+        process::Command,
+        sync::{Arc, Mutex},
+    };
+
+    use tracing::{info, info_span, warn};
+
+    use super::*;
+
+    /// The lines of `events`, without their time.
+    fn lines(format: Format, events: impl FnOnce()) -> Vec<String> {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let sink = written.clone();
+        let write = move |line: &str| sink.lock().unwrap().push(line.to_owned());
+        let subscriber = tracing_subscriber::registry().with(Lines::new(format, write));
+        tracing::subscriber::with_default(subscriber, events);
+        std::mem::take(&mut *written.lock().unwrap())
+    }
+
+    #[test]
+    fn text_is_one_line_an_event_with_the_fields_of_its_spans() {
+        let written = lines(Format::Text, || {
+            let _job = info_span!("job", job = "node", up = 1).entered();
+            info!(up = 2, note = "two words", empty = "", ratio = 0.5, "targets\nchanged");
+            warn!(error = "a\nb\u{1b}[31m", "no");
+        });
+        let check = |line: &str, expected: &str| {
+            let (time, rest) = line.split_once(' ').unwrap();
+            assert!(time.ends_with('Z'), "{line}");
+            assert_eq!(rest, expected);
+        };
+        check(
+            &written[0],
+            " INFO starling::runtime::log::tests: targets\\nchanged \
+             job=node up=2 note=\"two words\" empty=\"\" ratio=0.5\n",
+        );
+        check(
+            &written[1],
+            " WARN starling::runtime::log::tests: no job=node up=1 error=a\\nb\\u{1b}[31m\n",
+        );
+        assert_eq!(written.len(), 2);
+    }
+
+    #[test]
+    fn json_keeps_types_and_its_own_names() {
+        let written = lines(Format::Json, || info!(up = 2, fine = true, level = "mine", "a\nb"));
+        assert_eq!(written[0].matches('\n').count(), 1);
+        let mut line: Value = serde_json::from_str(&written[0]).unwrap();
+        line.as_object_mut().unwrap().remove("time").unwrap();
+        let expected = serde_json::json!({
+            "level": "info", "module": "starling::runtime::log::tests", "message": "a\nb",
+            "up": 2, "fine": true
+        });
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_filter_that_is_none_is_named() {
+        let error = install("starling=loud", Format::Text).unwrap_err();
+        assert!(error.starts_with("log level `starling=loud`: "), "{error}");
+    }
+
+    const INSIDE: &str = "STARLING_TEST_JOURNAL";
+
+    /// Runs itself again where `/run` is its own, as the journal's socket has a fixed place there.
+    #[test]
+    fn the_journal_gets_fields() {
+        if std::env::var_os(INSIDE).is_some() {
+            return journal_inside();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let stderr = File::create(dir.path().join("stderr")).unwrap();
+        let stream = stderr.metadata().map(|m| format!("{}:{}", m.dev(), m.ino())).unwrap();
+        let run = |script: &str, stderr: File| {
+            Command::new("unshare")
+                .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+                .arg(std::env::current_exe().unwrap())
+                .args(["--exact", "--nocapture", "runtime::log::tests::the_journal_gets_fields"])
+                .env(INSIDE, "1")
+                .env("JOURNAL_STREAM", &stream)
+                .stderr(stderr)
+                .output()
+        };
+        let mount = "mount -t tmpfs tmpfs /run";
+        if !run(mount, stderr.try_clone().unwrap()).is_ok_and(|out| out.status.success()) {
+            let _ = writeln!(io::stdout(), "skipped: no mount namespace can be made here");
+            return;
+        }
+        let inside = format!("{mount} && mkdir -p /run/systemd/journal && exec \"$0\" \"$@\"");
+        let out = run(&inside, stderr).unwrap();
+        let told = fs::read_to_string(dir.path().join("stderr")).unwrap();
+        assert!(out.status.success(), "{}{told}", String::from_utf8_lossy(&out.stdout));
+        assert!(told.is_empty(), "what the journal has is not said twice: {told}");
+    }
+
+    fn journal_inside() {
+        let socket = UnixDatagram::bind("/run/systemd/journal/socket").unwrap();
+        install("info", Format::Auto).unwrap();
+        let connected = datagram(&socket);
+        assert!(connected.is_empty());
+
+        let _job = info_span!("job", job = "node").entered();
+        info!(target_count = 3, target = "http://a:1/m", "targets\nchanged");
+        let entry = fields_of(&datagram(&socket));
+        let check = |name: &str, expected: &str| {
+            assert_eq!(entry.get(name).map(String::as_str), Some(expected), "{name} in {entry:?}");
+        };
+        check("MESSAGE", "targets\\nchanged");
+        check("PRIORITY", "6");
+        check("SYSLOG_IDENTIFIER", "starling");
+        check("JOB", "node");
+        check("TARGET_COUNT", "3");
+        check("FIELD_TARGET", "http://a:1/m");
+        check("TARGET", "starling::runtime::log::tests");
+        check("CODE_FILE", file!());
+
+        log::warn!(target: "a_library", "of a library");
+        let entry = fields_of(&datagram(&socket));
+        assert_eq!(entry["MESSAGE"], "of a library");
+        assert_eq!(entry["PRIORITY"], "4");
+        assert_eq!(entry["TARGET"], "a_library");
+        assert_eq!(entry["JOB"], "node");
+        assert!(!entry.keys().any(|name| name.starts_with("LOG_")), "{entry:?}");
+    }
+
+    fn datagram(socket: &UnixDatagram) -> Vec<u8> {
+        let mut bytes = vec![0; 64 * 1024];
+        let length = socket.recv(&mut bytes).unwrap();
+        bytes.truncate(length);
+        bytes
+    }
+
+    /// The journal's native protocol: `NAME=value\n`, or `NAME\n`, a length and that many bytes.
+    fn fields_of(mut bytes: &[u8]) -> BTreeMap<String, String> {
+        let mut fields = BTreeMap::new();
+        while !bytes.is_empty() {
+            let end = bytes.iter().position(|b| *b == b'\n').unwrap();
+            let line = String::from_utf8(bytes[..end].to_vec()).unwrap();
+            bytes = &bytes[end + 1..];
+            let (name, value) = if let Some((name, value)) = line.split_once('=') {
+                (name.to_owned(), value.to_owned())
+            } else {
+                let length = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+                let (value, rest) = bytes[8..].split_at(usize::try_from(length).unwrap());
+                bytes = &rest[1..];
+                (line, String::from_utf8(value.to_vec()).unwrap())
+            };
+            assert_eq!(fields.insert(name.clone(), value), None, "{name} comes once");
+        }
+        fields
+    }
 }

@@ -1,7 +1,7 @@
 //! The registry that parts put their metrics in, the process's own metrics, and the two formats
 //! that `/metrics` speaks.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use prometheus_client::{
     collector::Collector,
@@ -76,7 +76,7 @@ fn text_of(open_metrics: &str) -> String {
             // The type, which the suffix hangs on, is told only in the next line.
             ["#", "HELP", name, help] => {
                 let kind = lines.peek().and_then(|next| next.splitn(4, ' ').nth(3));
-                text.push_str(&format!("# HELP {name}{} {help}\n", suffix(kind)));
+                let _ = writeln!(text, "# HELP {name}{} {help}", suffix(kind));
             }
             ["#", "TYPE", name, kind] => {
                 let shown = match kind {
@@ -84,7 +84,7 @@ fn text_of(open_metrics: &str) -> String {
                     "unknown" => "untyped",
                     other => other,
                 };
-                text.push_str(&format!("# TYPE {name}{} {shown}\n", suffix(Some(kind))));
+                let _ = writeln!(text, "# TYPE {name}{} {shown}", suffix(Some(kind)));
             }
             ["#", ..] => {}
             _ => {

@@ -114,15 +114,29 @@ impl<'a> Parser<'a> {
     /// earlier series) in the same `context`. Otherwise nothing is consumed.
     #[inline]
     pub fn next_known(&mut self, expected: &str, context: u8) -> Option<Value<'a>> {
+        self.next_if(expected.len(), context, |text| text == expected.as_bytes())
+    }
+
+    /// `next_known` for who has kept less than the text: its length, and a way to recognise it.
+    #[inline]
+    pub fn next_if(
+        &mut self,
+        length: usize,
+        context: u8,
+        is_known: impl FnOnce(&[u8]) -> bool,
+    ) -> Option<Value<'a>> {
         let start = self.lexer.at;
-        let after = self.lexer.body[start..].strip_prefix(expected.as_bytes())?;
-        // A blank ends both a name and a label block, so `expected` is the whole text; unless the
+        let (text, after) = self.lexer.body[start..].split_at_checked(length)?;
+        // A blank ends both a name and a label block, so `text` is the whole text; unless the
         // labels stand apart from the name, which the value then refuses.
-        if !matches!(after.first(), Some(b' ' | b'\t')) || context != self.context() {
+        if !matches!(after.first(), Some(b' ' | b'\t'))
+            || context != self.context()
+            || !is_known(text)
+        {
             return None;
         }
         self.lexer.line_start = start;
-        self.lexer.at = start + expected.len();
+        self.lexer.at = start + length;
         let value = match self.format {
             Format::PrometheusText => exposition::value(&mut self.lexer),
             Format::OpenMetricsText => openmetrics::value(&mut self.lexer),

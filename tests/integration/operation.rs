@@ -62,7 +62,7 @@ async fn a_changed_file_a_signal_and_an_order_each_reload() {
     agent.write_config(&config("1s", &[&target.address]));
     let (status, body) = post(&format!("{}/-/reload", agent.url)).await.unwrap();
     assert_eq!(status, 200, "{body}");
-    assert_eq!(active_targets(&agent).await.len(), 1);
+    count(1).await;
 }
 
 /// A reload that does not touch a target leaves its schedule alone: no scrape more, none less.
@@ -221,7 +221,7 @@ async fn a_full_disk_stops_nothing() {
 
     backend.start_again().await;
     fs::remove_file(small.join("ballast")).unwrap();
-    agent.drained(PATIENCE).await;
+    agent.caught_up(PATIENCE).await;
     let stored = backend.samples("scrapes_total[10m]").await;
     let regular = stored[0].windows(2).all(|pair| pair[1].0 - pair[0].0 <= 1100);
     assert!(regular, "a full disk cost samples that memory could hold: {:?}", stored[0]);

@@ -15,6 +15,8 @@ use starling::{config::HttpClient, runtime::http::Caller};
 use crate::eventually;
 
 const START_MAX: Duration = Duration::from_secs(30);
+/// An interval and the time that a sample may wait for company, with something to spare.
+const WAIT_SECONDS_MAX: f64 = 3.0;
 const END_MAX: Duration = Duration::from_secs(20);
 
 pub(crate) struct Process {
@@ -126,16 +128,14 @@ impl Agent {
         json(&format!("{}{path}", self.url)).await.unwrap()
     }
 
-    /// Unsent samples over all destinations.
-    pub(crate) async fn unsent(&self) -> u64 {
-        let queues = self.json("/api/v1/queues").await;
-        let destinations = queues["destinations"].as_array().unwrap();
-        destinations.iter().map(|queue| queue["samples"].as_u64().unwrap()).sum()
-    }
-
-    pub(crate) async fn drained(&self, patience: Duration) {
-        eventually("the outbox was empty", patience, || async {
-            (self.unsent().await == 0).then_some(())
+    /// Until nothing waits that is older than what a healthy queue holds back for company.
+    pub(crate) async fn caught_up(&self, patience: Duration) {
+        eventually("the outbox had caught up", patience, || async {
+            let queues = self.json("/api/v1/queues").await;
+            let destinations = queues["destinations"].as_array().unwrap();
+            let oldest =
+                destinations.iter().filter_map(|queue| queue["oldest_age_seconds"].as_f64());
+            (oldest.fold(0.0, f64::max) < WAIT_SECONDS_MAX).then_some(())
         })
         .await;
     }

@@ -1,0 +1,427 @@
+//! Real requests against a window whose sources are made by hand.
+
+use std::{path::Path, time::Duration};
+
+use http::{HeaderMap, Method};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinHandle,
+};
+
+use super::*;
+use crate::{
+    config::{self, Config, HttpClient},
+    discovery::JobTargets,
+    model::{
+        slot::StreamKey,
+        target::{DroppedTarget, Target, TargetId},
+    },
+    outbox::Outbox,
+    runtime::{http::Caller, meters, tasks},
+    scrape::Pool,
+};
+
+/// A running window, and the other ends of its sources.
+struct House {
+    url: String,
+    ready: watch::Sender<Readiness>,
+    config: watch::Sender<Arc<ConfigState>>,
+    orders: mpsc::Receiver<ReloadOrder>,
+    targets: watch::Sender<Arc<Snapshot>>,
+    stop: Stop,
+    quit: Stop,
+    task: JoinHandle<Option<()>>,
+    /// Not running, but not gone either.
+    _outbox: (Outbox, tempfile::TempDir),
+}
+
+const CONFIG: &str = "scrape_configs:\n  - job_name: node\n    basic_auth: { username: me, \
+    password: hunter2 }\n    static_configs: [{ targets: ['127.0.0.1:9100'] }]\n\
+    remote_write: [{ name: far, url: 'http://127.0.0.1:1/' }]\n";
+
+impl House {
+    fn open() -> Self {
+        Self::open_with(true)
+    }
+
+    fn open_with(may_quit: bool) -> Self {
+        let loaded = Arc::new(config::parse(Path::new("starling.yml"), CONFIG, &|_| None).unwrap());
+        let (targets, seen_targets) = watch::channel(Arc::new(snapshot(&loaded)));
+        let state =
+            ConfigState { config: loaded.clone(), loaded_ms: 1_700_000_000_123, refused: None };
+        let (config, seen_config) = watch::channel(Arc::new(state));
+        let (reload, orders) = mpsc::channel(1);
+        let (ready, seen_ready) = watch::channel(Readiness::Starting);
+        let (stop, quit) = (Stop::new(), Stop::new());
+        let mut registry = meters::registry();
+        let folder = tempfile::tempdir().unwrap();
+        let destinations = &loaded.destinations;
+        let outbox = Outbox::new(&loaded.outbox, destinations, folder.path(), &mut registry);
+        let (outbox, outbox_part) = outbox.unwrap();
+        let (scrape, _) = Pool::new(outbox.clone(), &mut registry);
+        let sources = Sources {
+            config: seen_config,
+            reload,
+            targets: seen_targets,
+            scrape,
+            outbox,
+            ready: seen_ready,
+            registry: Arc::new(registry),
+            flags: [("config.file".to_owned(), "starling.yml".to_owned())].into(),
+            started_ms: 1_700_000_000_000,
+            quit: may_quit.then(|| quit.clone()),
+        };
+        let admin = Admin::new("127.0.0.1:0", sources).unwrap();
+        let url = format!("http://{}", admin.addresses()[0]);
+        let task = tasks::spawn("admin", admin.run(stop.clone()));
+        Self {
+            url,
+            ready,
+            config,
+            orders,
+            targets,
+            stop,
+            quit,
+            task,
+            _outbox: (outbox_part, folder),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, &[]).await
+    }
+
+    /// Everything that comes back, as it comes.
+    async fn raw(&self, request: &str) -> Vec<u8> {
+        let mut stream = TcpStream::connect(&self.url["http://".len()..]).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        answer
+    }
+
+    async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+        ask(&self.url, method, path, headers).await
+    }
+}
+
+async fn ask(url: &str, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let caller = Caller::new(&HttpClient::default());
+    let mut request = caller.request(method, &format!("{url}{path}")).unwrap();
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = request.send().await.unwrap();
+    Answer {
+        status: answer.status().as_u16(),
+        headers: answer.headers().clone(),
+        body: answer.bytes().await.unwrap().to_vec(),
+    }
+}
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+fn snapshot(config: &Config) -> Snapshot {
+    let target = Target {
+        job: "node".into(),
+        labels: [
+            ("__address__", "10.0.0.1:9100"),
+            ("__scrape_interval__", "1m"),
+            ("instance", "10.0.0.1:9100"),
+            ("job", "node"),
+        ]
+        .into_iter()
+        .collect(),
+        discovered: [("__address__", "10.0.0.1:9100"), ("__meta_zone", "a")].into_iter().collect(),
+        id: TargetId(7),
+        key: StreamKey(7),
+        url: "http://10.0.0.1:9100/metrics".into(),
+        interval: Duration::from_secs(60),
+        timeout: Duration::from_secs(10),
+    };
+    let dropped =
+        DroppedTarget { discovered: [("__address__", "b:1")].into_iter().collect(), error: None };
+    Snapshot {
+        jobs: vec![JobTargets {
+            job: config.jobs[0].clone(),
+            active: [Arc::new(target)].into(),
+            dropped: [dropped].into(),
+            dropped_total: 5,
+            limit_exceeded: false,
+        }],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_have_prometheus_shape() {
+    let house = House::open();
+    let active = json!([{
+        "discoveredLabels": { "__address__": "10.0.0.1:9100", "__meta_zone": "a" },
+        "labels": { "instance": "10.0.0.1:9100", "job": "node" },
+        "scrapePool": "node",
+        "scrapeUrl": "http://10.0.0.1:9100/metrics",
+        "globalUrl": "http://10.0.0.1:9100/metrics",
+        "lastError": "",
+        "lastScrape": "0001-01-01T00:00:00Z",
+        "lastScrapeDuration": 0.0,
+        "health": "unknown",
+        "scrapeInterval": "1m",
+        "scrapeTimeout": "10s",
+    }]);
+    let dropped = json!([{ "discoveredLabels": { "__address__": "b:1" }, "scrapePool": "node" }]);
+    let counts = json!({ "node": 5 });
+    let cases = [
+        ("", active.clone(), dropped.clone(), counts.clone()),
+        ("?state=any", active.clone(), dropped.clone(), counts.clone()),
+        ("?state=Active", active.clone(), json!([]), Value::Null),
+        ("?state=dropped", json!([]), dropped.clone(), counts.clone()),
+        ("?state=active&scrapePool=node", active, json!([]), Value::Null),
+        ("?scrapePool=other", json!([]), json!([]), json!({})),
+    ];
+    for (question, active, dropped, counts) in cases {
+        let answer = house.get(&format!("/api/v1/targets{question}")).await;
+        let expected = json!({ "status": "success", "data": {
+            "activeTargets": active, "droppedTargets": dropped, "droppedTargetCounts": counts,
+        }});
+        assert_eq!(answer.json(), expected, "{question}");
+        assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_has_prometheus_shapes_and_no_secret() {
+    let house = House::open();
+    let data = |answer: &Answer| {
+        assert_eq!(answer.json()["status"], "success");
+        answer.json()["data"].clone()
+    };
+    let config = data(&house.get("/api/v1/status/config").await);
+    let yaml = config["yaml"].as_str().unwrap();
+    assert!(yaml.contains("job_name: node") && yaml.contains("<secret>"), "{yaml}");
+    assert!(!yaml.contains("hunter2"), "{yaml}");
+
+    let flags = data(&house.get("/api/v1/status/flags").await);
+    assert_eq!(flags, json!({ "config.file": "starling.yml" }));
+    let pools = data(&house.get("/api/v1/scrape_pools").await);
+    assert_eq!(pools, json!({ "scrapePools": ["node"] }));
+    let build = data(&house.get("/api/v1/status/buildinfo").await);
+    assert_eq!(build["version"], env!("CARGO_PKG_VERSION"));
+
+    let runtime = data(&house.get("/api/v1/status/runtimeinfo").await);
+    assert_eq!(runtime["startTime"], "2023-11-14T22:13:20.000Z");
+    assert_eq!(runtime["lastConfigTime"], "2023-11-14T22:13:20.123Z");
+    assert_eq!(runtime["reloadConfigSuccess"], true);
+    house.config.send_modify(|state| {
+        *state =
+            Arc::new(ConfigState { refused: Some("a.yml:1:2: no".into()), ..(**state).clone() });
+    });
+    let runtime = data(&house.get("/api/v1/status/runtimeinfo").await);
+    assert_eq!(runtime["reloadConfigSuccess"], false);
+    assert_eq!(runtime["reloadConfigError"], "a.yml:1:2: no");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_tell_what_waits_and_why() {
+    let house = House::open();
+    let queue = house.get("/api/v1/queues").await.json()["destinations"][0].clone();
+    for (name, expected) in [
+        ("name", json!("far")),
+        ("samples", json!(0)),
+        ("bytes", json!(0)),
+        ("oldest_age_seconds", Value::Null),
+        ("last_answer", Value::Null),
+    ] {
+        assert_eq!(queue[name], expected, "{name} in {queue}");
+    }
+    assert_eq!(queue["disk"]["fault"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ready_is_said_only_while_it_is_true() {
+    let house = House::open();
+    for (state, status, part) in [
+        (Readiness::Starting, 503, "first round"),
+        (Readiness::Ready, 200, "ready"),
+        (Readiness::Stopping, 503, "stopping"),
+    ] {
+        house.ready.send_replace(state);
+        let answer = house.get("/-/ready").await;
+        assert_eq!(answer.status, status);
+        assert!(answer.text().contains(part), "{}", answer.text());
+        assert_eq!(house.get("/-/healthy").await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_is_waited_for_and_answered() {
+    let mut house = House::open();
+    for (method, outcome, status, part) in [
+        (Method::POST, Ok(()), 200, "in force"),
+        (Method::PUT, Err("a.yml:3:1: unknown key `x`".to_owned()), 500, "a.yml:3:1: unknown"),
+    ] {
+        let asking = tasks::spawn("asking", {
+            let url = house.url.clone();
+            async move { ask(&url, method, "/-/reload", &[]).await }
+        });
+        house.orders.recv().await.unwrap().send(outcome).unwrap();
+        let answer = asking.await.unwrap().unwrap();
+        assert_eq!(answer.status, status);
+        assert!(answer.text().contains(part), "{}", answer.text());
+    }
+    house.orders.close();
+    assert_eq!(house.ask(Method::POST, "/-/reload", &[]).await.status, 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quitting_has_to_be_allowed_and_nobody_else_s_page_may_order_it() {
+    let house = House::open_with(false);
+    assert_eq!(house.ask(Method::POST, "/-/quit", &[]).await.status, 403);
+
+    let house = House::open_with(true);
+    let foreign = [("origin", "https://example.org")];
+    assert_eq!(house.ask(Method::POST, "/-/quit", &foreign).await.status, 403);
+    assert_eq!(house.get("/-/quit").await.status, 405);
+    assert!(!house.quit.is_raised());
+    let own = [("origin", house.url.as_str())];
+    assert_eq!(house.ask(Method::POST, "/-/quit", &own).await.status, 200);
+    assert!(house.quit.is_raised());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_speak_the_language_of_their_path() {
+    let house = House::open();
+    let check = |answer: Answer, status: u16, content_type: &str, part: &str| {
+        assert_eq!((answer.status, answer.header("content-type")), (status, content_type));
+        assert!(answer.text().contains(part), "{}", answer.text());
+    };
+    let problem = "application/problem+json";
+    check(house.get("/nothing").await, 404, problem, "/api/v1/targets");
+    check(house.get("/api/v1/query?query=up").await, 404, problem, "remote_write");
+    let answer = house.ask(Method::POST, "/api/v1/queues", &[]).await;
+    assert_eq!(answer.header("allow"), "GET, HEAD");
+    check(answer, 405, problem, "GET, HEAD");
+
+    let metadata = "/api/v1/targets/metadata";
+    let json = "application/json";
+    check(house.get(metadata).await, 404, json, r#""errorType":"not_found""#);
+    check(house.get(&format!("{metadata}?limit=x")).await, 400, json, "limit must be a number");
+    check(house.get(&format!("{metadata}?match_target={{")).await, 400, json, "bad_data");
+    check(house.get(&format!("{metadata}?metric=a&metric=b")).await, 400, json, "bad_data");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_speak_the_format_asked_for() {
+    let house = House::open();
+    let text = house.get("/metrics").await;
+    assert_eq!(text.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    assert!(text.text().contains("# TYPE process_cpu_seconds_total counter\n"), "{}", text.text());
+    let accept = [("accept", "application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1")];
+    let open_metrics = house.ask(Method::GET, "/metrics", &accept).await;
+    assert!(open_metrics.header("content-type").starts_with("application/openmetrics-text"));
+    assert!(open_metrics.text().ends_with("# EOF\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_cached_compressed_and_closed_to_the_world() {
+    let house = House::open();
+    for path in ["/", "/style.css", "/app.js"] {
+        let page = house.get(path).await;
+        assert_eq!(page.status, 200, "{path}");
+        assert!(page.header("content-security-policy").contains("default-src 'none'"));
+        assert_eq!(page.header("x-content-type-options"), "nosniff");
+        let tag = page.header("etag").to_owned();
+        let again = house.ask(Method::GET, path, &[("if-none-match", &tag)]).await;
+        assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
+        for encoding in ["gzip", "zstd"] {
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nhost: a\r\naccept-encoding: {encoding}\r\n\
+                 connection: close\r\n\r\n"
+            );
+            let packed = house.raw(&request).await;
+            let end = packed.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+            let head = String::from_utf8_lossy(&packed[..end]).to_lowercase();
+            assert!(head.contains(&format!("content-encoding: {encoding}")), "{head}");
+            assert!(packed.len() - end < page.body.len(), "{path} {encoding}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_is_get_without_a_body() {
+    let house = House::open();
+    for path in ["/", "/metrics", "/-/healthy", "/api/v1/targets", "/api/v1/queues"] {
+        let head = house.ask(Method::HEAD, path, &[]).await;
+        assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_ends_when_told_even_with_a_client_that_stays() {
+    let house = House::open();
+    let _silent = TcpStream::connect(&house.url["http://".len()..]).await.unwrap();
+    assert_eq!(house.get("/-/healthy").await.status, 200);
+    house.stop.raise();
+    let limit = Duration::from_secs(SHUTDOWN_SECONDS_MAX + 5);
+    let ended = tokio::time::timeout(limit, house.task).await;
+    assert_eq!(ended.unwrap().unwrap(), Some(()), "it ends in time and without a panic");
+    drop(house.targets);
+}
+
+#[test]
+fn a_panic_costs_one_answer() {
+    async fn fall() -> &'static str {
+        panic!("on purpose")
+    }
+    actix_web::rt::System::new().block_on(async {
+        let app = App::new().wrap(from_fn(guard)).route("/fall", actix_web::web::get().to(fall));
+        let app = actix_web::test::init_service(app).await;
+        let request = actix_web::test::TestRequest::get().uri("/fall").to_request();
+        let outcome = actix_web::test::try_call_service(&app, request).await;
+        let fault = outcome.err().expect("a panic is no answer");
+        assert_eq!(fault.error_response().status(), 500);
+    });
+}
+
+#[test]
+fn a_local_target_is_known_to_others_by_the_machine_s_name() {
+    let check = |url: &str, expected: &str| assert_eq!(view::global_url(url, "vm7"), expected);
+    check("http://localhost:9100/metrics?a=b", "http://vm7:9100/metrics?a=b");
+    check("https://[::1]:1/m", "https://vm7:1/m");
+    check("http://10.0.0.1:9100/metrics", "http://10.0.0.1:9100/metrics");
+}
+
+#[test]
+fn a_listen_address_is_resolved_or_named() {
+    let check = |listen: &str, expected: &str| {
+        let fault = bind(listen).expect_err(listen).to_string();
+        assert!(fault.contains(expected), "{listen}: {fault}");
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    check(&taken.local_addr().unwrap().to_string(), "in use");
+    check("nonsense", "invalid");
+    check(":x", "`x` is no port number");
+    let listeners = bind("localhost:0").unwrap();
+    let ports: Vec<u16> = listeners.iter().map(|one| one.local_addr().unwrap().port()).collect();
+    assert!(!ports.is_empty() && ports.iter().all(|port| *port == ports[0]), "{ports:?}");
+    assert!(bind(":0").unwrap()[0].local_addr().unwrap().ip().is_unspecified());
+}

@@ -1,0 +1,199 @@
+//! Failures as they are told: in the agent's own log when something changes, and each of them, as a
+//! line of JSON, in the job's `scrape_failure_log_file`.
+
+use std::{
+    collections::BTreeMap,
+    fs::OpenOptions,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use prometheus_client::metrics::counter::Counter;
+use serde_json::json;
+use tokio::{
+    sync::mpsc,
+    task::spawn_blocking,
+    time::{Duration, Instant},
+};
+use tracing::warn;
+
+use crate::model::{target::Target, time::rfc3339};
+
+/// Lines that wait to be written; those beyond are counted and not written.
+const LINES_MAX: usize = 1024;
+
+/// A network that goes away takes its targets with it: so many lines tell what happened, and then
+/// one each second; the rest is counted in the next.
+const LINES_BURST_MAX: u32 = 50;
+const REFILL: Duration = Duration::from_secs(1);
+
+/// How many lines about targets may still go into the log.
+#[derive(Debug)]
+pub(super) struct LogBudget(Mutex<Budget>);
+
+#[derive(Debug)]
+struct Budget {
+    lines: u32,
+    refilled: Instant,
+    suppressed: u64,
+}
+
+impl LogBudget {
+    pub(super) fn new(now: Instant) -> Self {
+        let refilled = now;
+        Self(Mutex::new(Budget { lines: LINES_BURST_MAX, refilled, suppressed: 0 }))
+    }
+
+    /// Takes a line; how many could not be had since the last. `None`: none is left.
+    pub(super) fn take(&self, now: Instant) -> Option<u64> {
+        let mut budget = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let earned = now.duration_since(budget.refilled).as_secs() / REFILL.as_secs();
+        if earned > 0 {
+            budget.refilled = now;
+            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+            budget.lines = budget.lines.saturating_add(earned).min(LINES_BURST_MAX);
+        }
+        if budget.lines == 0 {
+            budget.suppressed += 1;
+            return None;
+        }
+        budget.lines -= 1;
+        Some(std::mem::take(&mut budget.suppressed))
+    }
+}
+
+/// One failure for one file.
+#[derive(Debug)]
+pub(super) struct Line {
+    file: PathBuf,
+    text: String,
+}
+
+impl Line {
+    pub(super) fn new(
+        file: &Path,
+        target: &Target,
+        shown_url: &str,
+        failure: &str,
+        now_ms: i64,
+    ) -> Self {
+        let text = json!({
+            "time": rfc3339(now_ms),
+            "level": "ERROR",
+            "msg": failure,
+            "job_name": &*target.job,
+            "target": shown_url,
+        });
+        Self { file: file.to_owned(), text: format!("{text}\n") }
+    }
+}
+
+/// Hands lines to the writer.
+#[derive(Clone, Debug)]
+pub(super) struct FailureLog {
+    lines: mpsc::Sender<Line>,
+    unwritten: Counter,
+}
+
+pub(super) struct FailureWriter {
+    lines: mpsc::Receiver<Line>,
+    unwritten: Counter,
+}
+
+impl FailureLog {
+    pub(super) fn new(unwritten: Counter) -> (Self, FailureWriter) {
+        let (sender, lines) = mpsc::channel(LINES_MAX);
+        let writer = FailureWriter { lines, unwritten: unwritten.clone() };
+        (Self { lines: sender, unwritten }, writer)
+    }
+
+    pub(super) fn write(&self, line: Line) {
+        if self.lines.try_send(line).is_err() {
+            self.unwritten.inc();
+        }
+    }
+}
+
+impl FailureWriter {
+    /// Ends when nobody can hand in lines any more and all are written.
+    pub(super) async fn run(mut self) {
+        let mut broken: Option<Arc<str>> = None;
+        let mut lines = Vec::new();
+        while self.lines.recv_many(&mut lines, LINES_MAX).await > 0 {
+            let mut files: BTreeMap<PathBuf, (String, u64)> = BTreeMap::new();
+            for line in lines.drain(..) {
+                let (text, count) = files.entry(line.file).or_default();
+                text.push_str(&line.text);
+                *count += 1;
+            }
+            for (file, (text, count)) in files {
+                let path = file.clone();
+                let written = spawn_blocking(move || append(&path, &text)).await;
+                let fault = match written {
+                    Ok(Ok(())) => None,
+                    Ok(Err(error)) => Some(Arc::from(error.to_string())),
+                    Err(panic) => Some(Arc::from(panic.to_string())),
+                };
+                if let Some(reason) = &fault {
+                    self.unwritten.inc_by(count);
+                    if broken != fault {
+                        warn!(file = %file.display(), reason = &**reason, "can't write a scrape failure log");
+                    }
+                }
+                broken = fault;
+            }
+        }
+    }
+}
+
+/// Opened for each writing, so that a file that was rotated away is not written on.
+fn append(file: &Path, text: &str) -> io::Result<()> {
+    OpenOptions::new().create(true).append(true).open(file)?.write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scrape::test_job::target;
+
+    #[tokio::test]
+    async fn failures_are_lines_of_json() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("failures.json");
+        let unwritten = Counter::default();
+        let (log, writer) = FailureLog::new(unwritten.clone());
+        let target = target(&[]);
+        log.write(Line::new(&file, &target, "http://x/metrics", "it \"failed\"", 1_000));
+        log.write(Line::new(&file, &target, "http://x/metrics", "again", 2_000));
+        log.write(Line::new(Path::new("/nowhere/at/all"), &target, "u", "lost", 2_000));
+        drop(log);
+        writer.run().await;
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["msg"], "it \"failed\"");
+        assert_eq!(lines[0]["job_name"], "test");
+        assert_eq!(lines[1]["time"], "1970-01-01T00:00:02.000Z");
+        assert_eq!(unwritten.get(), 1);
+    }
+
+    #[test]
+    fn the_log_is_not_flooded() {
+        let start = Instant::now();
+        let budget = LogBudget::new(start);
+        for _ in 0..LINES_BURST_MAX {
+            assert_eq!(budget.take(start), Some(0));
+        }
+        assert_eq!((budget.take(start), budget.take(start)), (None, None));
+        let later = start + REFILL;
+        assert_eq!((budget.take(later), budget.take(later)), (Some(2), None));
+        let later = later + 1000 * REFILL;
+        assert_eq!(budget.take(later), Some(1));
+        for _ in 1..LINES_BURST_MAX {
+            assert_eq!(budget.take(later), Some(0));
+        }
+        assert_eq!(budget.take(later), None);
+    }
+}

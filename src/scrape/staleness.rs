@@ -1,0 +1,254 @@
+//! Which series end, and when a sample may follow another: what is remembered of one series between
+//! scrapes, and the rules over it. Pure.
+
+/// Between two scrapes of one target. `0` for `seen`: never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Presence {
+    /// Of the last sample that was taken.
+    last_ms: i64,
+    /// The round of its last sample, whether or not that round was kept.
+    seen: u32,
+    /// Samples taken in that round.
+    times: u16,
+    /// A marker is owed when it is not there any more.
+    live: bool,
+    /// What `live` will be if this round is kept.
+    tracked: bool,
+}
+
+/// Numbers the scrapes of a target that brought a body, from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rounds {
+    pub(super) now: u32,
+    /// The last one that was kept.
+    pub(super) kept: u32,
+}
+
+/// One sample as the rules see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sight {
+    pub(super) timestamp_ms: i64,
+    /// The target gave the timestamp.
+    pub(super) explicit: bool,
+    /// Its end will be told by a marker.
+    pub(super) tracked: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Take {
+        /// Not there in the last scrape that was kept.
+        is_new: bool,
+        /// How many samples of the series this scrape has had before.
+        layer: usize,
+    },
+    /// The series was there before in this scrape: the first sample counts.
+    Repeated,
+    /// Not after the last sample of the series: no receiver wants it.
+    OutOfOrder,
+}
+
+/// How a scrape ended, for the series that were not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Kept,
+    /// Nothing came, or nothing of it was kept; or the target is gone.
+    Failed,
+    /// Too many samples: nothing was kept, and nothing has ended either. The series go on when the
+    /// target is back within its limit.
+    OverLimit,
+}
+
+impl Presence {
+    pub(super) fn see(&mut self, rounds: Rounds, sight: Sight) -> Verdict {
+        let is_new = self.seen == 0 || self.seen < rounds.kept;
+        let again = self.seen == rounds.now;
+        if again && !sight.explicit {
+            return Verdict::Repeated;
+        }
+        let in_order = self.seen == 0 || sight.timestamp_ms > self.last_ms;
+        if !again {
+            self.seen = rounds.now;
+            self.times = 0;
+            // A sample that is not taken leaves the series as live as it was.
+            self.tracked = self.live;
+        }
+        if !in_order {
+            return Verdict::OutOfOrder;
+        }
+        let layer = usize::from(self.times);
+        self.times = self.times.saturating_add(1);
+        self.tracked = sight.tracked;
+        self.last_ms = sight.timestamp_ms;
+        Verdict::Take { is_new, layer }
+    }
+
+    /// Whether a marker is due at `timestamp_ms`.
+    pub(super) fn end(&mut self, rounds: Rounds, end: End, timestamp_ms: i64) -> bool {
+        match end {
+            End::OverLimit => return false,
+            End::Kept if self.seen == rounds.now => {
+                self.live = self.tracked;
+                return false;
+            }
+            End::Kept | End::Failed => {}
+        }
+        let due = self.live && timestamp_ms >= self.last_ms;
+        self.live = false;
+        if due {
+            self.last_ms = timestamp_ms;
+        }
+        due
+    }
+
+    pub(super) fn last_ms(&self) -> i64 {
+        self.last_ms
+    }
+
+    /// What was taken was not kept: the same sample may come again.
+    pub(super) fn take_back(&mut self, last_ms: i64) {
+        self.last_ms = last_ms;
+    }
+
+    /// Samples from `timestamp_ms` on are to come.
+    pub(super) fn set_clock_back(&mut self, timestamp_ms: i64) {
+        self.last_ms = self.last_ms.min(timestamp_ms.saturating_sub(1));
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.live
+    }
+
+    pub(super) fn seen(&self) -> u32 {
+        self.seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One scrape as one series sees it, at `n` seconds for the `n`th.
+    #[derive(Clone, Copy)]
+    enum Scrape {
+        /// Without a timestamp of its own.
+        There,
+        /// With this one, in seconds.
+        At(i64),
+        /// With this one, and `track_timestamps_staleness`.
+        Tracked(i64),
+        /// In a scrape that turned out to be over its limit.
+        ThereButOverLimit,
+        Absent,
+        Failed,
+    }
+    use Scrape::*;
+
+    /// What leaves at each scrape: `v` a value, `S` a marker, `-` nothing.
+    fn check(scrapes: &[Scrape], expected: &str) {
+        let mut presence = Presence::default();
+        let mut rounds = Rounds::default();
+        let mut left = String::new();
+        for (n, scrape) in (1..).zip(scrapes) {
+            rounds.now += 1;
+            let now_ms = n * 1000;
+            let sight = |timestamp_ms, explicit, tracked| Sight { timestamp_ms, explicit, tracked };
+            let (sight, end) = match *scrape {
+                There => (Some(sight(now_ms, false, true)), End::Kept),
+                At(second) => (Some(sight(second * 1000, true, false)), End::Kept),
+                Tracked(second) => (Some(sight(second * 1000, true, true)), End::Kept),
+                ThereButOverLimit => (Some(sight(now_ms, false, true)), End::OverLimit),
+                Absent => (None, End::Kept),
+                Failed => (None, End::Failed),
+            };
+            let taken = sight.is_some_and(|sight| {
+                matches!(presence.see(rounds, sight), Verdict::Take { layer: 0, .. })
+            });
+            let marked = presence.end(rounds, end, now_ms);
+            if end == End::Kept {
+                rounds.kept = rounds.now;
+            }
+            left.push(match (taken && end == End::Kept, marked) {
+                (true, false) => 'v',
+                (false, true) => 'S',
+                (false, false) => '-',
+                (true, true) => panic!("a sample and a marker at once"),
+            });
+        }
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn a_series_ends_once() {
+        check(&[There, There, Absent, Absent, There, Absent], "vvS-vS");
+        check(&[There, Failed, Failed, There, There], "vS-vv");
+        check(&[Absent, Failed, There], "--v");
+    }
+
+    #[test]
+    fn too_many_samples_end_nothing() {
+        check(&[There, ThereButOverLimit, There, Failed], "v-vS");
+        check(&[There, ThereButOverLimit, ThereButOverLimit, Absent], "v--S");
+        // A series that is new in a scrape over the limit owes no marker.
+        check(&[ThereButOverLimit, Failed, There], "--v");
+    }
+
+    #[test]
+    fn explicit_timestamps_end_without_a_marker_unless_tracked() {
+        check(&[At(1), At(2), Absent, Failed], "vv--");
+        check(&[Tracked(1), Tracked(2), Absent, Absent], "vvS-");
+        // It is still there, only not tracked any more.
+        check(&[There, At(2), Absent], "vv-");
+        check(&[At(1), There, Absent], "vvS");
+    }
+
+    #[test]
+    fn no_sample_goes_behind_a_later_one() {
+        check(&[At(5), At(5), At(4), At(6)], "v--v");
+        check(&[At(5), There, There, There, There, There], "v----v");
+        // Nor does a marker.
+        check(&[Tracked(9), Absent, Absent], "v--");
+        check(&[Tracked(1), Tracked(1), Absent], "v-S");
+        // Nor a sample behind a marker.
+        check(&[There, Failed, At(1), At(3)], "vS-v");
+    }
+
+    #[test]
+    fn what_comes_twice_in_a_scrape() {
+        let rounds = Rounds { now: 1, kept: 0 };
+        let plain = Sight { timestamp_ms: 5, explicit: false, tracked: true };
+        let at = |timestamp_ms| Sight { timestamp_ms, explicit: true, tracked: false };
+        let take = |is_new, layer| Verdict::Take { is_new, layer };
+
+        let mut presence = Presence::default();
+        assert_eq!(presence.see(rounds, plain), take(true, 0));
+        assert_eq!(presence.see(rounds, plain), Verdict::Repeated);
+
+        let mut presence = Presence::default();
+        for (sight, expected) in [
+            (at(5), take(true, 0)),
+            (at(6), take(false, 1)),
+            (at(6), Verdict::OutOfOrder),
+            (at(2), Verdict::OutOfOrder),
+            (plain, Verdict::Repeated),
+            (at(9), take(false, 2)),
+        ] {
+            let verdict = presence.see(rounds, sight);
+            let same = match (verdict, expected) {
+                (Verdict::Take { layer: one, .. }, Verdict::Take { layer: two, .. }) => one == two,
+                (one, two) => one == two,
+            };
+            assert!(same, "{verdict:?} instead of {expected:?}");
+        }
+    }
+
+    #[test]
+    fn new_is_what_the_last_kept_scrape_had_not() {
+        let sight = |timestamp_ms| Sight { timestamp_ms, explicit: false, tracked: true };
+        let mut presence = Presence::default();
+        for (now, kept, expected) in [(1, 0, true), (2, 1, false), (4, 3, true), (6, 4, false)] {
+            let verdict = presence.see(Rounds { now, kept }, sight(i64::from(now)));
+            assert_eq!(verdict, Verdict::Take { is_new: expected, layer: 0 }, "{now}");
+        }
+    }
+}
