@@ -280,7 +280,7 @@ impl DestinationLoop {
             Order::Change(destination, settings) => {
                 let now_ms = self.clock.now_ms();
                 self.requests.set_sender(Sender::new(&destination));
-                self.queue.change(settings.limits.clone(), settings.rules.clone(), now_ms);
+                self.queue.change(&settings.limits, &settings.rules, now_ms);
                 self.settings = settings;
             }
             Order::Retire => self.end(Duration::ZERO, false),

@@ -91,7 +91,7 @@ impl Disk {
                 log.abandon_segment();
                 let error = DiskError::Failed("writing the outbox panicked".to_owned());
                 let written = (!job.writes.is_empty()).then(|| Err(error.clone()));
-                let reads = job.reads.iter().map(|wanted| not_now(wanted)).collect();
+                let reads = job.reads.iter().map(not_now).collect();
                 Done { reads, written, moves: Vec::new(), fault: Some(error) }
             });
             (log, done)
@@ -113,10 +113,9 @@ impl Disk {
         match (&done.written, &done.fault) {
             (Some(Err(fault)), _) => self.broke(fault, true, now_ms),
             (_, Some(fault)) => self.broke(fault, false, now_ms),
-            (Some(Ok(_)), None) => self.works(),
             // Reading and removing work on a full disk, too.
             (None, None) if self.fault_of_write => None,
-            (None, None) => self.works(),
+            (Some(Ok(_)) | None, None) => self.works(),
         }
     }
 

@@ -305,7 +305,7 @@ mod tests {
         zeroed[each + 5..3 * each - 5].fill(0);
         let (found, damage) = sequences(&zeroed);
         assert_eq!(found, [1, 4, 5]);
-        assert_eq!(damage.corrupt, [each..3 * each]);
+        assert_eq!(damage.corrupt.first(), Some(&(each..3 * each)));
 
         let (found, damage) = sequences(&good[..4 * each + 30]);
         assert_eq!(found, [1, 2, 3, 4]);

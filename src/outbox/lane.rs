@@ -16,6 +16,8 @@ const SEARCH_REQUESTS_MAX: u32 = 128;
 
 /// What a receiver must unpack at once. A record that is larger itself goes alone.
 const REQUEST_RAW_BYTES_MAX: u64 = 16 << 20;
+/// Of a request, compressed, until a 413 teaches better.
+pub(super) const REQUEST_BYTES_MAX: u64 = 8 << 20;
 
 /// Whose order is kept: records of one lane leave one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,6 +149,11 @@ impl Lane {
     /// Waiting after a failure.
     pub(super) fn is_backing_off(&self, now_ms: i64) -> bool {
         self.in_flight.is_none() && self.not_before_ms > now_ms
+    }
+
+    /// What has kept it waiting may be over.
+    pub(super) fn try_at_once(&mut self) {
+        (self.not_before_ms, self.backoff_ms) = (0, 0);
     }
 
     /// A request is under way that has failed before.
@@ -438,6 +445,10 @@ mod tests {
         }
     }
 
+    type Lost = Vec<(Reason, u32)>;
+    /// Stream, round and samples of each.
+    type Records = &'static [(u64, i64, u32)];
+
     /// A lane, and a clock that stands still unless told.
     struct Bench {
         lane: Lane,
@@ -492,10 +503,7 @@ mod tests {
 
         /// Sends until the lane is empty, or as often as said, and a receiver that judges by the
         /// samples asked for. Gives what was stored, and how many requests that took.
-        fn run(
-            &mut self,
-            judge: impl Fn(&Range<u32>) -> Verdict,
-        ) -> (u32, Vec<(Reason, u32)>, u32) {
+        fn run(&mut self, judge: impl Fn(&Range<u32>) -> Verdict) -> (u32, Lost, u32) {
             let (mut sent, mut lost, mut requests) = (0, Vec::new(), 0);
             while self.lane.due_ms(&self.rules, true).is_some() {
                 let attempt = self.start();
@@ -514,22 +522,23 @@ mod tests {
 
     #[test]
     fn a_request_takes_what_may_go_together() {
-        let cases: &[(&str, &[(u64, i64, u32)], &[u64])] = &[
-            ("other streams", &[(1, 0, 5), (2, 0, 5), (3, 7, 5)], &[1, 2, 3]),
-            ("until a stream repeats", &[(1, 0, 5), (2, 0, 5), (1, 1, 5), (3, 0, 5)], &[1, 2]),
-            ("pieces of one round", &[(1, 0, 5), (1, 0, 5), (1, 1, 5)], &[1, 2]),
-            ("until it is full", &[(1, 0, 60), (2, 0, 40), (3, 0, 1)], &[1, 2]),
-            ("not beyond", &[(1, 0, 60), (2, 0, 41)], &[1]),
-            ("one at least", &[(1, 0, 500), (2, 0, 1)], &[1]),
+        let cases: [(&str, Records, &str); 6] = [
+            ("other streams", &[(1, 0, 5), (2, 0, 5), (3, 7, 5)], "[1, 2, 3]"),
+            ("until a stream repeats", &[(1, 0, 5), (2, 0, 5), (1, 1, 5), (3, 0, 5)], "[1, 2]"),
+            ("pieces of one round", &[(1, 0, 5), (1, 0, 5), (1, 1, 5)], "[1, 2]"),
+            ("until it is full", &[(1, 0, 60), (2, 0, 40), (3, 0, 1)], "[1, 2]"),
+            ("not beyond", &[(1, 0, 60), (2, 0, 41)], "[1]"),
+            ("one at least", &[(1, 0, 500), (2, 0, 1)], "[1]"),
         ];
         for (what, records, expected) in cases {
-            assert_eq!(sequences(&Bench::with(records).start()), *expected, "{what}");
+            let taken = sequences(&Bench::with(records).start());
+            assert_eq!(format!("{taken:?}"), expected, "{what}");
         }
     }
 
     #[test]
     fn it_waits_for_company_no_longer_than_it_makes_sense() {
-        let cases: &[(&str, &[(u64, i64, u32)], Option<i64>)] = &[
+        let cases: [(&str, Records, Option<i64>); 5] = [
             ("nothing there", &[], None),
             ("room for more", &[(1, 0, 5), (2, 0, 5)], Some(50)),
             ("full", &[(1, 0, 50), (2, 0, 50)], Some(0)),
@@ -537,7 +546,7 @@ mod tests {
             ("a stream repeats", &[(1, 0, 5), (1, 1, 5)], Some(0)),
         ];
         for (what, records, expected) in cases {
-            assert_eq!(Bench::with(records).due_in(), *expected, "{what}");
+            assert_eq!(Bench::with(records).due_in(), expected, "{what}");
         }
         let mut bench = Bench::with(&[(1, 0, 5)]);
         bench.now_ms += 20;
@@ -594,7 +603,7 @@ mod tests {
 
     #[test]
     fn bad_samples_are_found_and_the_rest_is_stored() {
-        let cases: &[(&str, &[u32], &[u32], u32)] = &[
+        let cases: [(&str, &[u32], &[u32], u32); 5] = [
             ("none", &[40], &[], 1),
             ("the only one", &[1], &[0], 1),
             ("one in one record", &[64], &[17], 13),
@@ -602,7 +611,7 @@ mod tests {
             ("the first and the last", &[50, 50], &[0, 99], 28),
         ];
         for (what, records, bad, requests_max) in cases {
-            let records: Vec<_> = (1..).zip(*records).map(|(stream, n)| (stream, 0, *n)).collect();
+            let records: Vec<_> = (1..).zip(records).map(|(stream, n)| (stream, 0, *n)).collect();
             let total: u32 = records.iter().map(|(.., samples)| samples).sum();
             let judge = |samples: &Range<u32>| {
                 let hit = bad.iter().any(|at| samples.contains(at));
@@ -611,7 +620,7 @@ mod tests {
             let (sent, lost, requests) = Bench::with(&records).run(judge);
             assert_eq!(sent, total - u32::try_from(bad.len()).unwrap(), "{what}");
             assert_eq!(lost, vec![(Reason::Rejected, 1); bad.len()], "{what}");
-            assert!(requests <= *requests_max, "{what}: {requests} requests");
+            assert!(requests <= requests_max, "{what}: {requests} requests");
         }
     }
 
@@ -640,7 +649,7 @@ mod tests {
 
     #[test]
     fn a_rejection_after_a_lost_answer_is_no_loss_for_sure() {
-        let cases: &[(&str, &[Verdict], Reason)] = &[
+        let cases: [(&str, &[Verdict], Reason); 4] = [
             ("rejected at once", &[], Reason::Rejected),
             ("asked to wait before", &[BUSY], Reason::Rejected),
             ("an answer was lost before", &[LOST_ANSWER], Reason::MaybeStored),
@@ -648,12 +657,12 @@ mod tests {
         ];
         for (what, before, expected) in cases {
             let mut bench = Bench::with(&[(1, 0, 1)]);
-            for verdict in *before {
+            for verdict in before {
                 bench.start();
                 bench.answer(*verdict);
             }
             bench.start();
-            assert_eq!(bench.answer(Verdict::Rejected).lost, [(*expected, 1)], "{what}");
+            assert_eq!(bench.answer(Verdict::Rejected).lost, [(expected, 1)], "{what}");
             // What comes after it was never sent before.
             bench.push(1, 1, 1);
             bench.start();

@@ -12,13 +12,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::{
+    fs::{FlockOperation, flock, statvfs},
+    io::Errno,
+};
 
 use crate::outbox::{
     cursors::Cursors,
     frame::{self, Record},
     lane::{LaneKey, Place},
-    recovery::{self, Recovery},
+    recovery::{self, LiveCopy, Recovery},
 };
 
 pub(super) const SEGMENT_MAGIC: [u8; 8] = *b"STLSEGM1";
@@ -37,8 +40,9 @@ pub(super) struct LogSettings {
 #[derive(Debug)]
 pub(super) struct Log {
     settings: LogSettings,
-    /// The directory itself; the lock on it ends with the process.
-    _lock: File,
+    /// The directory itself; the lock on it ends with the process. `None`: the disk did not let us
+    /// create it yet.
+    lock: Option<File>,
     segments: BTreeMap<NonZeroU32, Segment>,
     next_segment: NonZeroU32,
     writer: Option<Writer>,
@@ -85,19 +89,18 @@ impl Log {
     /// in the recovery; an error is what the operator must see to before the agent can start.
     pub(super) fn open(settings: LogSettings) -> Result<(Self, Recovery), String> {
         let at = settings.directory.display().to_string();
-        fs::create_dir_all(&settings.directory)
-            .map_err(|e| format!("can't create the outbox directory `{at}`: {e}"))?;
-        let lock = File::open(&settings.directory)
-            .map_err(|e| format!("can't open the outbox directory `{at}`: {e}"))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| format!("the outbox directory `{at}` is in use by another process"))?;
+        let lock = match lock(&settings.directory) {
+            Ok(lock) => Some(lock),
+            Err(e) if is_disk_trouble(&e) => None,
+            Err(e) => return Err(format!("can't use the outbox directory `{at}`: {e}")),
+        };
         let ids = segment_ids(&settings.directory)
             .map_err(|e| format!("can't list the outbox directory `{at}`: {e}"))?;
         let (cursors, cursors_damaged) = Cursors::load(&settings.directory)
             .map_err(|e| format!("can't read the cursors in `{at}`: {e}"))?;
         let mut log = Self {
             settings,
-            _lock: lock,
+            lock,
             next_segment: ids.iter().max().map_or(NonZeroU32::MIN, |id| id.saturating_add(1)),
             segments: ids.into_iter().map(|id| (id, Segment::default())).collect(),
             writer: None,
@@ -232,27 +235,24 @@ impl Log {
 
     /// Brings the directory into the form that this run writes.
     fn settle(&mut self, recovery: &mut Recovery) -> Result<(), DiskError> {
-        let before = self.cursors.lanes();
-        if before != 0 && before != self.settings.lanes && !recovery.entries.is_empty() {
-            let wanted = std::mem::replace(&mut self.settings.lanes, before);
-            // In this order: until the last step the old positions hold for all that is left.
-            for id in self.segments.keys().copied().collect::<Vec<_>>() {
-                let moves = self.rewrite(id)?;
-                recovery.relocate(&moves);
-            }
-            self.cursors
-                .start_over(wanted)
-                .map_err(|e| self.error("can't write the cursors", &e))?;
-            self.settings.lanes = wanted;
-            recovery.divide(wanted);
-        } else if before == self.settings.lanes {
-            self.cursors.rewrite().map_err(|e| self.error("can't write the cursors", &e))?;
+        let (before, wanted) = (self.cursors.lanes(), self.settings.lanes);
+        let cursors_written = if before == wanted {
+            self.cursors.rewrite()
+        } else if before == 0 {
+            self.cursors.start_over(wanted)
         } else {
-            let lanes = self.settings.lanes;
-            self.cursors
-                .start_over(lanes)
-                .map_err(|e| self.error("can't write the cursors", &e))?;
-        }
+            // In this order: until the last step the old number and its positions hold, and they
+            // go on holding where a step fails.
+            self.settings.lanes = before;
+            for id in self.segments.keys().copied().collect::<Vec<_>>() {
+                recovery.relocate(&self.rewrite(id)?);
+            }
+            self.cursors.start_over(wanted).inspect(|()| {
+                self.settings.lanes = wanted;
+                recovery.divide(wanted);
+            })
+        };
+        cursors_written.map_err(|e| self.error("can't write the cursors", &e))?;
         self.reserve(recovery.next_sequence)?;
         self.confirm(&[], &[])
     }
@@ -265,6 +265,7 @@ impl Log {
             self.flush(buffer)?;
             self.writer = None;
         }
+        self.take_directory()?;
         let segment = self.next_segment;
         // Whatever becomes of it, this number is taken.
         self.next_segment = segment.saturating_add(1);
@@ -279,6 +280,25 @@ impl Log {
         };
         let file = begin().map_err(|e| self.error("can't begin a segment", &e))?;
         self.writer = Some(Writer { segment, file, bytes });
+        Ok(())
+    }
+
+    /// What the disk did not allow at the start.
+    fn take_directory(&mut self) -> Result<(), DiskError> {
+        if self.lock.is_some() {
+            return Ok(());
+        }
+        let directory = &self.settings.directory;
+        let taken = lock(directory).and_then(|lock| {
+            // A disk that was mounted late: what lies there belongs to the next start.
+            let strange = holds_segments(directory);
+            if strange {
+                Err(io::Error::other("records of another run lie there"))
+            } else {
+                Ok(lock)
+            }
+        });
+        self.lock = Some(taken.map_err(|e| self.error("can't create the directory", &e))?);
         Ok(())
     }
 
@@ -334,13 +354,14 @@ impl Log {
         let path = path_of(&self.settings.directory, id);
         let temporary = path.with_extension("tmp");
         let rewriting = || -> io::Result<(Vec<Move>, u64)> {
-            let (copy, moves) = recovery::live_copy(&path, id, self.settings.lanes, &self.cursors)?;
+            let LiveCopy { bytes, moves } =
+                recovery::live_copy(&path, id, self.settings.lanes, &self.cursors)?;
             let mut file = File::create(&temporary)?;
-            file.write_all(&copy)?;
+            file.write_all(&bytes)?;
             file.sync_data()?;
             fs::rename(&temporary, &path)?;
             sync_directory(&self.settings.directory)?;
-            Ok((moves, copy.len() as u64))
+            Ok((moves, bytes.len() as u64))
         };
         let (moves, bytes) = rewriting().map_err(|e| {
             // What it leaves is removed at the next opening at the latest.
@@ -399,6 +420,26 @@ pub(super) fn holds_segments(directory: &Path) -> bool {
     entries.flatten().any(|entry| entry.path().extension().is_some_and(|e| e == EXTENSION))
 }
 
+/// The directory, created where it is missing, and ours alone.
+fn lock(directory: &Path) -> io::Result<File> {
+    fs::create_dir_all(directory)?;
+    let lock = File::open(directory)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|e| match e {
+        Errno::WOULDBLOCK => io::Error::other("it is in use by another process"),
+        e => e.into(),
+    })?;
+    if let Some(parent) = directory.parent() {
+        sync_directory(parent)?;
+    }
+    Ok(lock)
+}
+
+/// What passes without the operator, or at least must not keep the agent from scraping.
+fn is_disk_trouble(e: &io::Error) -> bool {
+    let kinds = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::ReadOnlyFilesystem];
+    kinds.contains(&e.kind()) || e.raw_os_error() == Some(Errno::IO.raw_os_error())
+}
+
 fn path_of(directory: &Path, segment: NonZeroU32) -> PathBuf {
     directory.join(format!("{segment:010}.{EXTENSION}"))
 }
@@ -406,7 +447,11 @@ fn path_of(directory: &Path, segment: NonZeroU32) -> PathBuf {
 /// The segments of `directory`; what an interrupted rewrite has left is removed.
 fn segment_ids(directory: &Path) -> io::Result<Vec<NonZeroU32>> {
     let mut ids = Vec::new();
-    for entry in fs::read_dir(directory)? {
+    let entries = match fs::read_dir(directory) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(ids),
+        entries => entries?,
+    };
+    for entry in entries {
         let path = entry?.path();
         let extension = path.extension().map(OsString::from).unwrap_or_default();
         if extension == "tmp" {
@@ -426,7 +471,6 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 }
 
 fn is_passing(e: &io::Error) -> bool {
-    use rustix::io::Errno;
     let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR, Errno::AGAIN];
     e.raw_os_error().is_some_and(|code| passing.iter().any(|errno| errno.raw_os_error() == code))
 }

@@ -274,7 +274,7 @@ impl Outbox {
                     destination = %name,
                     samples = left.samples,
                     directory = %directory_of(&self.directory, &name).display(),
-                    "destination removed, its unsent samples stay on disk"
+                    "destination removed, its unsent samples stay on disk until one of that name is configured"
                 );
             }
             self.meters.of(&name).retire();
@@ -370,20 +370,16 @@ fn warn_of_strays(directory: &Path, destinations: &[Arc<Destination>]) {
 /// Readable, and different for different names.
 fn directory_of(directory: &Path, name: &str) -> PathBuf {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-    let mut escaped = String::new();
-    for byte in name.bytes() {
-        if plain(byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02x}"));
-        }
-    }
-    if escaped.len() > NAME_BYTES_MAX {
+    let escaped = |byte: u8| {
+        if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") }
+    };
+    let mut folder: String = name.bytes().map(escaped).collect();
+    if folder.len() > NAME_BYTES_MAX {
         let hash = xxhash_rust::xxh3::xxh3_64(name.as_bytes());
-        escaped.truncate(NAME_BYTES_MAX - 17);
-        escaped.push_str(&format!("%{hash:016x}"));
+        folder.truncate(NAME_BYTES_MAX);
+        folder = format!("{folder}%{hash:016x}");
     }
-    directory.join(escaped)
+    directory.join(folder)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::{
         slot::StreamKey,
     },
     wire::{
-        protobuf::{push_varint, varint_length},
+        protobuf::push_varint,
         remote_write::{Compressor, encode_labels, push_series},
     },
 };
@@ -48,9 +48,12 @@ pub struct Shaping {
 /// The distinct shapings of all destinations: usually one, however many destinations there are.
 #[derive(Debug, Default)]
 pub struct Shapings {
-    shapings: Vec<(Shaping, Vec<Arc<str>>)>,
+    shapings: Vec<(Shaping, Users)>,
     tools: Mutex<Vec<Tools>>,
 }
+
+/// The names of the destinations that a shaping is for.
+type Users = Vec<Arc<str>>;
 
 /// The labels of one series as each shaping makes them, encoded. For a single shaping the blob
 /// itself; else each with its length before it. An empty one: the series does not go there.
@@ -100,7 +103,7 @@ struct Pile {
 
 impl Shapings {
     pub fn of(destinations: &[Arc<Destination>]) -> Self {
-        let mut shapings: Vec<(Shaping, Vec<Arc<str>>)> = Vec::new();
+        let mut shapings: Vec<(Shaping, Users)> = Vec::new();
         for destination in destinations {
             let shaping = Shaping {
                 external_labels: destination.external_labels.clone(),
@@ -242,8 +245,7 @@ impl Packer {
         }
         let mut rest = &*blobs.0;
         for number in 0..self.shapings.shapings.len() {
-            let Some((blob, behind)) = split_blob(rest) else { return };
-            rest = behind;
+            let Some(blob) = next_blob(&mut rest) else { return };
             self.push_to(number, layer, blob, sample, exemplar);
         }
     }
@@ -359,14 +361,215 @@ impl Pile {
     }
 }
 
-fn split_blob(blobs: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Takes the first blob off `rest`.
+#[inline]
+fn next_blob<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let mut length = 0;
-    for (n, byte) in blobs.iter().enumerate().take(5) {
+    for (n, byte) in rest.iter().enumerate().take(5) {
         length |= usize::from(byte & 0x7f) << (7 * n);
         if *byte < 0x80 {
-            debug_assert_eq!(varint_length(length as u64), n + 1);
-            return blobs[n + 1..].split_at_checked(length);
+            let (blob, behind) = rest[n + 1..].split_at_checked(length)?;
+            *rest = behind;
+            return Some(blob);
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{HttpClient, Queue},
+        model::relabel::{Action, NameValidation, RuleSpec},
+        wire::remote_write::{Fragment, TimeSeries, decode, join},
+    };
+
+    fn destination(name: &str, change: impl FnOnce(&mut Destination)) -> Arc<Destination> {
+        let mut destination = Destination {
+            name: name.into(),
+            url: String::new(),
+            timeout: std::time::Duration::ZERO,
+            http: HttpClient::default(),
+            external_labels: Labels::new(),
+            write_relabel: Vec::new(),
+            send_exemplars: false,
+            queue: Queue {
+                samples_per_send_max: 500,
+                batch_send_deadline: std::time::Duration::ZERO,
+                min_backoff: std::time::Duration::ZERO,
+                max_backoff: std::time::Duration::ZERO,
+                sample_age_limit: std::time::Duration::ZERO,
+            },
+        };
+        change(&mut destination);
+        Arc::new(destination)
+    }
+
+    fn packer(destinations: &[Arc<Destination>]) -> Packer {
+        Packer::new(Arc::new(Shapings::of(destinations)))
+    }
+
+    fn series(n: usize) -> Labels {
+        [("__name__", "m".to_owned()), ("n", n.to_string())].into_iter().collect()
+    }
+
+    fn push(packer: &mut Packer, labels: &Labels, value: f64, layer: usize) {
+        let blobs = packer.shapings().encode(labels);
+        let timestamp_ms = 1_000 + i64::try_from(layer).unwrap();
+        packer.push(&blobs, Sample { value, timestamp_ms }, None, layer);
+    }
+
+    fn unpacked(batch: &Batch) -> Vec<TimeSeries> {
+        let fragment = Fragment { bytes: batch.bytes.clone(), raw_length: batch.raw_length };
+        decode(&join([&fragment])).unwrap()
+    }
+
+    /// The labels that reach each destination.
+    fn labels_for(packed: &Packed, name: &str) -> Vec<String> {
+        let batches = packed.batches_for(name);
+        batches.iter().flat_map(unpacked).map(|series| series.labels.to_string()).collect()
+    }
+
+    fn rule(action: Action, source: &str, regex: &str, target: Option<&str>) -> Rule {
+        let spec = RuleSpec {
+            source_labels: Some(vec![source.to_owned()]),
+            regex: Some(regex.to_owned()),
+            target_label: target.map(str::to_owned),
+            action: Some(action),
+            ..RuleSpec::default()
+        };
+        Rule::compile(spec, NameValidation::Utf8).unwrap()
+    }
+
+    fn unnamed() -> Rule {
+        let spec = RuleSpec {
+            regex: Some("__name__".to_owned()),
+            action: Some(Action::LabelDrop),
+            ..RuleSpec::default()
+        };
+        Rule::compile(spec, NameValidation::Utf8).unwrap()
+    }
+
+    #[test]
+    fn each_destination_gets_the_labels_it_asked_for() {
+        let destinations = [
+            destination("plain", |_| {}),
+            destination("external", |d| {
+                d.external_labels = [("dc", "x"), ("n", "other")].into_iter().collect();
+            }),
+            destination("relabelled", |d| {
+                d.external_labels = [("dc", "x")].into_iter().collect();
+                d.write_relabel = vec![
+                    rule(Action::Drop, "n", "2", None),
+                    rule(Action::Replace, "dc", "(.*)", Some("a_copy")),
+                    rule(Action::Replace, "n", "(3)", Some("__name__")),
+                    rule(Action::Replace, "gone", "(.*)", Some("n")),
+                ];
+            }),
+            destination("nameless", |d| d.write_relabel = vec![unnamed()]),
+            destination("plain as well", |_| {}),
+        ];
+        let mut packer = packer(&destinations);
+        assert_eq!(packer.shapings().shapings.len(), 4);
+        packer.begin(StreamKey(1), 0);
+        for n in 1..=3 {
+            push(&mut packer, &series(n), 0.0, 0);
+        }
+        let scrape = packer.finish();
+        let plain = [1, 2, 3].map(|n| format!(r#"{{__name__="m", n="{n}"}}"#));
+        assert_eq!(labels_for(&scrape, "plain"), plain);
+        assert_eq!(labels_for(&scrape, "plain as well"), plain);
+        let external = [1, 2, 3].map(|n| format!(r#"{{__name__="m", dc="x", n="{n}"}}"#));
+        assert_eq!(labels_for(&scrape, "external"), external);
+        let relabelled =
+            [r#"{__name__="m", a_copy="x", dc="x"}"#, r#"{__name__="3", a_copy="x", dc="x"}"#];
+        assert_eq!(labels_for(&scrape, "relabelled"), relabelled);
+        assert!(labels_for(&scrape, "nameless").is_empty());
+        assert!(labels_for(&scrape, "unknown").is_empty());
+    }
+
+    #[test]
+    fn a_scrape_is_cut_into_batches_of_one_round() {
+        let mut packer = packer(&[destination("a", |_| {})]);
+        for time in 0..2 {
+            packer.begin(StreamKey(1), 7000);
+            for n in 0..1234 {
+                push(&mut packer, &series(n), 1.5, 0);
+            }
+            let scrape = packer.finish();
+            let batches = scrape.batches_for("a");
+            let sizes: Vec<u32> = batches.iter().map(|batch| batch.samples).collect();
+            assert_eq!(sizes, [500, 500, 234]);
+            assert_eq!(scrape.samples(), 1234);
+            assert!(batches.iter().all(|batch| batch.round == 7000 + time));
+            let all: Vec<TimeSeries> = batches.iter().flat_map(unpacked).collect();
+            let numbers: Vec<String> = all.iter().map(|s| s.labels.get("n").to_owned()).collect();
+            assert_eq!(numbers, (0..1234).map(|n| n.to_string()).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn more_than_a_block_comes_back_as_it_was() {
+        let mut packer = packer(&[destination("a", |d| d.queue.samples_per_send_max = 100_000)]);
+        packer.begin(StreamKey(1), 0);
+        let long = |n: usize| {
+            let value = "v".repeat(if n % 100 == 0 { 100_000 } else { n % 300 });
+            series(n).iter().chain([("long", value.as_str())]).collect::<Labels>()
+        };
+        for n in 0..2000 {
+            push(&mut packer, &long(n), 0.0, 0);
+        }
+        let batches = packer.finish().batches_for("a");
+        assert!(batches.iter().all(|batch| batch.raw_length < 5 << 20));
+        let all: Vec<TimeSeries> = batches.iter().flat_map(unpacked).collect();
+        assert_eq!(all.len(), 2000);
+        assert!(all.iter().enumerate().all(|(n, series)| series.labels == long(n)));
+    }
+
+    #[test]
+    fn several_samples_of_a_series_leave_in_rounds_of_their_own() {
+        let mut packer = packer(&[destination("a", |_| {})]);
+        packer.begin(StreamKey(1), 100);
+        for layer in 0..3 {
+            push(&mut packer, &series(1), 0.0, layer);
+        }
+        push(&mut packer, &series(2), 0.0, 0);
+        let batches = packer.finish().batches_for("a");
+        let rounds: Vec<(i64, u32, i64)> =
+            batches.iter().map(|b| (b.round, b.samples, b.oldest_ms)).collect();
+        assert_eq!(rounds, [(100, 2, 1000), (101, 1, 1001), (102, 1, 1002)]);
+        packer.begin(StreamKey(1), 101);
+        push(&mut packer, &series(1), 0.0, 0);
+        assert_eq!(packer.finish().batches_for("a")[0].round, 103, "no round comes twice");
+    }
+
+    #[test]
+    fn exemplars_go_where_they_are_wanted() {
+        let mut packer = packer(&[
+            destination("with", |d| d.send_exemplars = true),
+            destination("without", |_| {}),
+        ]);
+        packer.begin(StreamKey(1), 0);
+        let blobs = packer.shapings().encode(&series(1));
+        let exemplar = Exemplar {
+            labels: [("trace_id", "abc")].into_iter().collect(),
+            value: 1.0,
+            timestamp_ms: Some(5),
+        };
+        let sample = Sample { value: 2.0, timestamp_ms: 6 };
+        packer.push(&blobs, sample, Some(&exemplar), 0);
+        let scrape = packer.finish();
+        let exemplars = |name: &str| unpacked(&scrape.batches_for(name)[0])[0].exemplars.clone();
+        assert_eq!(exemplars("with"), [exemplar]);
+        assert_eq!(exemplars("without"), []);
+    }
+
+    #[test]
+    fn without_destinations_there_is_nothing_to_pack() {
+        let mut packer = packer(&[]);
+        packer.begin(StreamKey(1), 0);
+        push(&mut packer, &series(1), 0.0, 0);
+        assert!(packer.finish().is_empty());
+    }
 }

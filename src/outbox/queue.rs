@@ -15,33 +15,15 @@ use crate::{
         frame::{FRAME_BYTES_MAX, Record, frame_bytes},
         fresh::{Fresh, Unwritten},
         hold::Holds,
-        lane::{Attempt, Entry, Lane, LaneKey, Place, Rules},
+        lane::{Attempt, Entry, Lane, LaneKey, Place, REQUEST_BYTES_MAX, Rules},
         loss::{Loss, Losses, Reason},
+        settings::Limits,
         verdict::Verdict,
     },
 };
 
 /// A size that the destination has refused is tried again after that long.
 const SIZE_LEARNED_MS: i64 = 3_600_000;
-/// Of a request, compressed, until a 413 teaches better.
-const REQUEST_BYTES_MAX: u64 = 8 << 20;
-
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Limits {
-    pub(super) lanes: u16,
-    pub(super) in_flight_max: usize,
-    /// Unsent, in memory or on disk.
-    pub(super) bytes_max: u64,
-    pub(super) records_max: usize,
-    /// Batches kept in memory: those not written yet, and of those written the oldest.
-    pub(super) memory_bytes_max: u64,
-    /// 0 is no limit, in both.
-    pub(super) age_ms_max: i64,
-    pub(super) sample_age_ms_max: i64,
-    /// How long a tenant is left alone whom the destination refuses.
-    pub(super) hold_ms: i64,
-    pub(super) drops_oldest: bool,
-}
 
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -92,7 +74,7 @@ impl Queue {
     /// `next_sequence` is above every number ever used.
     pub(super) fn new(limits: Limits, rules: Rules, next_sequence: u64) -> Self {
         Self {
-            rules: Rules { request_bytes_max: REQUEST_BYTES_MAX, ..rules },
+            rules,
             limits,
             lanes: Vec::new(),
             index: BTreeMap::new(),
@@ -110,10 +92,16 @@ impl Queue {
         }
     }
 
-    /// New limits and rules; the number of lanes stays, as positions on disk hang on it.
-    pub(super) fn change(&mut self, limits: Limits, rules: Rules, now_ms: i64) {
-        self.limits = Limits { lanes: self.limits.lanes, ..limits };
-        self.set_rules(Rules { request_bytes_max: self.rules.request_bytes_max, ..rules });
+    /// New limits and rules; the number of lanes stays, as positions on disk hang on it. What was
+    /// learned of the destination may hold no longer.
+    pub(super) fn change(&mut self, limits: &Limits, rules: &Rules, now_ms: i64) {
+        self.limits = Limits { lanes: self.limits.lanes, ..limits.clone() };
+        self.size_learned_ms = None;
+        self.set_rules(rules.clone());
+        self.holds = Holds::default();
+        for (_, lane) in &mut self.lanes {
+            lane.try_at_once();
+        }
         self.expire(now_ms);
         self.make_room(0);
     }
@@ -358,14 +346,14 @@ impl Queue {
         self.lanes.iter().map(|(key, lane)| (key, lane))
     }
 
-    pub(super) fn is_held(&self, tenant: &str) -> bool {
-        self.holds.contains(tenant)
+    pub(super) fn is_held(&self, key: &LaneKey) -> bool {
+        self.holds.contains(&key.tenant)
     }
 
     /// Nothing will leave by itself for now: each lane that has something waits for better times.
     pub(super) fn is_stuck(&self, now_ms: i64) -> bool {
         self.lanes.iter().filter(|(_, lane)| !lane.entries().is_empty()).all(|(key, lane)| {
-            lane.is_backing_off(now_ms) || !lane.is_in_flight() && self.is_held(&key.tenant)
+            lane.is_backing_off(now_ms) || !lane.is_in_flight() && self.is_held(key)
         })
     }
 

@@ -120,13 +120,20 @@ impl Recovery {
     }
 }
 
+/// What is left of a segment.
+#[derive(Debug)]
+pub(super) struct LiveCopy {
+    pub(super) bytes: Vec<u8>,
+    pub(super) moves: Vec<Move>,
+}
+
 /// The segment's bytes without what is done with, and where its records then lie.
 pub(super) fn live_copy(
     path: &Path,
     id: NonZeroU32,
     lanes: u16,
     cursors: &Cursors,
-) -> io::Result<(Vec<u8>, Vec<Move>)> {
+) -> io::Result<LiveCopy> {
     let bytes = fs::read(path)?;
     let mut copy = SEGMENT_MAGIC.to_vec();
     let mut moves = Vec::new();
@@ -139,7 +146,7 @@ pub(super) fn live_copy(
             moves.push((key, frame.sequence, place));
         }
     });
-    Ok((copy, moves))
+    Ok(LiveCopy { bytes: copy, moves })
 }
 
 /// A damaged header costs nothing: the search for frames then begins at the first byte.

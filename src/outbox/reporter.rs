@@ -240,7 +240,7 @@ impl Reporter {
     fn lane_views(&self, queue: &Queue, now_ms: i64) -> Vec<LaneView> {
         let reason = self.hold_reasons.values().next().cloned().unwrap_or_default();
         let view = |(key, lane): (&crate::outbox::lane::LaneKey, &crate::outbox::lane::Lane)| {
-            let state = if queue.is_held(&key.tenant) {
+            let state = if queue.is_held(key) {
                 LaneState::Held(reason.clone())
             } else if lane.is_in_flight() {
                 LaneState::InFlight

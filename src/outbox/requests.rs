@@ -87,7 +87,7 @@ impl Requests {
         let (ticket, repeat) = (attempt.ticket, attempt.repeat);
         let gathering = Gathering { lane, ticket, repeat, signal, parts: parts.collect() };
         if gathering.parts.iter().all(|(_, body)| body.is_some()) {
-            return self.post(gathering);
+            return self.post(&gathering);
         }
         self.waiting.push(gathering);
         Ok(())
@@ -128,7 +128,7 @@ impl Requests {
             }
         }
         if lost.is_empty() && not_now.is_none() {
-            return self.post(gathering);
+            return self.post(&gathering);
         }
         Err(gathering.failed(lost, not_now))
     }
@@ -141,7 +141,7 @@ impl Requests {
         }
     }
 
-    fn post(&mut self, gathering: Gathering) -> Result<(), Failed> {
+    fn post(&mut self, gathering: &Gathering) -> Result<(), Failed> {
         let parts = gathering.parts.iter();
         let parts: Vec<(Cut, Bytes)> =
             parts.filter_map(|(cut, body)| Some((cut.clone(), body.clone()?))).collect();
@@ -150,7 +150,7 @@ impl Requests {
             Err(sequence) => return Err(gathering.failed(vec![sequence], None)),
         };
         let sender = Arc::clone(&self.sender);
-        let Gathering { lane, ticket, repeat, .. } = gathering;
+        let Gathering { lane, ticket, repeat, .. } = *gathering;
         self.posts.push(Box::pin(async move {
             let (started, request_bytes) = (Instant::now(), body.len());
             let answer = sender.post(body, repeat).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     config::{Destination, OutboxSettings, WhenFull},
-    outbox::{lane::Rules, queue::Limits},
+    outbox::lane::{REQUEST_BYTES_MAX, Rules},
 };
 
 /// Unsent records of a destination; each takes 64 bytes of memory, and beyond it the oldest goes.
@@ -24,6 +24,24 @@ pub(super) struct Settings {
     pub(super) rules: Rules,
     pub(super) free_bytes_min: u64,
     pub(super) grace: Duration,
+}
+
+/// The bounds of a queue; what happens at each is said in `loss`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Limits {
+    pub(super) lanes: u16,
+    pub(super) in_flight_max: usize,
+    /// Unsent, in memory or on disk.
+    pub(super) bytes_max: u64,
+    pub(super) records_max: usize,
+    /// Batches kept in memory: those not written yet, and of those written the oldest.
+    pub(super) memory_bytes_max: u64,
+    /// 0 is no limit, in both.
+    pub(super) age_ms_max: i64,
+    pub(super) sample_age_ms_max: i64,
+    /// How long a tenant is left alone whom the destination refuses.
+    pub(super) hold_ms: i64,
+    pub(super) drops_oldest: bool,
 }
 
 impl Settings {
@@ -46,7 +64,7 @@ impl Settings {
             },
             rules: Rules {
                 request_samples_max: u32::try_from(queue.samples_per_send_max).unwrap_or(u32::MAX),
-                request_bytes_max: u64::MAX,
+                request_bytes_max: REQUEST_BYTES_MAX,
                 deadline_ms: ms(queue.batch_send_deadline),
                 backoff_min_ms: ms(queue.min_backoff),
                 backoff_max_ms: ms(queue.max_backoff),

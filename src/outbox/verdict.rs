@@ -96,13 +96,12 @@ impl std::fmt::Display for Answer {
 /// `Retry-After` is seconds or an HTTP date. `None` where it says nothing: unreadable, or past.
 fn retry_after_ms(text: &str, now_ms: i64) -> Option<i64> {
     let text = text.trim();
-    let wait_ms = match text.parse::<u32>() {
-        Ok(seconds) => i64::from(seconds) * 1000,
-        Err(_) => {
-            let at = httpdate::parse_http_date(text).ok()?;
-            let since_epoch = at.duration_since(std::time::UNIX_EPOCH).ok()?;
-            i64::try_from(since_epoch.as_millis()).ok()?.saturating_sub(now_ms)
-        }
+    let wait_ms = if let Ok(seconds) = text.parse::<u32>() {
+        i64::from(seconds) * 1000
+    } else {
+        let at = httpdate::parse_http_date(text).ok()?;
+        let since_epoch = at.duration_since(std::time::UNIX_EPOCH).ok()?;
+        i64::try_from(since_epoch.as_millis()).ok()?.saturating_sub(now_ms)
     };
     (wait_ms > 0).then(|| wait_ms.min(RETRY_AFTER_MS_MAX))
 }

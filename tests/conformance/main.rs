@@ -5,6 +5,7 @@
 
 mod config;
 mod discovery;
+mod outbox;
 mod relabel;
 mod textparse;
 

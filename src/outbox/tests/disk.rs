@@ -148,6 +148,7 @@ async fn damage_costs_what_it_hit_and_is_counted() {
     let stored = receiver.stored()["a-0"].clone();
     assert_eq!(stored.len(), 48);
     assert!(stored.is_sorted() && !stored.contains(&49.0));
+    outbox.until_view("all answers heard", |view| (view.samples == 0).then_some(())).await;
     let mut metrics = String::new();
     prometheus_client::encoding::text::encode(&mut metrics, &outbox.registry).unwrap();
     for line in [
@@ -295,6 +296,28 @@ async fn a_full_disk_is_lived_through_in_memory() {
     receiver.answer(strict());
     let outbox = Running::start(directory.path(), &one(&receiver));
     receiver.until_stored(200).await;
+    target.assert_stored_once_in_order(&receiver);
+    outbox.stop().await;
+}
+
+/// Not even the directory can be created: the agent scrapes and sends all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_from_the_start_keeps_nobody_from_sending() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(mounted) = Mounted::tmpfs(directory.path(), "size=1m,nr_inodes=2") else { return };
+    fs::write(directory.path().join("ballast"), "").unwrap();
+    let receiver = Receiver::start(unavailable).await;
+    let outbox = Running::start(directory.path(), &one(&receiver));
+    let mut target = Target::new("a", 10);
+    outbox.scrape(&mut target).await;
+    outbox.until_view("told", |view| view.disk.fault.clone()).await;
+    mounted.remount("size=1m,nr_inodes=100");
+    written(&outbox, 1).await;
+    outbox.kill().await;
+
+    receiver.answer(strict());
+    let outbox = Running::start(directory.path(), &one(&receiver));
+    receiver.until_stored(10).await;
     target.assert_stored_once_in_order(&receiver);
     outbox.stop().await;
 }
