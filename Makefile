@@ -3,7 +3,7 @@
 
 FUZZ_SECONDS ?= 60
 
-demo: ; cargo run --quiet --release -- demo
+demo: ; cargo run --quiet -- demo
 test: ; bash tests/setup.sh && cargo test
 check: ; cargo fmt --check && cargo clippy --all-targets -- -D warnings && cargo deny check
 bench: ; cargo bench

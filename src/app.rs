@@ -1,7 +1,7 @@
 //! The one wiring diagram: what an agent is made of, in the order it starts; it stops in the order
 //! of the data, so that what was scraped is packed and what was packed is written or sent.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, pin::Pin, sync::Arc};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -42,36 +42,60 @@ pub async fn run(
     hangups: mpsc::Receiver<()>,
     stop: Stop,
 ) -> Result<(), String> {
-    // The watch comes before the reading, so that a change in between is noticed.
-    let files = FileWatch::new(vec![settings.config_file.clone()]);
-    let config = Arc::new(reload::load(settings.config_file.clone()).await?);
-    for warning in &config.warnings {
-        warn!(warning, "configuration");
+    let mut agent = Agent::start(settings, hangups, &stop).await?;
+    let ended = tokio::select! {
+        () = stop.raised() => None,
+        part = agent.any_ended() => Some(part),
+    };
+    agent.stop().await;
+    match ended {
+        Some(part) => Err(format!("`{part}` ended on its own; the lines before this say why")),
+        None => Ok(()),
     }
-    let mut registry = meters::registry();
+}
 
-    let (outbox, outbox_part) = Outbox::new(
-        &config.outbox,
-        &config.destinations,
-        &settings.storage_path.join("outbox"),
-        &mut registry,
-    )?;
-    let (discovery, discovery_part) =
-        Discovery::new(config.jobs.clone(), Nameservers::System, &mut registry);
-    let (scrape, scrape_part) = Pool::new(outbox.clone(), &mut registry);
-    let listeners = Listeners { outbox: outbox.clone(), discovery: discovery.clone() };
-    let (reload, reload_part) = Reload::new(
-        settings.config_file,
-        Arc::clone(&config),
-        listeners,
-        files,
-        hangups,
-        &mut registry,
-    );
-    let (readiness, ready) = watch::channel(Readiness::Starting);
-    let admin_part = Admin::new(
-        &settings.listen_address,
-        admin::Sources {
+/// All parts, running.
+struct Agent {
+    outbox: Running,
+    scrape: Running,
+    discovery: Running,
+    reload: Running,
+    admin: Running,
+    first_round: Pin<Box<dyn Future<Output = ()> + Send>>,
+    readiness: watch::Sender<Readiness>,
+}
+
+impl Agent {
+    async fn start(
+        settings: Settings,
+        hangups: mpsc::Receiver<()>,
+        stop: &Stop,
+    ) -> Result<Self, String> {
+        // The watch comes before the reading, so that a change in between is noticed.
+        let files = FileWatch::new(vec![settings.config_file.clone()]);
+        let config = Arc::new(reload::load(settings.config_file.clone()).await?);
+        for warning in &config.warnings {
+            warn!(warning, "configuration");
+        }
+        let mut registry = meters::registry();
+
+        let storage = settings.storage_path.join("outbox");
+        let (outbox, outbox_part) =
+            Outbox::new(&config.outbox, &config.destinations, &storage, &mut registry)?;
+        let (discovery, discovery_part) =
+            Discovery::new(config.jobs.clone(), Nameservers::System, &mut registry);
+        let (scrape, scrape_part) = Pool::new(outbox.clone(), &mut registry);
+        let listeners = Listeners { outbox: outbox.clone(), discovery: discovery.clone() };
+        let (reload, reload_part) = Reload::new(
+            settings.config_file,
+            Arc::clone(&config),
+            listeners,
+            files,
+            hangups,
+            &mut registry,
+        );
+        let (readiness, ready) = watch::channel(Readiness::Starting);
+        let sources = admin::Sources {
             config: reload.state(),
             reload: reload.orders(),
             targets: discovery.targets(),
@@ -82,46 +106,54 @@ pub async fn run(
             flags: settings.flags,
             started_ms: clock::now_ms(),
             quit: settings.enable_lifecycle.then(|| stop.clone()),
-        },
-    )?;
-    info!(
-        version = build::VERSION,
-        listen = settings.listen_address,
-        jobs = config.jobs.len(),
-        destinations = config.destinations.len(),
-        "starling runs"
-    );
+        };
+        let admin_part = Admin::new(&settings.listen_address, sources)?;
 
-    let mut outbox = Running::start("outbox", |stop| outbox_part.run(stop));
-    let mut scrape = Running::start("scrape", |stop| scrape_part.run(discovery.targets(), stop));
-    let mut found = Running::start("discovery", |stop| discovery_part.run(stop));
-    let mut reload = Running::start("reload", |stop| reload_part.run(stop));
-    let mut admin = Running::start("admin", |stop| admin_part.run(stop));
-
-    let first_round = async {
-        discovery.first_round().await;
-        readiness.send_replace(Readiness::Ready);
-        std::future::pending::<()>().await;
-    };
-    let ended = tokio::select! {
-        () = stop.raised() => None,
-        () = first_round => None,
-        name = outbox.ended() => Some(name),
-        name = scrape.ended() => Some(name),
-        name = found.ended() => Some(name),
-        name = reload.ended() => Some(name),
-        name = admin.ended() => Some(name),
-    };
-
-    info!("starling stops");
-    readiness.send_replace(Readiness::Stopping);
-    for part in [reload, found, scrape, outbox, admin] {
-        part.stop().await;
+        let targets = discovery.targets();
+        let agent = Self {
+            outbox: Running::start("outbox", |stop| outbox_part.run(stop)),
+            scrape: Running::start("scrape", |stop| scrape_part.run(targets, stop)),
+            discovery: Running::start("discovery", |stop| discovery_part.run(stop)),
+            reload: Running::start("reload", |stop| reload_part.run(stop)),
+            admin: Running::start("admin", |stop| admin_part.run(stop)),
+            first_round: Box::pin(discovery.first_round()),
+            readiness,
+        };
+        info!(
+            version = build::VERSION,
+            listen = settings.listen_address,
+            jobs = config.jobs.len(),
+            destinations = config.destinations.len(),
+            "starling runs"
+        );
+        Ok(agent)
     }
-    info!("starling has stopped");
-    match ended {
-        Some(name) => Err(format!("`{name}` ended on its own; the lines before this say why")),
-        None => Ok(()),
+
+    /// Is ready when discovery has had its first round; resolves when a part ends although nobody
+    /// asked it to.
+    async fn any_ended(&mut self) -> &'static str {
+        let ready = async {
+            self.first_round.as_mut().await;
+            self.readiness.send_replace(Readiness::Ready);
+            std::future::pending().await
+        };
+        tokio::select! {
+            name = ready => name,
+            name = self.outbox.ended() => name,
+            name = self.scrape.ended() => name,
+            name = self.discovery.ended() => name,
+            name = self.reload.ended() => name,
+            name = self.admin.ended() => name,
+        }
+    }
+
+    async fn stop(self) {
+        info!("starling stops");
+        self.readiness.send_replace(Readiness::Stopping);
+        for part in [self.reload, self.discovery, self.scrape, self.outbox, self.admin] {
+            part.stop().await;
+        }
+        info!("starling has stopped");
     }
 }
 

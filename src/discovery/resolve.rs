@@ -165,7 +165,7 @@ fn target(job: &Job, mut labels: Labels) -> Result<Target, String> {
     let url = url::of(scheme, &address, path, &query);
     Ok(Target {
         job: Arc::clone(&job.job_name),
-        id: id(&labels, &url),
+        id: id(&job.job_name, &labels, &url),
         key: StreamKey::of([&*job.job_name, scheme, &address, path, &query]),
         url,
         interval,
@@ -203,8 +203,11 @@ fn params<'a>(job: &'a Job, labels: &'a Labels) -> BTreeMap<&'a str, Vec<&'a str
     params
 }
 
-fn id(labels: &Labels, url: &str) -> TargetId {
+/// With the job's name, as relabelling may give two jobs' targets the same labels.
+fn id(job: &str, labels: &Labels, url: &str) -> TargetId {
     let mut hasher = Xxh3::new();
+    hasher.update(job.as_bytes());
+    hasher.update(&[0xff]);
     hasher.update(&labels.hash().to_le_bytes());
     hasher.update(url.as_bytes());
     TargetId(hasher.digest())
@@ -353,6 +356,6 @@ mod tests {
         let target = only("", &[(ADDRESS, "a:1")]).unwrap();
         assert_eq!(target.key, StreamKey::of(["j", "http", "a:1", "/metrics", ""]));
         // A change here moves every target of a fleet at its upgrade.
-        assert_eq!(target.id.to_string(), "facd3f89c800b207");
+        assert_eq!(target.id.to_string(), "4950dc4970ed8fa7");
     }
 }

@@ -1,6 +1,8 @@
 //! The conformance data's own black-box tools, run over the real binary.
 //! Where the data is absent, each test says so and passes.
 
+#![expect(clippy::print_stdout, reason = "what the tools said is what a reader of a failure needs")]
+
 use std::{path::PathBuf, process::Command};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_starling");

@@ -53,7 +53,11 @@ async fn prometheus_has_what_node_exporter_said() {
     for constant in ["node_memory_MemTotal_bytes", "node_boot_time_seconds"] {
         let line = said.lines().find(|line| line.starts_with(constant)).unwrap();
         let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
-        assert_eq!(stored[constant].parse::<f64>().unwrap(), value, "{constant}");
+        assert_eq!(
+            stored[constant].parse::<f64>().unwrap().to_bits(),
+            value.to_bits(),
+            "{constant}"
+        );
     }
 }
 
@@ -98,10 +102,13 @@ async fn an_outage_with_a_kill_within_leaves_no_gap() {
     let values: BTreeSet<u64> = samples.iter().map(|(_, value)| whole(*value)).collect();
     assert_eq!(values.len(), samples.len(), "a scrape was stored twice");
     let last = *values.last().unwrap();
-    let lost: Vec<u64> = (1..=last).filter(|scrape| !values.contains(scrape)).collect();
+    let missing: Vec<u64> = (1..=last).filter(|scrape| !values.contains(scrape)).collect();
     // A killed process may take the last second of scrapes with it, here one or two of them.
     let excused = |scrape: &u64| (before_kill - 1..=before_kill + 1).contains(scrape);
-    assert!(lost.len() <= 2 && lost.iter().all(excused), "lost {lost:?}, killed at {before_kill}");
+    assert!(
+        missing.len() <= 2 && missing.iter().all(excused),
+        "lost {missing:?}, killed at {before_kill}"
+    );
 
     let gaps: Vec<i64> = samples.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
     let irregular: Vec<_> = gaps.iter().filter(|gap| **gap > INTERVAL_MS + 100).collect();

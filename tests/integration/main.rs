@@ -34,6 +34,6 @@ async fn eventually<T, F: Future<Output = Option<T>>>(
     };
     match timeout_at(deadline, search).await {
         Ok(found) => found,
-        Err(_) => panic!("waited {patience:?} in vain until {what}"),
+        Err(elapsed) => panic!("waited {patience:?} in vain until {what}: {elapsed}"),
     }
 }

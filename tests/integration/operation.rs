@@ -185,6 +185,7 @@ async fn a_bad_file_at_the_start_names_every_problem() {
 
 /// The outbox's file system fills up while the backend is away: scraping goes on, the API says
 /// what is wrong, and when both are well again what memory held arrives.
+#[expect(clippy::print_stdout, reason = "a skipped test must say so")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_nothing() {
     let directory = tempfile::tempdir().unwrap();

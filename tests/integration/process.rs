@@ -41,10 +41,6 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).unwrap();
@@ -63,6 +59,7 @@ impl Process {
 }
 
 impl Drop for Process {
+    #[expect(clippy::print_stderr, reason = "a failed test shows the log")]
     fn drop(&mut self) {
         // Both fail only when it has ended already.
         let _ = self.child.kill();

@@ -1,8 +1,11 @@
 //! A target that counts its own scrapes: the value of a sample tells which scrape it came from.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    fmt::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::{
@@ -49,7 +52,7 @@ async fn serve(mut stream: TcpStream, series: usize, count: Arc<AtomicU64>) {
         let scrape = count.fetch_add(1, Ordering::SeqCst) + 1;
         let mut body = format!("# TYPE scrapes_total counter\nscrapes_total {scrape}\n");
         for n in 0..series {
-            body.push_str(&format!("filler{{n=\"{n}\"}} {scrape}\n"));
+            writeln!(body, "filler{{n=\"{n}\"}} {scrape}").unwrap();
         }
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\r\n",
