@@ -19,6 +19,9 @@ const REQUEST_RAW_BYTES_MAX: u64 = 16 << 20;
 /// Of a request, compressed, until a 413 teaches better.
 pub(super) const REQUEST_BYTES_MAX: u64 = 8 << 20;
 
+/// Rounds of a stream in one request, where the destination is slower than they come.
+const ROUNDS_MAX: u32 = 16;
+
 /// Whose order is kept: records of one lane leave one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct LaneKey {
@@ -98,6 +101,9 @@ pub(super) struct Lane {
     draft: Draft,
     request: Option<Request>,
     in_flight: Option<u64>,
+    started_ms: i64,
+    /// How long the last request took that was stored.
+    took_ms: i64,
     not_before_ms: i64,
     /// The next wait; 0 while all is well.
     backoff_ms: i64,
@@ -128,9 +134,17 @@ struct Draft {
     samples: u32,
     bytes: u64,
     raw_bytes: u64,
-    rounds: HashMap<StreamKey, i64>,
+    newest: HashMap<StreamKey, Newest>,
     /// The next record does not fit, so there is nothing to wait for.
     full: bool,
+}
+
+/// What a draft has of a stream.
+#[derive(Clone, Copy, Debug)]
+struct Newest {
+    round: i64,
+    appended_ms: i64,
+    rounds: u32,
 }
 
 impl Lane {
@@ -168,7 +182,7 @@ impl Lane {
 
     pub(super) fn push(&mut self, entry: Entry, rules: &Rules) {
         self.entries.push_back(entry);
-        self.draft.extend(&self.entries, rules);
+        self.draft.extend(&self.entries, rules, self.took_ms);
     }
 
     /// When `start` has something to do; `None` while nothing but an event can bring that about.
@@ -184,7 +198,7 @@ impl Lane {
     }
 
     /// The next attempt; the caller has asked `due_ms` whether it is time.
-    pub(super) fn start(&mut self, ticket: u64) -> Option<Attempt> {
+    pub(super) fn start(&mut self, ticket: u64, now_ms: i64) -> Option<Attempt> {
         if self.in_flight.is_some() || self.draft.records == 0 {
             return None;
         }
@@ -195,6 +209,7 @@ impl Lane {
         let repeat = request.repeat;
         request.repeat += 1;
         self.in_flight = Some(ticket);
+        self.started_ms = now_ms;
         let entries = self.entries.range(..request.records).copied().collect();
         Some(Attempt { ticket, entries, samples: part, repeat })
     }
@@ -239,7 +254,10 @@ impl Lane {
         let Some(request) = &mut self.request else { return outcome };
         request.repeat = 0;
         match verdict {
-            Verdict::Stored => outcome.sent_samples = request.finish_part(),
+            Verdict::Stored => {
+                outcome.sent_samples = request.finish_part();
+                self.took_ms = now_ms - self.started_ms;
+            }
             Verdict::Refused => outcome.lost.push((Reason::Refused, request.finish_part())),
             Verdict::TooLarge => {
                 if !request.halve() {
@@ -293,7 +311,7 @@ impl Lane {
     /// After the rules have changed. A request that was begun keeps its form.
     pub(super) fn redraft(&mut self, rules: &Rules) {
         self.draft.clear();
-        self.draft.extend(&self.entries, rules);
+        self.draft.extend(&self.entries, rules, self.took_ms);
     }
 
     fn index_of(&self, sequence: u64) -> Option<usize> {
@@ -396,20 +414,23 @@ impl Request {
 
 impl Draft {
     fn clear(&mut self) {
-        self.rounds.clear();
+        self.newest.clear();
         (self.records, self.samples, self.full) = (0, 0, false);
         (self.bytes, self.raw_bytes) = (0, 0);
     }
 
     /// Takes what fits of the records behind those it has; always one, so that nothing is stuck.
-    fn extend(&mut self, entries: &VecDeque<Entry>, rules: &Rules) {
+    fn extend(&mut self, entries: &VecDeque<Entry>, rules: &Rules, took_ms: i64) {
         while !self.full && self.records < entries.len() {
             let entry = &entries[self.records];
             let samples = self.samples.saturating_add(entry.samples);
             let bytes = self.bytes.saturating_add(u64::from(entry.bytes));
             let raw_bytes = self.raw_bytes.saturating_add(u64::from(entry.raw_length));
-            let repeats = self.rounds.get(&entry.stream).is_some_and(|round| *round != entry.round);
-            let fits = !repeats
+            let newest = match self.newest.get(&entry.stream) {
+                None => Some(Newest::of(entry)),
+                Some(newest) => newest.followed_by(entry, took_ms),
+            };
+            let fits = newest.is_some()
                 && samples <= rules.request_samples_max
                 && bytes <= rules.request_bytes_max
                 && raw_bytes <= REQUEST_RAW_BYTES_MAX;
@@ -417,11 +438,33 @@ impl Draft {
                 self.full = true;
                 return;
             }
-            self.rounds.insert(entry.stream, entry.round);
+            self.newest.extend(newest.map(|newest| (entry.stream, newest)));
             (self.samples, self.bytes, self.raw_bytes) = (samples, bytes, raw_bytes);
             self.records += 1;
             self.full = samples >= rules.request_samples_max || bytes >= rules.request_bytes_max;
         }
+    }
+}
+
+impl Newest {
+    fn of(entry: &Entry) -> Self {
+        Self { round: entry.round, appended_ms: entry.appended_ms, rounds: 1 }
+    }
+
+    /// Pieces of a round go together; another round does not, or repeating the request after a lost
+    /// answer would bring a strict destination samples older than what it has. Except where requests
+    /// take longer than rounds are apart: one at a time would then never catch up, and lose it all.
+    fn followed_by(self, entry: &Entry, took_ms: i64) -> Option<Self> {
+        if self.round == entry.round {
+            return Some(self);
+        }
+        let waited_ms = entry.appended_ms - self.appended_ms;
+        // Rounds that came at once are several samples that one scrape had of its series.
+        let apart_ms =
+            if waited_ms > 0 { waited_ms.max(entry.round - self.round) } else { i64::MAX };
+        let needed = i64::from(ROUNDS_MAX).min(took_ms / apart_ms + 1);
+        let fits = took_ms > apart_ms && i64::from(self.rounds) < needed;
+        fits.then(|| Self { rounds: self.rounds + 1, ..Self::of(entry) })
     }
 }
 
@@ -494,7 +537,7 @@ mod tests {
         }
 
         fn start(&mut self) -> Attempt {
-            self.lane.start(9).expect("there is something to send")
+            self.lane.start(9, self.now_ms).expect("there is something to send")
         }
 
         fn answer(&mut self, verdict: Verdict) -> Outcome {
@@ -537,16 +580,37 @@ mod tests {
     }
 
     #[test]
+    fn a_destination_slower_than_the_scrapes_gets_several_rounds_at_once() {
+        let cases = [(900, "[2]"), (1000, "[2]"), (1001, "[2, 3]"), (2500, "[2, 3, 4]")];
+        for (took_ms, expected) in cases {
+            let mut bench = Bench::new();
+            for scrape in 0..6 {
+                bench.now_ms = 1000 * scrape;
+                bench.push(1, bench.now_ms, 2);
+            }
+            bench.start();
+            bench.now_ms += took_ms;
+            bench.answer(STORED);
+            assert_eq!(format!("{:?}", sequences(&bench.start())), expected, "{took_ms} ms");
+        }
+        let mut at_once = Bench::with(&[(1, 0, 2), (1, 1, 2), (1, 2, 2)]);
+        at_once.start();
+        at_once.now_ms += 2500;
+        at_once.answer(STORED);
+        assert_eq!(sequences(&at_once.start()), [2], "samples of one scrape stay apart");
+    }
+
+    #[test]
     fn it_waits_for_company_no_longer_than_it_makes_sense() {
-        let cases: [(&str, Records, Option<i64>); 5] = [
-            ("nothing there", &[], None),
-            ("room for more", &[(1, 0, 5), (2, 0, 5)], Some(50)),
-            ("full", &[(1, 0, 50), (2, 0, 50)], Some(0)),
-            ("the next does not fit", &[(1, 0, 50), (2, 0, 51)], Some(0)),
-            ("a stream repeats", &[(1, 0, 5), (1, 1, 5)], Some(0)),
+        assert_eq!(Bench::new().due_in(), None);
+        let cases: [(&str, Records, i64); 4] = [
+            ("room for more", &[(1, 0, 5), (2, 0, 5)], 50),
+            ("full", &[(1, 0, 50), (2, 0, 50)], 0),
+            ("the next does not fit", &[(1, 0, 50), (2, 0, 51)], 0),
+            ("a stream repeats", &[(1, 0, 5), (1, 1, 5)], 0),
         ];
         for (what, records, expected) in cases {
-            assert_eq!(Bench::with(records).due_in(), expected, "{what}");
+            assert_eq!(Bench::with(records).due_in(), Some(expected), "{what}");
         }
         let mut bench = Bench::with(&[(1, 0, 5)]);
         bench.now_ms += 20;
@@ -601,27 +665,28 @@ mod tests {
         assert_eq!(sequences(&bench.start()), [3]);
     }
 
+    /// `records` in samples, `bad` counted over all of them.
+    #[track_caller]
+    fn check_search(records: &[u32], bad: &[u32], requests_max: u32) {
+        let records: Vec<_> = (1..).zip(records).map(|(stream, n)| (stream, 0, *n)).collect();
+        let total: u32 = records.iter().map(|(.., samples)| samples).sum();
+        let judge = |samples: &Range<u32>| {
+            let hit = bad.iter().any(|at| samples.contains(at));
+            if hit { Verdict::Rejected } else { STORED }
+        };
+        let (sent, lost, requests) = Bench::with(&records).run(judge);
+        assert_eq!(sent, total - u32::try_from(bad.len()).unwrap());
+        assert_eq!(lost, vec![(Reason::Rejected, 1); bad.len()]);
+        assert!(requests <= requests_max, "{requests} requests");
+    }
+
     #[test]
     fn bad_samples_are_found_and_the_rest_is_stored() {
-        let cases: [(&str, &[u32], &[u32], u32); 5] = [
-            ("none", &[40], &[], 1),
-            ("the only one", &[1], &[0], 1),
-            ("one in one record", &[64], &[17], 13),
-            ("one in many records", &[10; 10], &[37], 16),
-            ("the first and the last", &[50, 50], &[0, 99], 28),
-        ];
-        for (what, records, bad, requests_max) in cases {
-            let records: Vec<_> = (1..).zip(records).map(|(stream, n)| (stream, 0, *n)).collect();
-            let total: u32 = records.iter().map(|(.., samples)| samples).sum();
-            let judge = |samples: &Range<u32>| {
-                let hit = bad.iter().any(|at| samples.contains(at));
-                if hit { Verdict::Rejected } else { STORED }
-            };
-            let (sent, lost, requests) = Bench::with(&records).run(judge);
-            assert_eq!(sent, total - u32::try_from(bad.len()).unwrap(), "{what}");
-            assert_eq!(lost, vec![(Reason::Rejected, 1); bad.len()], "{what}");
-            assert!(requests <= requests_max, "{what}: {requests} requests");
-        }
+        check_search(&[40], &[], 1);
+        check_search(&[1], &[0], 1);
+        check_search(&[64], &[17], 13);
+        check_search(&[10; 10], &[37], 16);
+        check_search(&[50, 50], &[0, 99], 28);
     }
 
     #[test]
@@ -647,27 +712,27 @@ mod tests {
         assert_eq!((sent, lost), (0, vec![(Reason::TooLarge, 1); 2]));
     }
 
+    #[track_caller]
+    fn check_rejection(before: &[Verdict], expected: Reason) {
+        let mut bench = Bench::with(&[(1, 0, 1)]);
+        for verdict in before {
+            bench.start();
+            bench.answer(*verdict);
+        }
+        bench.start();
+        assert_eq!(bench.answer(Verdict::Rejected).lost, [(expected, 1)]);
+        // What comes after it was never sent before.
+        bench.push(1, 1, 1);
+        bench.start();
+        assert_eq!(bench.answer(Verdict::Rejected).lost, [(Reason::Rejected, 1)]);
+    }
+
     #[test]
     fn a_rejection_after_a_lost_answer_is_no_loss_for_sure() {
-        let cases: [(&str, &[Verdict], Reason); 4] = [
-            ("rejected at once", &[], Reason::Rejected),
-            ("asked to wait before", &[BUSY], Reason::Rejected),
-            ("an answer was lost before", &[LOST_ANSWER], Reason::MaybeStored),
-            ("lost, then asked to wait", &[LOST_ANSWER, BUSY], Reason::MaybeStored),
-        ];
-        for (what, before, expected) in cases {
-            let mut bench = Bench::with(&[(1, 0, 1)]);
-            for verdict in before {
-                bench.start();
-                bench.answer(*verdict);
-            }
-            bench.start();
-            assert_eq!(bench.answer(Verdict::Rejected).lost, [(expected, 1)], "{what}");
-            // What comes after it was never sent before.
-            bench.push(1, 1, 1);
-            bench.start();
-            assert_eq!(bench.answer(Verdict::Rejected).lost, [(Reason::Rejected, 1)], "{what}");
-        }
+        check_rejection(&[], Reason::Rejected);
+        check_rejection(&[BUSY], Reason::Rejected);
+        check_rejection(&[LOST_ANSWER], Reason::MaybeStored);
+        check_rejection(&[LOST_ANSWER, BUSY], Reason::MaybeStored);
     }
 
     #[test]
@@ -675,7 +740,7 @@ mod tests {
         let mut bench = Bench::with(&[(1, 0, 5), (2, 0, 5), (1, 1, 5)]);
         bench.start();
         assert_eq!(bench.lane.drop_first(&bench.rules).unwrap().sequence, 1);
-        assert_eq!(bench.lane.start(10), None, "its answer is still to come");
+        assert_eq!(bench.lane.start(10, 1000), None, "its answer is still to come");
         assert_eq!(bench.answer(STORED), Outcome::default());
         let attempt = bench.start();
         assert_eq!((sequences(&attempt), attempt.samples), (vec![2, 3], 0..10));

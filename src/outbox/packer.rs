@@ -514,7 +514,7 @@ mod tests {
         let mut packer = packer(&[destination("a", |d| d.queue.samples_per_send_max = 100_000)]);
         packer.begin(StreamKey(1), 0);
         let long = |n: usize| {
-            let value = "v".repeat(if n % 100 == 0 { 100_000 } else { n % 300 });
+            let value = "v".repeat(if n.is_multiple_of(100) { 100_000 } else { n % 300 });
             series(n).iter().chain([("long", value.as_str())]).collect::<Labels>()
         };
         for n in 0..2000 {

@@ -168,7 +168,7 @@ impl Queue {
             if !self.holds.admit(&key.tenant, number, now_ms) {
                 continue;
             }
-            if let Some(attempt) = lane.start(self.next_ticket) {
+            if let Some(attempt) = lane.start(self.next_ticket, now_ms) {
                 self.next_ticket += 1;
                 self.in_flight += 1;
                 self.next_lane = number + 1;
