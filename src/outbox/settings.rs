@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Unsent records of a destination; each takes 64 bytes of memory, and beyond it the oldest goes.
-const RECORDS_MAX: usize = 1 << 20;
+const RECORDS_MAX: usize = 1 << 22;
 /// Batches of a destination in memory; what is on disk and does not fit is read back.
 const MEMORY_BYTES_MAX: u64 = 64 << 20;
 /// A tenant that the destination refuses is tried again after so many of the longest backoff: every
