@@ -77,7 +77,7 @@ async fn a_killed_agent_goes_on_where_it_was_acknowledged() {
         })
         .await;
     // What is appended within the last half second is not promised.
-    tokio::time::sleep(Duration::from_millis(1000)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     outbox.kill().await;
 
     receiver.answer(|_| Reply::status(204));
@@ -244,6 +244,7 @@ async fn what_is_too_old_goes() {
 struct Mounted(PathBuf);
 
 impl Mounted {
+    #[expect(clippy::print_stdout, reason = "a skipped test must say so")]
     fn tmpfs(path: &Path, options: &str) -> Option<Self> {
         fs::create_dir_all(path).unwrap();
         let mounted = Self::run(&["-t", "tmpfs", "-o", options, "tmpfs"], path);

@@ -165,8 +165,10 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> Option<()> {
         if reply.status == 0 {
             return None;
         }
-        let headers: String =
-            reply.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let mut headers = String::new();
+        for (name, value) in &reply.headers {
+            headers.extend([name, ": ", value, "\r\n"]);
+        }
         let head = format!(
             "HTTP/1.1 {} x\r\n{headers}content-length: {}\r\n\r\n{}",
             reply.status,
