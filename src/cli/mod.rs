@@ -17,6 +17,8 @@ use std::{
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::warn;
 
 use crate::{
     app,
@@ -169,6 +171,9 @@ pub fn main() -> ExitCode {
 impl Run {
     fn run(self) -> Result<(), String> {
         log::install(&self.log.level, self.log.format)?;
+        if let Err(reason) = raise_open_files() {
+            warn!(reason, "the system's limit of open files stays as it is");
+        }
         let threads = self.threads.map_or_else(threads_default, usize::from);
         let settings = app::Settings {
             flags: self.flags(threads),
@@ -197,6 +202,14 @@ impl Run {
         .map(|(name, value)| (name.to_owned(), value))
         .into()
     }
+}
+
+/// A target is a connection. A shell or systemd allows 1,024 at first, for the sake of programs that
+/// use `select`, and as many as `LimitNOFILE` says to those that ask.
+fn raise_open_files() -> Result<(), String> {
+    let allowed = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: allowed.maximum, maximum: allowed.maximum };
+    setrlimit(Resource::Nofile, raised).map_err(|error| format!("more open files: {error}"))
 }
 
 fn threads_default() -> usize {
@@ -240,6 +253,16 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Line::command().debug_assert();
+    }
+
+    #[test]
+    fn open_files_are_raised_to_what_is_allowed() {
+        let allowed = getrlimit(Resource::Nofile).maximum;
+        // Low enough to tell, and enough for the tests beside this one.
+        let low = Rlimit { current: Some(allowed.unwrap_or(1 << 20) - 1), maximum: allowed };
+        setrlimit(Resource::Nofile, low).unwrap();
+        raise_open_files().unwrap();
+        assert_eq!(getrlimit(Resource::Nofile).current, allowed);
     }
 
     #[test]

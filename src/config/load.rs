@@ -60,6 +60,9 @@ fn included(main: &mut Document) -> (Vec<Document>, Vec<PathBuf>) {
             let message = format!("`scrape_config_files`: no file matches {}", pattern.display());
             main.warning(place, message);
         }
+        // What it will match is not known: a file that comes there is a change, and so is one that
+        // the running configuration, for a fault in it, does not name.
+        files.push(watched(&pattern));
         for file in matches {
             if documents.len() >= INCLUDED_FILES_MAX {
                 let message =
@@ -83,6 +86,14 @@ fn included(main: &mut Document) -> (Vec<Document>, Vec<PathBuf>) {
         }
     }
     (documents, files)
+}
+
+/// Where a file that `pattern` matches would come.
+fn watched(pattern: &Path) -> PathBuf {
+    let name = pattern.file_name().and_then(|name| name.to_str()).unwrap_or("");
+    let folder = pattern.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let path = if glob::is_pattern(name) { folder.unwrap_or(Path::new(".")) } else { pattern };
+    path.to_owned()
 }
 
 /// The files that `pattern` matches, sorted; none where its directory is missing.

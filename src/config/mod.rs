@@ -62,8 +62,8 @@ pub struct Config {
     pub jobs: Vec<Arc<Job>>,
     pub destinations: Vec<Arc<Destination>>,
     pub outbox: OutboxSettings,
-    /// Every file whose change means a reload: the file itself, `scrape_config_files`, credentials,
-    /// certificates and keys. (`file_sd` files are watched by their provider.)
+    /// Every file whose change means a reload: the file itself, `scrape_config_files` and the
+    /// folders of their patterns, credentials, certificates and keys. (`file_sd` files are watched by their provider.)
     pub files: Vec<PathBuf>,
     /// For a person: what is accepted and has no effect, with its place.
     pub warnings: Vec<String>,

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -21,7 +22,8 @@ const UNQUIET_MAX: Duration = Duration::from_secs(2);
 /// How often files are read that no event tells of.
 const POLL: Duration = Duration::from_secs(30);
 
-/// A set of files and what was last read in them.
+/// A set of files and what was last read in them. Of a folder it is which files are in it,
+/// and of what size and date.
 ///
 /// A change is told once, when the content differs from the one last read. So that a change made
 /// while a config is being read is not missed, watch its file first, then read it, then `follow`
@@ -178,6 +180,9 @@ pub(crate) fn folders_of(file: &Path) -> Vec<PathBuf> {
     const LINKS_MAX: usize = 40;
 
     let mut folders = Vec::new();
+    if file.is_dir() {
+        folders.push(file.to_owned());
+    }
     let mut at = file.to_owned();
     for _ in 0..LINKS_MAX {
         let Some(parent) = at.parent() else { break };
@@ -212,8 +217,12 @@ fn digest(file: &Path) -> u128 {
 }
 
 fn hash_content(file: &Path, hasher: &mut Xxh3) -> io::Result<()> {
+    let kind = fs::metadata(file)?;
+    if kind.is_dir() {
+        return hash_listing(file, hasher);
+    }
     // Opening a pipe would wait for its other end.
-    if !fs::metadata(file)?.is_file() {
+    if !kind.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let mut file = File::open(file)?;
@@ -224,6 +233,23 @@ fn hash_content(file: &Path, hasher: &mut Xxh3) -> io::Result<()> {
             length => hasher.update(&piece[..length]),
         }
     }
+}
+
+/// The files in `folder` by name, size and date: to read them all may be much.
+fn hash_listing(folder: &Path, hasher: &mut Xxh3) -> io::Result<()> {
+    let mut listing = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.metadata()?;
+        if !kind.is_dir() {
+            listing.insert(entry.file_name(), (kind.len(), kind.mtime(), kind.mtime_nsec()));
+        }
+    }
+    for (name, (length, seconds, nanoseconds)) in listing {
+        hasher.update(name.as_encoded_bytes());
+        hasher.update(format!("/{length} {seconds} {nanoseconds}/").as_bytes());
+    }
+    Ok(())
 }
 
 /// File systems whose other clients change files without a word to this kernel (`statfs(2)`).
@@ -280,6 +306,22 @@ mod tests {
             assert!(told(&mut watch).await, "{way} is told");
             assert!(silent(&mut watch).await, "{way} is told once");
         }
+    }
+
+    #[tokio::test]
+    async fn of_a_folder_its_files_are_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("jobs");
+        fs::create_dir(&folder).unwrap();
+        let mut watch = FileWatch::new(vec![folder.clone()]);
+        fs::write(folder.join("a.yml"), "one").unwrap();
+        assert!(told(&mut watch).await, "a file came");
+        fs::write(folder.join("a.yml"), "longer").unwrap();
+        assert!(told(&mut watch).await, "it changed");
+        fs::create_dir(folder.join("b")).unwrap();
+        assert!(silent(&mut watch).await, "a folder in it is none of its files");
+        fs::remove_file(folder.join("a.yml")).unwrap();
+        assert!(told(&mut watch).await, "it went");
     }
 
     #[tokio::test]

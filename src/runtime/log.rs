@@ -18,14 +18,16 @@ use tracing::{
 use tracing_log::{LogTracer, NormalizeEvent};
 use tracing_subscriber::{
     EnvFilter, Layer,
+    filter::LevelFilter,
     layer::{Context, SubscriberExt},
     registry::{LookupSpan, Scope},
 };
 
 use crate::{model::time::rfc3339, runtime::clock};
 
-/// Libraries whose `info` tells an operator nothing; a later directive of the user overrides.
-const QUIET_LIBRARIES: &str = "actix_server=warn,actix_http=warn";
+/// Libraries whose `info` tells an operator nothing, and one that tells of each refused certificate
+/// what the failed scrape tells once; a later directive of the user overrides.
+const QUIET_LIBRARIES: &str = "actix_server=warn,actix_http=warn,rustls_platform_verifier=off";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -59,14 +61,27 @@ impl FromStr for Format {
 /// Makes this the process's log, for good. `filter` is a level (`info`) or a list with modules
 /// (`info,starling::scrape=debug`).
 pub fn install(filter: &str, format: Format) -> Result<(), String> {
-    let filter = EnvFilter::builder()
-        .parse(format!("{QUIET_LIBRARIES},{filter}"))
-        .map_err(|error| format!("log level `{filter}`: {error}"))?;
-    let subscriber =
-        tracing_subscriber::registry().with(filter).with(Lines::new(format, write_line));
+    let subscriber = tracing_subscriber::registry()
+        .with(parse_filter(filter)?)
+        .with(Lines::new(format, write_line));
     tracing::subscriber::set_global_default(subscriber)
         .map_err(|_| "the log is installed already".to_owned())?;
     LogTracer::init().map_err(|_| "another log is installed already".to_owned())
+}
+
+fn parse_filter(filter: &str) -> Result<EnvFilter, String> {
+    // A lone word that is no level is taken for a module's name, and silences all others.
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    if let Some(part) =
+        filter.split(',').map(str::trim).find(|part| !part.contains('=') && !is_level(part))
+    {
+        return Err(format!(
+            "log level `{filter}`: found `{part}`, expected error, warn, info, debug, trace or off"
+        ));
+    }
+    EnvFilter::builder()
+        .parse(format!("{QUIET_LIBRARIES},{filter}"))
+        .map_err(|error| format!("log level `{filter}`: {error}"))
 }
 
 /// Turns each event, with the fields of the spans around it, into one line or one journal entry.
@@ -326,7 +341,7 @@ mod tests {
         sync::{Arc, Mutex},
     };
 
-    use tracing::{info, info_span, warn};
+    use tracing::{enabled, info, info_span, warn};
 
     use super::*;
 
@@ -378,9 +393,26 @@ mod tests {
     }
 
     #[test]
+    fn libraries_are_quiet_unless_asked_for() {
+        let check = |filter: &str, expected: (bool, bool)| {
+            let subscriber = tracing_subscriber::registry().with(parse_filter(filter).unwrap());
+            let found = tracing::subscriber::with_default(subscriber, || {
+                let own = enabled!(target: "starling", Level::INFO);
+                (own, enabled!(target: "rustls_platform_verifier::others", Level::ERROR))
+            });
+            assert_eq!(found, expected, "{filter}");
+        };
+        check("info", (true, false));
+        check("warn", (false, false));
+        check("info,rustls_platform_verifier=error", (true, true));
+    }
+
+    #[test]
     fn a_filter_that_is_none_is_named() {
-        let error = install("starling=loud", Format::Text).unwrap_err();
-        assert!(error.starts_with("log level `starling=loud`: "), "{error}");
+        for filter in ["starling=loud", "inof", "", "info,debgu"] {
+            let error = install(filter, Format::Text).unwrap_err();
+            assert!(error.starts_with(&format!("log level `{filter}`: ")), "{error}");
+        }
     }
 
     const INSIDE: &str = "STARLING_TEST_JOURNAL";

@@ -459,7 +459,7 @@ fn files_are_relative_to_who_names_them() {
         .iter()
         .map(|file| file.strip_prefix(&folder).expect("inside").display().to_string())
         .collect();
-    assert_eq!(files, ["main.yml", "jobs/a.yml", "jobs/b.yml", "secret", "ca.pem"]);
+    assert_eq!(files, ["main.yml", "jobs", "jobs/a.yml", "jobs/b.yml", "", "secret", "ca.pem"]);
     let Discovery::File { files, .. } = &config.jobs[1].discovery[0] else { panic!("no file_sd") };
     assert_eq!(Path::new(&files[0]), folder.path().join("jobs/t.json"));
     assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);

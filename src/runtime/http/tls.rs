@@ -12,8 +12,10 @@ use rustls::{
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
     },
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    server::ParsedCertificate,
     version::{TLS12, TLS13},
 };
 use rustls_pki_types::{
@@ -167,8 +169,9 @@ struct Verification {
 
 #[derive(Debug)]
 enum Trust {
-    /// The configured authorities, or the system's.
-    Roots(Arc<dyn ServerCertVerifier>),
+    /// Those of `ca`.
+    Own(OwnRoots),
+    System(Arc<rustls_platform_verifier::Verifier>),
     /// `insecure_skip_verify`.
     Anyone,
     /// The system has no authorities: told at the first handshake, as plain HTTP needs none.
@@ -186,9 +189,9 @@ impl Verification {
             };
         let trust = match (&settings.ca, settings.insecure_skip_verify) {
             (_, true) => Trust::Anyone,
-            (Some(ca), false) => Trust::Roots(own_roots(ca, Arc::clone(&provider))?),
+            (Some(ca), false) => Trust::Own(own_roots(ca, Arc::clone(&provider))?),
             (None, false) => match rustls_platform_verifier::Verifier::new(Arc::clone(&provider)) {
-                Ok(verifier) => Trust::Roots(Arc::new(verifier)),
+                Ok(verifier) => Trust::System(Arc::new(verifier)),
                 Err(e) => Trust::NoRoots(format!(
                     "no certificate authorities on this system ({e}): install \
                          `ca-certificates` or set `ca_file`"
@@ -199,18 +202,49 @@ impl Verification {
     }
 }
 
-fn own_roots(
-    ca: &Source,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn ServerCertVerifier>, String> {
+fn own_roots(ca: &Source, provider: Arc<CryptoProvider>) -> Result<OwnRoots, String> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(ca)? {
+    let listed = certificates(ca)?;
+    for certificate in listed.iter().cloned() {
         roots.add(certificate).map_err(|e| format!("{}: {e}", describe(ca)))?;
     }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+    let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
         .map_err(|e| format!("{}: {e}", describe(ca)))?;
-    Ok(verifier)
+    Ok(OwnRoots { listed, authorities })
+}
+
+/// The certificates of `ca`, each as an authority and as a server's own: a self-signed one (what
+/// `openssl req -x509` makes) is both, which webpki alone refuses and Prometheus takes.
+#[derive(Debug)]
+struct OwnRoots {
+    listed: Vec<CertificateDer<'static>>,
+    authorities: Arc<WebPkiServerVerifier>,
+}
+
+impl OwnRoots {
+    fn verify(
+        &self,
+        server: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self.authorities.verify_server_cert(server, intermediates, name, &[], now);
+        if matches!(&verified, Err(error) if is_authority(error)) && self.listed.contains(server) {
+            // Its dates were judged before its role was.
+            verify_server_name(&ParsedCertificate::try_from(server)?, name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        verified
+    }
+}
+
+/// The one thing that webpki has against a self-signed server, told by its name as the type is not
+/// ours to see.
+fn is_authority(error: &Error) -> bool {
+    matches!(error, Error::InvalidCertificate(CertificateError::Other(OtherError(reason)))
+        if format!("{reason:?}") == "CaUsedAsEndEntity")
 }
 
 impl ServerCertVerifier for Verification {
@@ -224,7 +258,8 @@ impl ServerCertVerifier for Verification {
     ) -> Result<ServerCertVerified, Error> {
         let name = self.name.as_ref().unwrap_or(server_name);
         match &self.trust {
-            Trust::Roots(inner) => {
+            Trust::Own(own) => own.verify(end_entity, intermediates, name, now),
+            Trust::System(inner) => {
                 inner.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
             }
             Trust::Anyone => Ok(ServerCertVerified::assertion()),

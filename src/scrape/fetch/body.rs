@@ -19,6 +19,8 @@ const KEPT_BUFFERS_MAX: usize = 16;
 
 /// A body grows by at least this much at a time.
 const GROWTH_BYTES: usize = 16 << 10;
+/// So much is unpacked in one go.
+const ROOM_BYTES_MAX: usize = 64 << 10;
 
 /// Buffers that are not in use.
 #[derive(Debug, Default)]
@@ -147,28 +149,39 @@ impl Gzip {
                 return Ok(used);
             }
             if out.capacity() - out.len() < GROWTH_BYTES / 2 {
-                out.reserve(GROWTH_BYTES);
+                out.reserve_exact(growth(out.len(), bytes_max));
             }
+            // A slice, and a short one: `decompress_vec` writes zeros over all the room there is,
+            // each time, before it unpacks into it.
+            let (full, unpacked) = (out.len(), self.state.total_out());
+            let room = (out.capacity() - full).min(ROOM_BYTES_MAX);
+            out.resize(full + room, 0);
             let status = self
                 .state
-                .decompress_vec(&input[used..], out, FlushDecompress::None)
+                .decompress(&input[used..], &mut out[full..], FlushDecompress::None)
                 .map_err(|e| corrupt(&e.to_string()))?;
             let used = usize::try_from(self.state.total_in() - before).expect("a part of a slice");
+            let made = usize::try_from(self.state.total_out() - unpacked).expect("within the room");
+            out.truncate(full + made);
             match status {
                 Status::StreamEnd => {
                     self.inside = false;
                     return Ok(used);
                 }
-                // With room left in `out`, all there was to unpack is unpacked.
-                Status::Ok | Status::BufError
-                    if used == input.len() && out.len() < out.capacity() =>
-                {
+                // With room left, all there was to unpack is unpacked.
+                Status::Ok | Status::BufError if used == input.len() && made < room => {
                     return Ok(used);
                 }
                 Status::Ok | Status::BufError => {}
             }
         }
     }
+}
+
+/// By how much a body of `bytes` grows: to twice its size, but never far beyond `bytes_max`.
+fn growth(bytes: usize, bytes_max: u64) -> usize {
+    let rest = usize::try_from(bytes_max).unwrap_or(usize::MAX).saturating_sub(bytes);
+    bytes.min(rest) + GROWTH_BYTES
 }
 
 fn new_member() -> Decompress {
@@ -240,7 +253,9 @@ mod tests {
         assert!(bomb.len() < 100_000);
         let mut unpacker = Unpacker::new(Vec::new(), Encoding::Gzip, 1 << 20);
         assert_eq!(unpacker.push(&bomb), Err(Failure::BodySize { bytes_max: 1 << 20 }));
-        assert!(unpacker.out.capacity() < 4 << 20, "{}", unpacker.out.capacity());
+        let held = (unpacker.out.len(), unpacker.out.capacity());
+        assert!(held.0 <= (1 << 20) + ROOM_BYTES_MAX, "{held:?}");
+        assert!(held.1 <= (1 << 20) + 2 * GROWTH_BYTES, "{held:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{net::TcpListener, path::Path};
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
@@ -289,12 +290,16 @@ fn told_that_there_is_no_ipv6() {
     println!("skipped: no IPv6 on loopback");
 }
 
-fn acceptor(names: &[&str], certificate_file: &Path) -> TlsAcceptor {
+/// With a certificate that it signed itself, as an authority or not.
+fn acceptor(names: &[&str], is_ca: IsCa, certificate_file: &Path) -> TlsAcceptor {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-    let made = rcgen::generate_simple_self_signed(names).unwrap();
-    std::fs::write(certificate_file, made.cert.pem()).unwrap();
-    let chain: Vec<CertificateDer<'static>> = vec![made.cert.der().clone()];
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let mut terms = CertificateParams::new(names).unwrap();
+    terms.is_ca = is_ca;
+    let key = KeyPair::generate().unwrap();
+    let certificate = terms.self_signed(&key).unwrap();
+    std::fs::write(certificate_file, certificate.pem()).unwrap();
+    let chain: Vec<CertificateDer<'static>> = vec![certificate.der().clone()];
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -307,9 +312,15 @@ fn acceptor(names: &[&str], certificate_file: &Path) -> TlsAcceptor {
 
 #[tokio::test]
 async fn tls_is_verified_unless_told_otherwise() {
+    check_verification(IsCa::NoCa).await;
+    // What `openssl req -x509` makes.
+    check_verification(IsCa::Ca(BasicConstraints::Unconstrained)).await;
+}
+
+async fn check_verification(is_ca: IsCa) {
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("ca.pem");
-    let acceptor = acceptor(&["localhost", "metrics.example"], &ca);
+    let acceptor = acceptor(&["localhost", "metrics.example"], is_ca, &ca);
     let reply = |_: usize, _: &str| Reply::Keep(metrics("tls 1\n"));
     let target = FakeTarget::start_at("127.0.0.1:0", Some(acceptor), reply).await;
     let port = target.address.port();
