@@ -1,6 +1,7 @@
 //! How every request of the agent is set up: TLS, credentials, headers, redirects. Scrapes take the
 //! parts (`headers`, `TlsSource`), all others a `Caller`.
 
+mod certificate;
 mod tls;
 
 use std::{

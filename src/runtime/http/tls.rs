@@ -23,7 +23,7 @@ use rustls_pki_types::{
 
 use crate::{
     config::{Source, Tls, TlsVersion},
-    runtime::http::read_bounded,
+    runtime::http::{certificate::verify_trusted, read_bounded},
 };
 
 /// TLS settings and what was last built from them; built again when a file of them has changed.
@@ -161,6 +161,8 @@ fn describe(source: &Source) -> String {
 #[derive(Debug)]
 struct Verification {
     trust: Trust,
+    /// The certificates of `ca_file`: a server that shows one of them itself is believed, too.
+    own: Vec<CertificateDer<'static>>,
     name: Option<ServerName<'static>>,
     provider: Arc<CryptoProvider>,
 }
@@ -184,9 +186,10 @@ impl Verification {
                 })?),
                 None => None,
             };
+        let own = settings.ca.as_ref().map(certificates).transpose()?.unwrap_or_default();
         let trust = match (&settings.ca, settings.insecure_skip_verify) {
             (_, true) => Trust::Anyone,
-            (Some(ca), false) => Trust::Roots(own_roots(ca, Arc::clone(&provider))?),
+            (Some(ca), false) => Trust::Roots(own_roots(ca, &own, Arc::clone(&provider))?),
             (None, false) => match rustls_platform_verifier::Verifier::new(Arc::clone(&provider)) {
                 Ok(verifier) => Trust::Roots(Arc::new(verifier)),
                 Err(e) => Trust::NoRoots(format!(
@@ -195,17 +198,18 @@ impl Verification {
                 )),
             },
         };
-        Ok(Self { trust, name, provider })
+        Ok(Self { trust, own, name, provider })
     }
 }
 
 fn own_roots(
     ca: &Source,
+    certificates: &[CertificateDer<'static>],
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, String> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(ca)? {
-        roots.add(certificate).map_err(|e| format!("{}: {e}", describe(ca)))?;
+    for certificate in certificates {
+        roots.add(certificate.clone()).map_err(|e| format!("{}: {e}", describe(ca)))?;
     }
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
@@ -224,6 +228,10 @@ impl ServerCertVerifier for Verification {
     ) -> Result<ServerCertVerified, Error> {
         let name = self.name.as_ref().unwrap_or(server_name);
         match &self.trust {
+            Trust::Roots(_) if self.own.contains(end_entity) => {
+                verify_trusted(end_entity, name, now)?;
+                Ok(ServerCertVerified::assertion())
+            }
             Trust::Roots(inner) => {
                 inner.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
             }
@@ -257,5 +265,36 @@ impl ServerCertVerifier for Verification {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+
+    use super::*;
+    use crate::config::Secret;
+
+    /// What `openssl req -x509` makes: an authority that is also the server.
+    #[test]
+    fn a_self_signed_server_is_believed_by_its_own_certificate() {
+        let made = || {
+            let mut params = CertificateParams::new(["backend.example".to_owned()]).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.self_signed(&KeyPair::generate().unwrap()).unwrap()
+        };
+        let (own, other) = (made(), made());
+        let ca = Some(Source::Inline(Secret::new(&own.pem())));
+        let settings = Tls { ca, ..Tls::default() };
+        let verification =
+            Verification::new(&settings, Arc::new(ring::default_provider())).unwrap();
+        let believes = |certificate: &CertificateDer<'_>, name: &str| {
+            let name = ServerName::try_from(name).unwrap();
+            let now = UnixTime::now();
+            verification.verify_server_cert(certificate, &[], &name, &[], now).is_ok()
+        };
+        assert!(believes(own.der(), "backend.example"));
+        assert!(!believes(own.der(), "other.example"));
+        assert!(!believes(other.der(), "backend.example"));
     }
 }
