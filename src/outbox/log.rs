@@ -107,7 +107,9 @@ impl Log {
             cursors,
         };
         let mut recovery = log.recover();
-        recovery.cursors_damaged = cursors_damaged;
+        // Segments without a word on how far they are sent.
+        let cursors_gone = log.cursors.lanes() == 0 && !log.segments.is_empty();
+        recovery.cursors_damaged = cursors_damaged || cursors_gone;
         recovery.fault = log.settle(&mut recovery).err();
         Ok((log, recovery))
     }
@@ -721,5 +723,29 @@ mod tests {
                 judge.check_size();
             }
         }
+    }
+
+    #[test]
+    fn segments_without_cursors_are_told_of() {
+        let mut judge = Judge::new();
+        let damaged = |judge: &mut Judge| {
+            judge.log = None;
+            let settings = LogSettings {
+                directory: judge.directory.path().to_owned(),
+                segment_bytes_max: 600,
+                free_bytes_min: 0,
+                lanes: 3,
+            };
+            let (log, recovery) = Log::open(settings).unwrap();
+            judge.log = Some(log);
+            recovery.cursors_damaged
+        };
+        fs::remove_file(judge.directory.path().join("cursors")).unwrap();
+        assert!(!damaged(&mut judge), "there is nothing that they could tell of");
+        let record = judge.record(1, 10);
+        judge.log().append(&[record]).unwrap();
+        assert!(!damaged(&mut judge));
+        fs::remove_file(judge.directory.path().join("cursors")).unwrap();
+        assert!(damaged(&mut judge));
     }
 }

@@ -44,6 +44,7 @@ pub(super) struct Meters {
     in_flight: Gauges,
     disk_bytes: Gauges,
     disk_works: Gauges,
+    full: Gauges,
     appended: Counters,
     sent: Counters,
     retries: Counters,
@@ -67,6 +68,7 @@ pub(super) struct DestinationMeters {
     pub(super) in_flight: Gauge,
     pub(super) disk_bytes: Gauge,
     pub(super) disk_works: Gauge,
+    pub(super) full: Gauge,
     pub(super) appended: Counter,
     pub(super) sent: Counter,
     pub(super) retries: Counter,
@@ -84,6 +86,7 @@ impl Meters {
             in_flight: Family::default(),
             disk_bytes: Family::default(),
             disk_works: Family::default(),
+            full: Family::default(),
             appended: Family::default(),
             sent: Family::default(),
             retries: Family::default(),
@@ -113,6 +116,7 @@ impl Meters {
             in_flight: self.in_flight.get_or_create_owned(&key),
             disk_bytes: self.disk_bytes.get_or_create_owned(&key),
             disk_works: self.disk_works.get_or_create_owned(&key),
+            full: self.full.get_or_create_owned(&key),
             appended: self.appended.get_or_create_owned(&key),
             sent: self.sent.get_or_create_owned(&key),
             retries: self.retries.get_or_create_owned(&key),
@@ -137,6 +141,7 @@ impl Meters {
         gauge("requests_in_flight", "Requests on their way", &self.in_flight);
         gauge("disk_bytes", "Bytes of all segments on disk", &self.disk_bytes);
         gauge("disk_works", "Whether the last write to disk succeeded", &self.disk_works);
+        gauge("full", "Whether scrapes wait for room, where `when_full` pushes back", &self.full);
         let mut counter = |name: &str, help: &str, counters: &Counters| {
             registry.register(name, help, counters.clone());
         };
@@ -186,6 +191,7 @@ impl DestinationMeters {
             &all.in_flight,
             &all.disk_bytes,
             &all.disk_works,
+            &all.full,
         ];
         for gauge in gauges {
             gauge.remove(&self.key());

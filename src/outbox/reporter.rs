@@ -10,6 +10,7 @@ use crate::{
     model::batch::Batch,
     outbox::{
         disk::{Change, Disk, Done},
+        lane::{Lane, LaneKey},
         loss::{Loss, Losses, Reason},
         meters::DestinationMeters,
         queue::{Answered, Queue, Totals},
@@ -22,6 +23,8 @@ use crate::{
 
 /// Losses of so long are one line.
 const LOSSES_TOLD_MS: i64 = 10_000;
+/// A queue that is emptied is at its bound again and again: room is told when it lasts.
+const ROOM_TOLD_MS: i64 = 10_000;
 
 pub(super) struct Reporter {
     name: Arc<str>,
@@ -30,12 +33,16 @@ pub(super) struct Reporter {
     dropped: BTreeMap<&'static str, u64>,
     sent_samples: u64,
     last_answer: Option<(String, i64)>,
+    /// The last one that makes a lane wait.
+    last_failure: String,
     /// The last one that cost samples.
     last_refusal: String,
     hold_reasons: BTreeMap<usize, String>,
     untold: Losses,
     tell_losses_ms: i64,
     is_failing: bool,
+    /// When the queue last had no room, and was told to push back.
+    full_ms: Option<i64>,
 }
 
 impl Reporter {
@@ -51,11 +58,13 @@ impl Reporter {
             dropped: BTreeMap::new(),
             sent_samples: 0,
             last_answer: None,
+            last_failure: String::new(),
             last_refusal: String::new(),
             hold_reasons: BTreeMap::new(),
             untold: Losses::default(),
             tell_losses_ms: i64::MIN,
             is_failing: false,
+            full_ms: None,
         }
     }
 
@@ -71,7 +80,8 @@ impl Reporter {
         self.sent_samples += answered.sent_samples;
         let text = posted.answer.to_string();
         match verdict {
-            Verdict::Stored | Verdict::Retry { .. } => {}
+            Verdict::Stored => {}
+            Verdict::Retry { .. } => self.last_failure.clone_from(&text),
             Verdict::Hold => drop(self.hold_reasons.insert(posted.lane, text.clone())),
             Verdict::TooLarge | Verdict::Rejected | Verdict::Refused => {
                 self.last_refusal.clone_from(&text);
@@ -126,6 +136,7 @@ impl Reporter {
             self.tell_losses_ms = now_ms + LOSSES_TOLD_MS;
         }
         self.tell_failing(queue, now_ms);
+        self.tell_full(queue, now_ms);
         self.publish(queue, disk, now_ms);
     }
 
@@ -187,20 +198,33 @@ impl Reporter {
     }
 
     fn tell_failing(&mut self, queue: &Queue, now_ms: i64) {
-        let failing = queue.lanes().any(|(_, lane)| lane.is_backing_off(now_ms));
-        // A lane that is trying again proves nothing yet.
-        let trying = queue.lanes().any(|(_, lane)| lane.is_repeating());
+        // A lane that is trying again has not succeeded yet, however long that takes.
+        let fails = |lane: &Lane| lane.is_backing_off(now_ms) || lane.is_repeating();
+        let failing = queue.lanes().any(|(_, lane)| fails(lane));
         if failing && !self.is_failing {
-            let answer = self.last_answer.as_ref().map(|(text, _)| text.as_str());
             warn!(
                 destination = %self.name,
-                answer = answer.unwrap_or_default(),
+                answer = %self.last_failure,
                 "destination does not take samples, they are kept and sent again"
             );
             self.is_failing = true;
-        } else if !failing && !trying && self.is_failing {
+        } else if !failing && self.is_failing {
             info!(destination = %self.name, "destination takes samples again");
             self.is_failing = false;
+        }
+    }
+
+    /// Pushing back loses scrapes where dropping loses samples: neither goes without a word.
+    fn tell_full(&mut self, queue: &Queue, now_ms: i64) {
+        let is_full = !queue.has_room();
+        self.meters.full.set(i64::from(is_full));
+        if is_full {
+            if self.full_ms.replace(now_ms).is_none() {
+                warn!(destination = %self.name, "outbox is full, scrapes wait until there is room");
+            }
+        } else if self.full_ms.is_some_and(|full_ms| now_ms - full_ms >= ROOM_TOLD_MS) {
+            self.full_ms = None;
+            info!(destination = %self.name, "outbox has room again");
         }
     }
 
@@ -239,7 +263,7 @@ impl Reporter {
 
     fn lane_views(&self, queue: &Queue, now_ms: i64) -> Vec<LaneView> {
         let reason = self.hold_reasons.values().next().cloned().unwrap_or_default();
-        let view = |(key, lane): (&crate::outbox::lane::LaneKey, &crate::outbox::lane::Lane)| {
+        let view = |(key, lane): (&LaneKey, &Lane)| {
             let state = if queue.is_held(key) {
                 LaneState::Held(reason.clone())
             } else if lane.is_in_flight() {
@@ -263,4 +287,32 @@ impl Reporter {
 
 fn gauge(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::outbox::{
+        meters::Meters,
+        verdict::{Answer, judge},
+    };
+
+    #[test]
+    fn what_fails_is_told_by_its_own_answer() {
+        let name: Arc<str> = "x".into();
+        let meters = Meters::new(&mut Registry::default()).of(&name);
+        let mut reporter = Reporter::new(name, watch::channel(Arc::default()).0, meters);
+        let stored = Answer::Status { code: 204, retry_after: None, text: String::new() };
+        for (lane, answer) in [(0, Answer::Timeout), (1, stored)] {
+            let verdict = judge(&answer, 0);
+            let (ticket, repeat, request_bytes, took) = (0, 0, 0, Duration::ZERO);
+            let posted = Posted { lane, ticket, repeat, answer, request_bytes, took };
+            reporter.answered(&posted, verdict, &Answered::default());
+        }
+        assert_eq!(reporter.last_failure, Answer::Timeout.to_string());
+    }
 }

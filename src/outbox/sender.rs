@@ -59,8 +59,9 @@ impl Sender {
                 Ok(response) => response,
                 Err(answer) => return answer,
             };
-            match self.next_url(&response) {
-                Some(next) => url = next.into(),
+            match self.redirect(&response) {
+                Some(Ok(next)) => url = next.into(),
+                Some(Err(reason)) => return Answer::Unready(reason),
                 None => return answer_of(response).await,
             }
         }
@@ -92,15 +93,25 @@ impl Sender {
     }
 
     /// Where the same request is to go instead; never to another host with our credentials on it.
-    fn next_url(&self, response: &Response) -> Option<Url> {
-        if !self.follow_redirects || !matches!(response.status().as_u16(), 301 | 302 | 307 | 308) {
-            return None;
-        }
-        let location = response.headers().get(LOCATION)?.to_str().ok()?;
-        let next = response.url().join(location).ok()?;
+    /// An error where it does not go there: that is for the operator to see to.
+    fn redirect(&self, response: &Response) -> Option<Result<Url, String>> {
+        let status = response.status();
+        let location = response.headers().get(LOCATION).filter(|_| status.is_redirection())?;
+        let next = response.url().join(location.to_str().ok()?).ok()?;
         let stays = next.host_str() == response.url().host_str()
             && (next.scheme() == response.url().scheme() || next.scheme() == "https");
-        (stays || !self.has_credentials).then_some(next)
+        // The origin alone, as the rest may be a secret.
+        let to = next.origin().ascii_serialization();
+        let code = status.as_u16();
+        Some(if !self.follow_redirects {
+            Err(format!("HTTP status {code}: redirected to `{to}`, and `follow_redirects` is off"))
+        } else if !matches!(code, 301 | 302 | 307 | 308) {
+            Err(format!("HTTP status {code}: redirected to `{to}`, but not as a POST"))
+        } else if self.has_credentials && !stays {
+            Err(format!("HTTP status {code}: redirected to `{to}`, which gets no credentials"))
+        } else {
+            Ok(next)
+        })
     }
 }
 

@@ -45,7 +45,8 @@ pub(super) enum Verdict {
 }
 
 /// 429 is retried although Prometheus by default drops it: it asks for patience, not for loss.
-/// 408 is a timeout that a proxy has told us of.
+/// 408 is a timeout that a proxy has told us of. What holds tells of the account, the address or
+/// the way, not of these samples: the next would fare the same.
 pub(super) fn judge(answer: &Answer, now_ms: i64) -> Verdict {
     let (code, retry_after) = match answer {
         Answer::Status { code, retry_after, .. } => (*code, retry_after.as_deref()),
@@ -62,7 +63,7 @@ pub(super) fn judge(answer: &Answer, now_ms: i64) -> Verdict {
         408 | 500..=599 => Verdict::Retry { wait_ms, maybe_stored: true },
         413 => Verdict::TooLarge,
         400 | 409 | 422 => Verdict::Rejected,
-        401 | 403 | 404 => Verdict::Hold,
+        401..=405 | 407 | 410 | 415 | 421 | 451 => Verdict::Hold,
         _ => Verdict::Refused,
     }
 }
@@ -127,8 +128,8 @@ mod tests {
             (&[429], retry(false)),
             (&[413], Verdict::TooLarge),
             (&[400, 409, 422], Verdict::Rejected),
-            (&[401, 403, 404], Verdict::Hold),
-            (&[300, 301, 304, 307, 402, 405, 406, 410, 415, 451, 600, 101], Verdict::Refused),
+            (&[401, 402, 403, 404, 405, 407, 410, 415, 421, 451], Verdict::Hold),
+            (&[300, 301, 304, 307, 406, 411, 418, 431, 600, 101], Verdict::Refused),
         ];
         for (codes, expected) in cases {
             for code in *codes {

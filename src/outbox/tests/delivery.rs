@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use crate::outbox::{
-    LaneState,
+    LaneState, QueueView,
     tests::{
         Running, Target, destination, one,
         receiver::{Receiver, Reply, Request, strict},
@@ -198,14 +198,7 @@ async fn who_is_refused_keeps_everything_and_asks_slowly() {
     for target in &mut targets {
         outbox.scrape(target).await;
     }
-    let reason = outbox
-        .until_view("held", |view| {
-            view.lanes.iter().find_map(|lane| match &lane.state {
-                LaneState::Held(reason) => Some(reason.clone()),
-                LaneState::Idle | LaneState::InFlight | LaneState::BackingOff => None,
-            })
-        })
-        .await;
+    let reason = outbox.until_view("held", held).await;
     assert!(reason.contains("403") && reason.contains("no such tenant"), "{reason}");
     receiver.answer(ok);
     receiver.until_stored(40).await;
@@ -341,6 +334,34 @@ async fn a_moved_receiver_is_followed_as_a_post() {
     outbox.stop().await;
 }
 
+/// What redirects elsewhere is a mistake of the configuration: it is said, and costs nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_that_is_not_followed_keeps_everything() {
+    let abroad = "http://abroad.example/push?key=secret";
+    let cases = [
+        (302, "/elsewhere", false, "`follow_redirects` is off"),
+        (303, "/elsewhere", true, "not as a POST"),
+        (307, abroad, true, "gets no credentials"),
+    ];
+    for (status, location, follows, expected) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        let receiver =
+            Receiver::start(move |_| Reply::status(status).header("Location", location)).await;
+        let mut destination = destination("main", &receiver.url());
+        destination.http.follow_redirects = follows;
+        destination.http.headers.push(("X-Key".to_owned(), Vec::new()));
+        let outbox = Running::start(directory.path(), &[Arc::new(destination)]);
+        let mut target = Target::new("a", 3);
+        outbox.scrape(&mut target).await;
+        let reason = outbox.until_view("held", held).await;
+        assert!(reason.contains(expected) && !reason.contains("secret"), "{status}: {reason}");
+        receiver.answer(ok);
+        receiver.until_stored(3).await;
+        target.assert_stored_once_in_order(&receiver);
+        outbox.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_keeps_what_waits() {
     let directory = tempfile::tempdir().unwrap();
@@ -366,4 +387,12 @@ async fn a_reload_keeps_what_waits() {
     outbox.handle.apply(settings, Vec::new()).await.unwrap();
     assert!(outbox.handle.queues().is_empty());
     outbox.stop().await;
+}
+
+/// Why a lane is held.
+fn held(view: &QueueView) -> Option<String> {
+    view.lanes.iter().find_map(|lane| match &lane.state {
+        LaneState::Held(reason) => Some(reason.clone()),
+        LaneState::Idle | LaneState::InFlight | LaneState::BackingOff => None,
+    })
 }

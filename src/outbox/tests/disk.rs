@@ -149,8 +149,7 @@ async fn damage_costs_what_it_hit_and_is_counted() {
     assert_eq!(stored.len(), 48);
     assert!(stored.is_sorted() && !stored.contains(&49.0));
     outbox.until_view("all answers heard", |view| (view.samples == 0).then_some(())).await;
-    let mut metrics = String::new();
-    prometheus_client::encoding::text::encode(&mut metrics, &outbox.registry).unwrap();
+    let metrics = outbox.metrics();
     for line in [
         "starling_outbox_torn_segments_total{destination=\"main\"} 1",
         "starling_outbox_corrupt_places_total{destination=\"main\"} 1",
@@ -215,6 +214,8 @@ async fn told_to_push_back_it_makes_scrapes_wait_and_loses_nothing() {
         };
         tokio::pin!(all);
         tokio::time::timeout(Duration::from_secs(2), &mut all).await.expect_err("it has to wait");
+        let metrics = outbox.metrics();
+        assert!(metrics.contains("starling_outbox_full{destination=\"main\"} 1\n"), "{metrics}");
         receiver.answer(strict());
         all.await;
     }

@@ -75,6 +75,13 @@ impl Running {
         panic!("not within 20 s: {what}; {:?}", self.handle.queues());
     }
 
+    /// As `/metrics` shows them.
+    fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
+    }
+
     fn dropped(&self, reason: &str) -> u64 {
         let views = self.handle.queues();
         views.iter().filter_map(|view| view.dropped_samples.get(reason)).sum()
