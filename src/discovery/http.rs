@@ -63,7 +63,7 @@ impl Server {
     async fn refresh(&mut self) -> Round {
         match self.ask().await {
             Ok(groups) => Round { groups, faults: Vec::new() },
-            Err(fault) => Round::failed(format!("`{}`: {fault}", self.shown)),
+            Err(fault) => Round::failed(format!("`{}`: {fault}", without_query(&self.shown))),
         }
     }
 
@@ -132,6 +132,11 @@ fn is_json(content_type: &str) -> bool {
     })
 }
 
+/// A query may hold a token: labels show it, as Prometheus' do, but the log goes further than they.
+fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or(url)
+}
+
 fn without_password(url: &str) -> String {
     match Url::parse(url) {
         Ok(mut parsed) if parsed.password().is_some() => {
@@ -159,6 +164,17 @@ fn reason(error: reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_show_no_query() {
+        for (url, expected) in [
+            ("http://h:1/sd?token=hunter2", "http://h:1/sd"),
+            ("http://h/#hunter2", "http://h/"),
+            ("http://h/sd", "http://h/sd"),
+        ] {
+            assert_eq!(without_query(url), expected);
+        }
+    }
 
     #[test]
     fn only_json_in_utf8_is_taken() {
