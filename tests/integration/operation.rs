@@ -222,8 +222,13 @@ async fn a_full_disk_stops_nothing() {
 
     backend.start_again().await;
     fs::remove_file(small.join("ballast")).unwrap();
-    agent.caught_up(PATIENCE).await;
-    let stored = backend.samples("scrapes_total[10m]").await;
+    let made = target.scrapes();
+    let stored = eventually("what memory held had arrived", PATIENCE, || async {
+        let stored = backend.samples("scrapes_total[10m]").await;
+        let last = stored.first()?.last()?.1;
+        (last >= f64::from(u32::try_from(made).unwrap())).then_some(stored)
+    })
+    .await;
     let regular = stored[0].windows(2).all(|pair| pair[1].0 - pair[0].0 <= 1100);
     assert!(regular, "a full disk cost samples that memory could hold: {:?}", stored[0]);
 }
