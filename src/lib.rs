@@ -9,8 +9,9 @@ pub mod admin;
 pub mod reload;
 // work: fetch samples
 pub mod scrape;
-// services: what exists, what must leave
+// services: who is here, what exists, what must leave
 pub mod discovery;
+pub mod fleet;
 pub mod outbox;
 // ground: life of the process; file; formats; plain values
 pub mod config;

@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["model"],
     &["config", "wire"],
     &["runtime"],
-    &["discovery", "outbox"],
+    &["discovery", "fleet", "outbox"],
     &["scrape"],
     &["admin", "reload"],
     &["app"],

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod labels;
+pub mod member;
 pub mod protocol;
 pub mod relabel;
 pub mod sample;
