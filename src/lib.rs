@@ -9,6 +9,8 @@ pub mod admin;
 pub mod reload;
 // work: fetch samples
 pub mod scrape;
+// decision: who does what
+pub mod ownership;
 // services: who is here, what exists, what must leave
 pub mod discovery;
 pub mod fleet;

@@ -14,6 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["config", "wire"],
     &["runtime"],
     &["discovery", "fleet", "outbox"],
+    &["ownership"],
     &["scrape"],
     &["admin", "reload"],
     &["app"],
