@@ -102,7 +102,7 @@ fn one_that_hangs_comes_back_in_order() {
         let for_ms = world.rng.random_range(500..9000);
         world.hang(2, for_ms * 1000);
         ledger.run(&mut world, for_ms + 8000);
-        let missed_ms_max = (for_ms as i64 + 600).min(5000);
+        let missed_ms_max = (i64::try_from(for_ms).unwrap() + 600).min(5000);
         expect(&ledger.judge(begin, world.fleet_ms(0) - 1000), missed_ms_max, 300)
     });
 }
@@ -111,7 +111,7 @@ fn one_that_hangs_comes_back_in_order() {
 fn a_healed_partition_leaves_no_hole() {
     for_seeds(SEEDS, |seed| {
         let (mut world, mut ledger) = fleet(seed, 0, 0)?;
-        let sides: Vec<bool> = (0..5).map(|n| n < 1 + seed as usize % 4).collect();
+        let sides: Vec<bool> = (0..5).map(|n| n < 1 + seed % 4).collect();
         world.part(&sides, true);
         ledger.run(&mut world, 12_000);
         let healing = world.fleet_ms(0);
@@ -127,7 +127,7 @@ fn a_link_that_is_cut_in_one_direction_leaves_no_hole() {
     for_seeds(SEEDS, |seed| {
         let (mut world, mut ledger) = fleet(seed, 0, 0)?;
         let begin = world.fleet_ms(0);
-        let sides: Vec<bool> = (0..5).map(|n| n < 1 + seed as usize % 4).collect();
+        let sides: Vec<bool> = (0..5).map(|n| n < 1 + seed % 4).collect();
         world.part(&sides, false);
         ledger.run(&mut world, 12_000);
         let healing = world.fleet_ms(0);

@@ -258,8 +258,8 @@ impl Assign {
 
     /// Slots that were this member's before it started, and so do not move: their lines are to open.
     fn kept(&self, moves: &[Move], now_ms: i64) -> Vec<Effect> {
-        let moved: BTreeSet<Slot> = moves.iter().map(|change| change.slot).collect();
-        let kept = slots().filter(|slot| !moved.contains(slot));
+        let changed: BTreeSet<Slot> = moves.iter().map(|change| change.slot).collect();
+        let kept = slots().filter(|slot| !changed.contains(slot));
         kept.filter_map(|slot| {
             let from_ms = self.mine_since_ms(slot, now_ms)?;
             Some(Effect::Gained { slot, from_ms, previous: Vec::new() })

@@ -155,9 +155,9 @@ fn simulate(size: usize, targets: usize) -> Figures {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut fleet = roster(&mut rng, size);
         let loads = heavy_tail(&mut rng, targets, 1.5);
-        let mut moves = BTreeMap::new();
+        let mut overridden = BTreeMap::new();
         for step in 0..6 {
-            let (home_before, before) = (homes(&fleet), owners(&fleet, &moves));
+            let (home_before, before) = (homes(&fleet), owners(&fleet, &overridden));
             if step % 2 == 1 {
                 let gone = *fleet.members.keys().nth(rng.random_range(0..size)).unwrap();
                 fleet.members.remove(&gone);
@@ -165,10 +165,10 @@ fn simulate(size: usize, targets: usize) -> Figures {
                 fleet.members.extend(roster(&mut rng, 1).members);
             }
             let home = homes(&fleet);
-            if let Some(better) = rebalance(&home, &fleet, &loads, &moves) {
-                moves = better;
+            if let Some(better) = rebalance(&home, &fleet, &loads, &overridden) {
+                overridden = better;
             }
-            let after = owners(&fleet, &moves);
+            let after = owners(&fleet, &overridden);
             if step > 0 {
                 let busy = |slot: &Slot| loads.of(*slot) > 0.0;
                 let count = |a: &Table, b: &Table| {

@@ -199,13 +199,15 @@ impl Giver {
         let mut due = Vec::new();
         for (line, giving) in &mut self.givings {
             match giving.stage {
-                Stage::Sealing | Stage::Extracting => {}
                 Stage::Offering { due_ms, .. } if due_ms <= world.now_ms => due.push(line.clone()),
                 Stage::PutBack { due_ms } if due_ms <= world.now_ms => {
                     giving.stage = Stage::Extracting;
                     effects.push(Effect::Extract { line: line.clone() });
                 }
-                Stage::Offering { .. } | Stage::PutBack { .. } => {}
+                Stage::Sealing
+                | Stage::Extracting
+                | Stage::Offering { .. }
+                | Stage::PutBack { .. } => {}
             }
         }
         for line in due {

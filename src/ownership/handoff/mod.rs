@@ -57,6 +57,9 @@ impl World<'_> {
     }
 }
 
+/// The newest instant that was sent of a record's stream, if any was.
+pub type SentMs<'a> = &'a dyn Fn(&Record) -> Option<i64>;
+
 /// What the outbox has to say about a message that brings records.
 pub struct Outlook<'a> {
     pub has_room: bool,
@@ -64,7 +67,7 @@ pub struct Outlook<'a> {
     pub window_ms: i64,
     /// The newest instant of a stream that the destination has, or may have, from here or by word of
     /// those before.
-    pub sent_ms: &'a dyn Fn(&Record) -> Option<i64>,
+    pub sent_ms: SentMs<'a>,
 }
 
 /// The outbox does these in this order. With `Seal`, `Bury`, `Store` and

@@ -99,7 +99,9 @@ fn bet(line: &Line, on: NodeId, why: Bet, effects: &mut Vec<Effect>) {
 impl Taker {
     pub(super) fn new(settings: &Settings, mut lines: BTreeMap<Line, Saved>) -> Self {
         // What a giving had set aside before the restart lies among the rest now.
-        lines.values_mut().for_each(|state| state.is_sole = false);
+        for state in lines.values_mut() {
+            state.is_sole = false;
+        }
         let Settings { me, fence_ms_max, .. } = *settings;
         Self { me, fence_ms_max, lines, ticked_ms: None }
     }
