@@ -240,7 +240,9 @@ impl Node {
                 }
                 Effect::Store { line, gone, sent, to, answer, .. } => {
                     let records = &mut self.disk.entry(line.clone()).or_default().records;
-                    gone.iter().for_each(|name| drop(records.remove(name)));
+                    for name in &gone {
+                        records.remove(name);
+                    }
                     self.learn(&line, &sent, air);
                     self.save(&line);
                     air.send(self.id, to, &answer);
