@@ -9,8 +9,11 @@ pub mod admin;
 pub mod reload;
 // work: fetch samples
 pub mod scrape;
-// services: what exists, what must leave
+// decision: who does what
+pub mod ownership;
+// services: who is here, what exists, what must leave
 pub mod discovery;
+pub mod fleet;
 pub mod outbox;
 // ground: life of the process; file; formats; plain values
 pub mod config;

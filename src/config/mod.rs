@@ -122,6 +122,18 @@ pub struct Job {
     pub metric_relabel: Vec<Rule>,
 }
 
+/// `clustering` of a job: whether its targets are divided among the members, and by what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Clustering {
+    /// Otherwise each member scrapes all of them.
+    pub enabled: bool,
+    /// Labels that count beside a target's identity (job, scheme, address, path, parameters).
+    pub key_include: Vec<String>,
+    /// What of the identity does not count: `__scheme__`, `__address__`, `__metrics_path__` or a
+    /// `__param_<name>`, such as a signature that is new at each discovery.
+    pub key_exclude: Vec<String>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     Http,

@@ -2,6 +2,8 @@
 
 pub mod batch;
 pub mod labels;
+pub mod member;
+pub mod overrides;
 pub mod protocol;
 pub mod relabel;
 pub mod sample;

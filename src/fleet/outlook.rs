@@ -1,0 +1,203 @@
+//! What a node shows of the fleet: the roster, the facts about each peer, and what someone should
+//! look at. Part of the state machine `membership`.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use crate::{
+    fleet::{
+        clock::Now,
+        membership::Membership,
+        message::{LoadsTag, Phase, Record},
+        notice::Notice,
+        records::RECORDS_MAX,
+        seal::Rejected,
+        standing::Standing,
+    },
+    model::member::{Member, MemberState, NodeId, Roster},
+};
+
+/// How often the book is looked through for what time alone changes.
+const CARE_MS: u64 = 1000;
+/// Clocks further apart are named.
+const SKEW_MS_MAX: i64 = 500;
+/// Digests may differ for so long while a new config is rolled out.
+const DRIFT_MS: u64 = 60_000;
+/// A stranger that was silent for so long is forgotten.
+const STRANGER_MS: u64 = 60_000;
+/// Configured peers that were all silent for so long do not answer; a starting node asks so long.
+const SILENCE_MS: u64 = 5000;
+
+/// What is known of a member beside what placement needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Where its gossip and its peer channel answer.
+    pub address: SocketAddr,
+    pub generation: u64,
+    pub config_digest: u64,
+    pub targets_digest: u64,
+    pub loads: LoadsTag,
+    /// How far its clock is ahead of this node's, where that was measured.
+    pub clock_ahead_ms: Option<i64>,
+}
+
+impl Membership {
+    /// Looks after what time alone changes.
+    pub(super) fn care(&mut self, now: Now) {
+        let now_ms = self.lived_ms();
+        if now_ms < self.last_care_ms + CARE_MS {
+            return;
+        }
+        self.last_care_ms = now_ms;
+        self.new_second();
+        let alive = &self.alive;
+        self.clock.keep_only(|peer| alive.iter().any(|&(id, _)| id == peer));
+        self.changed |= self.records.forget_old(self.clock.fleet_ms(now));
+        let strangers = &mut self.seek.strangers;
+        strangers.retain(|_, (_, heard_ms)| now_ms < *heard_ms + STRANGER_MS);
+        self.look_for_drift();
+        self.look_around();
+    }
+
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    pub fn notices(&self) -> impl Iterator<Item = &Notice> {
+        self.notices.iter()
+    }
+
+    pub fn fleet_offset_ms(&self) -> i64 {
+        self.clock.offset_ms()
+    }
+
+    /// Whether the roster may differ from the one last shown.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    pub fn roster(&self, version: u64) -> Roster {
+        let ids = self.records.iter().map(|(id, _)| id);
+        let members = ids.filter_map(|id| Some((id, self.member(id)?)));
+        Roster { members: members.collect(), version }
+    }
+
+    /// One member as the roster shows it.
+    pub fn member(&self, id: NodeId) -> Option<Member> {
+        let record = self.records.get(id)?;
+        (!record.is_forgotten()).then(|| member(id, record, self.suspects.contains(&id)))
+    }
+
+    pub fn facts(&self) -> BTreeMap<NodeId, Facts> {
+        let facts = |(id, record): (NodeId, &Record)| {
+            let about = &record.about;
+            let facts = Facts {
+                address: about.address,
+                generation: record.generation,
+                config_digest: about.config_digest,
+                targets_digest: about.targets_digest,
+                loads: about.loads,
+                clock_ahead_ms: self.clock.peer_offset_ms(id),
+            };
+            (id, facts)
+        };
+        self.records.iter().map(facts).collect()
+    }
+
+    fn look_for_drift(&mut self) {
+        let now_ms = self.lived_ms();
+        let mut drifts = BTreeMap::new();
+        self.notices.retain(|notice| {
+            !matches!(notice, Notice::ConfigDrift { .. } | Notice::TargetDrift { .. })
+        });
+        for &(member, _) in &self.alive {
+            let Some(record) = self.records.get(member) else { continue };
+            let (mine, theirs) = (&self.about, &record.about);
+            let differ = |mine: u64, theirs: u64| mine != 0 && theirs != 0 && mine != theirs;
+            let config = differ(mine.config_digest, theirs.config_digest);
+            let targets = differ(mine.targets_digest, theirs.targets_digest);
+            for (is_config, _) in [(true, config), (false, targets)].iter().filter(|one| one.1) {
+                let key = (member, *is_config);
+                let since_ms = self.differs_since.get(&key).copied().unwrap_or(now_ms);
+                drifts.insert(key, since_ms);
+                if now_ms >= since_ms + DRIFT_MS {
+                    let name = theirs.name.clone();
+                    self.notices.insert(if *is_config {
+                        Notice::ConfigDrift { member, name }
+                    } else {
+                        Notice::TargetDrift { member, name }
+                    });
+                }
+            }
+        }
+        self.differs_since = drifts;
+    }
+
+    /// Says anew all that is a state, and not an event.
+    fn look_around(&mut self) {
+        self.notices.retain(|notice| match notice {
+            Notice::WrongSecret { .. }
+            | Notice::WrongCluster { .. }
+            | Notice::LoopbackAdvertise { .. }
+            | Notice::ClockSkew { .. }
+            | Notice::NoPeerAnswers { .. }
+            | Notice::Holding { .. }
+            | Notice::TooManyMembers { .. } => false,
+            Notice::NameClash { .. }
+            | Notice::IdClash { .. }
+            | Notice::ConfigDrift { .. }
+            | Notice::TargetDrift { .. } => true,
+        });
+        for (&peer, &(why, _)) in &self.seek.strangers {
+            self.notices.insert(match why {
+                Rejected::OtherCluster => Notice::WrongCluster { peer },
+                _ => Notice::WrongSecret { peer },
+            });
+        }
+        let address = self.about.address;
+        let elsewhere = self.seek.candidates.keys().any(|peer| !peer.ip().is_loopback());
+        if address.ip().is_loopback() && (elsewhere || self.seek.candidates.is_empty()) {
+            self.notices.insert(Notice::LoopbackAdvertise { address });
+        }
+        let ahead_ms = self.clock.skew_ms();
+        if ahead_ms.abs() > SKEW_MS_MAX {
+            self.notices.insert(Notice::ClockSkew { ahead_ms });
+        }
+        if self.is_unanswered() {
+            let configured = self.settings.configured_peers;
+            self.notices.insert(Notice::NoPeerAnswers { configured });
+        }
+        if let Some(hold) = &self.hold {
+            self.notices.insert(Notice::Holding { why: hold.why });
+        }
+        if self.records_refused {
+            self.notices.insert(Notice::TooManyMembers { records_max: RECORDS_MAX });
+        }
+    }
+
+    fn is_unanswered(&self) -> bool {
+        let candidates = &self.seek.candidates;
+        let is_alone_by_choice = self.settings.configured_peers == 0
+            || !candidates.is_empty() && candidates.values().all(|candidate| candidate.is_own);
+        let last_ms = self.seek.last_answer_ms.unwrap_or(0);
+        !is_alone_by_choice && self.alive.is_empty() && self.lived_ms() >= last_ms + SILENCE_MS
+    }
+}
+
+fn member(id: NodeId, record: &Record, is_suspect: bool) -> Member {
+    let state = match (record.phase, record.death()) {
+        (Phase::Gone, _) => MemberState::Left,
+        (Phase::Here, Some(_)) => MemberState::Dead,
+        (Phase::Here, None) if is_suspect => MemberState::Suspect,
+        (Phase::Here, None) => MemberState::Alive,
+    };
+    let about = &record.about;
+    Member {
+        id,
+        name: about.name.clone(),
+        api_address: about.api_address.clone(),
+        weight: about.weight,
+        zone: about.zone.clone(),
+        state,
+        intervals: record.effective(),
+    }
+}

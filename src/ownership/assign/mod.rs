@@ -1,0 +1,378 @@
+//! My share: which targets of which jobs I scrape, from which tick to which, and what changes hands.
+//! Pure. The pool obeys `Run`, `Stop`, `CatchUp` and `Hold`; hand-over obeys `Gained` and `Lost`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::{
+    config::Clustering,
+    model::{
+        member::{Interval, NodeId, Roster},
+        overrides::Overrides,
+        slot::Slot,
+        target::{Target, TargetId},
+    },
+    ownership::{
+        key::keyed,
+        moves::{History, Move, Trail, Why},
+        placement::{Placement, slots},
+        shares::{Duties, Shares, always, never},
+    },
+};
+
+/// Catch-ups after a crash are spread over this, so that takers and targets see no burst.
+const SPREAD_MS: u64 = 1_000;
+
+/// What assignment must know of a job.
+#[derive(Clone, Debug)]
+pub struct JobShare {
+    pub name: Arc<str>,
+    pub clustering: Clustering,
+    pub targets: Arc<[Arc<Target>]>,
+    /// When the discovery began of which `targets` are the outcome (fleet time).
+    pub refreshed_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Scrape this target at those of its ticks that lie in `duties`; new, or with other duties.
+    Run { target: Arc<Target>, duties: Duties },
+    /// No more ticks; a scrape under way, or due before now, is still finished.
+    Stop { id: TargetId, ending: Ending },
+    /// Scrape once, off the ticks.
+    CatchUp { id: TargetId, at_ms: i64 },
+    /// `true`: scrape nothing and send nothing until told otherwise.
+    Hold(bool),
+    /// The slot is mine from `from_ms` on. `previous` had it before: the latest first.
+    Gained { slot: Slot, from_ms: i64, previous: Vec<Previous> },
+    /// The slot was mine until `until_ms`.
+    Lost { slot: Slot, until_ms: i64 },
+    /// For history and meters: all changes of owners, mine or not.
+    Moved(Vec<Move>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Another member goes on with it: no stale markers.
+    Moved,
+    /// It left discovery: stale markers for all that it had.
+    Gone,
+}
+
+/// What a target is here that was handed over.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Adopted {
+    /// Discovery here has found it too.
+    Known,
+    /// Not yet: it is scraped until discovery here, begun after the fence, has ended without it.
+    Orphan(Vec<Effect>),
+    /// Discovery here has looked since, or does not look for its job at all: write its markers.
+    Gone,
+}
+
+/// Who had a slot, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Previous {
+    pub node: NodeId,
+    pub until_ms: i64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub me: NodeId,
+    /// How long a member may be dead before it is declared so: how far before its declared death
+    /// ticks may be missing.
+    pub detection_ms: i64,
+}
+
+#[derive(Debug)]
+pub struct Assign {
+    settings: Settings,
+    placement: Placement,
+    shares: Shares,
+    trail: Trail,
+    targets: BTreeMap<TargetId, Known>,
+    by_slot: BTreeMap<Slot, BTreeSet<TargetId>>,
+    /// When each job's discovery last began, of those that are divided.
+    divided: BTreeMap<Arc<str>, i64>,
+    on_hold: bool,
+}
+
+#[derive(Debug)]
+struct Known {
+    target: Arc<Target>,
+    /// `None` for a job whose targets are not divided.
+    slot: Option<Slot>,
+    /// What the pool was told last; empty where it was told nothing.
+    duties: Duties,
+    /// Handed over and not discovered here; since this fence.
+    orphan_ms: Option<i64>,
+}
+
+impl Assign {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            placement: Placement::default(),
+            shares: Shares::default(),
+            trail: Trail::default(),
+            targets: BTreeMap::new(),
+            by_slot: BTreeMap::new(),
+            divided: BTreeMap::new(),
+            on_hold: false,
+        }
+    }
+
+    pub fn placement(&mut self) -> &mut Placement {
+        &mut self.placement
+    }
+
+    /// Since when the slot has been mine, if it is: the interval that its samples are filed under.
+    pub fn mine_since_ms(&self, slot: Slot, instant_ms: i64) -> Option<i64> {
+        let duty = self.shares.of(slot).iter().find(|duty| duty.contains(instant_ms))?;
+        Some(duty.from_ms)
+    }
+
+    /// When `passed` must be called next, at the latest.
+    pub fn next_wake_ms(&self, now_ms: i64) -> Option<i64> {
+        self.placement.next_border(now_ms)
+    }
+
+    /// What is known of the members, or of overrides, has changed.
+    pub fn placed(
+        &mut self,
+        roster: Arc<Roster>,
+        overrides: Overrides,
+        now_ms: i64,
+    ) -> Vec<Effect> {
+        // What was known to come by now comes first, so that only the rest counts as late.
+        let mut effects =
+            if self.trail.has_begun() { self.advance(now_ms, false) } else { Vec::new() };
+        self.placement = Placement::new(roster, overrides);
+        effects.extend(self.advance(now_ms, true));
+        effects
+    }
+
+    /// A border has passed.
+    pub fn passed(&mut self, now_ms: i64) -> Vec<Effect> {
+        self.advance(now_ms, false)
+    }
+
+    /// Discovery has found these; all jobs, each time.
+    pub fn discovered(&mut self, jobs: &[JobShare]) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.divided = jobs
+            .iter()
+            .filter(|job| job.clustering.enabled)
+            .map(|job| (Arc::clone(&job.name), job.refreshed_ms))
+            .collect();
+        let mut seen = BTreeSet::new();
+        for job in jobs {
+            for target in job.targets.iter() {
+                let target = keyed(target, &job.clustering);
+                seen.insert(target.id);
+                let slot = job.clustering.enabled.then(|| target.key.slot());
+                self.know(target, slot, None, &mut effects);
+            }
+        }
+        let gone = |(id, known): (&TargetId, &Known)| {
+            let waits = known.orphan_ms.is_some_and(|fence| self.may_yet_find(known, fence));
+            (!seen.contains(id) && !waits).then_some(*id)
+        };
+        let gone: Vec<TargetId> = self.targets.iter().filter_map(gone).collect();
+        effects.extend(gone.into_iter().filter_map(|id| self.forget(id)));
+        effects
+    }
+
+    /// A target was handed over, and its fence was at `fence_ms`.
+    pub fn adopt(&mut self, target: &Arc<Target>, fence_ms: i64) -> Adopted {
+        let refreshed_ms = self.divided.get(&target.job).copied();
+        if self.targets.contains_key(&target.id) {
+            return Adopted::Known;
+        }
+        if refreshed_ms.is_none_or(|refreshed_ms| refreshed_ms > fence_ms) {
+            return Adopted::Gone;
+        }
+        let mut effects = Vec::new();
+        let slot = Some(target.key.slot());
+        self.know(Arc::clone(target), slot, Some(fence_ms), &mut effects);
+        Adopted::Orphan(effects)
+    }
+
+    /// This member was thought dead, stood still, or is on the losing side of a split; or no more.
+    pub fn hold(&mut self, on_hold: bool) -> Option<Effect> {
+        let changed = self.on_hold != on_hold;
+        self.on_hold = on_hold;
+        changed.then_some(Effect::Hold(on_hold))
+    }
+
+    /// This member was down since `stopped_ms` and kept its share: it catches up for itself.
+    pub fn resumed(&self, stopped_ms: i64, now_ms: i64) -> Vec<Effect> {
+        let mine = |known: &&Known| known.duties.iter().any(|duty| duty.contains(now_ms));
+        self.targets
+            .values()
+            .filter(mine)
+            .filter_map(|known| catch_up(&known.target, stopped_ms, now_ms))
+            .collect()
+    }
+
+    fn advance(&mut self, now_ms: i64, is_news: bool) -> Vec<Effect> {
+        let before = self.shares.clone();
+        let is_first = !self.trail.has_begun();
+        let moves = self.trail.advance(&mut self.placement, now_ms, is_news);
+        self.shares = before.advance(&mut self.placement, &moves, self.settings.me, now_ms);
+
+        let mut effects = Vec::new();
+        for slot in self.shares.changed_since(&before) {
+            let duties = self.shares.of(slot).clone();
+            for id in self.by_slot.get(&slot).into_iter().flatten() {
+                let known = self.targets.get_mut(id).expect("slots hold known targets");
+                effects.extend(known.assign(&duties));
+            }
+        }
+        let me = self.settings.me;
+        let gains = is_first || moves.iter().any(|change| change.to == Some(me));
+        let history = gains.then(|| History::new(&mut self.placement, now_ms));
+        for change in &moves {
+            let &Move { slot, at_ms, .. } = change;
+            if change.from == Some(me) {
+                effects.push(Effect::Lost { slot, until_ms: at_ms });
+            }
+            if change.to == Some(me) {
+                let history = history.as_ref().expect("there are gains");
+                let previous = history.previous(slot, at_ms, me);
+                effects.push(Effect::Gained { slot, from_ms: at_ms, previous });
+                effects.extend(self.fill_hole(change, &before, now_ms));
+            }
+        }
+        if is_first {
+            effects.extend(self.kept(&moves, now_ms));
+        }
+        if !moves.is_empty() {
+            effects.push(Effect::Moved(moves));
+        }
+        effects
+    }
+
+    /// Slots that were this member's before it started, and so do not move: their lines are to open.
+    fn kept(&self, moves: &[Move], now_ms: i64) -> Vec<Effect> {
+        let changed: BTreeSet<Slot> = moves.iter().map(|change| change.slot).collect();
+        let kept = slots().filter(|slot| !changed.contains(slot));
+        kept.filter_map(|slot| {
+            let from_ms = self.mine_since_ms(slot, now_ms)?;
+            Some(Effect::Gained { slot, from_ms, previous: Vec::new() })
+        })
+        .collect()
+    }
+
+    /// Ticks that nobody did: those around a death, and those between a fence and late news of it.
+    fn fill_hole(&self, change: &Move, before: &Shares, now_ms: i64) -> Vec<Effect> {
+        let hole_ms = match change.why {
+            Why::Death => change.at_ms - self.settings.detection_ms,
+            // At a first start nobody is missed.
+            Why::Start => return Vec::new(),
+            Why::Join | Why::Leave | Why::Balance | Why::Weight => change.at_ms,
+        };
+        let was_told = before.of(change.slot).iter().any(|duty| duty.contains(change.at_ms));
+        if was_told {
+            return Vec::new();
+        }
+        let ids = self.by_slot.get(&change.slot).into_iter().flatten();
+        ids.filter_map(|id| catch_up(&self.targets[id].target, hole_ms, now_ms)).collect()
+    }
+
+    fn may_yet_find(&self, known: &Known, fence_ms: i64) -> bool {
+        self.divided.get(&known.target.job).is_some_and(|&refreshed_ms| refreshed_ms <= fence_ms)
+    }
+
+    fn know(
+        &mut self,
+        target: Arc<Target>,
+        slot: Option<Slot>,
+        orphan_ms: Option<i64>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let id = target.id;
+        let duties = slot.map_or_else(always, |slot| self.shares.of(slot).clone());
+        if let Some(known) = self.targets.get_mut(&id) {
+            known.orphan_ms = None;
+            if known.target.key == target.key && known.slot == slot {
+                // Of one id and key but for its timeout, or for what was discovered.
+                let changed = !Arc::ptr_eq(&known.target, &target) && known.target != target;
+                known.target = target;
+                if changed && !known.duties.is_empty() {
+                    effects.push(known.run());
+                }
+                return;
+            }
+            effects.extend(self.forget(id));
+        }
+        if let Some(slot) = slot {
+            self.by_slot.entry(slot).or_default().insert(id);
+        }
+        let mut known = Known { target, slot, duties: never(), orphan_ms };
+        effects.extend(known.assign(&duties));
+        self.targets.insert(id, known);
+    }
+
+    fn forget(&mut self, id: TargetId) -> Option<Effect> {
+        let known = self.targets.remove(&id)?;
+        if let Some(ids) = known.slot.and_then(|slot| self.by_slot.get_mut(&slot)) {
+            ids.remove(&id);
+        }
+        let stop = Effect::Stop { id, ending: Ending::Gone };
+        (!known.duties.is_empty()).then_some(stop)
+    }
+}
+
+impl Known {
+    fn assign(&mut self, duties: &Duties) -> Option<Effect> {
+        if self.duties == *duties {
+            return None;
+        }
+        self.duties = Arc::clone(duties);
+        if self.duties.is_empty() {
+            return Some(Effect::Stop { id: self.target.id, ending: Ending::Moved });
+        }
+        Some(self.run())
+    }
+
+    fn run(&self) -> Effect {
+        let (target, duties) = (Arc::clone(&self.target), Arc::clone(&self.duties));
+        Effect::Run { target, duties }
+    }
+}
+
+/// A scrape in the place of the target's last tick, if that one lies in the hole (`hole_ms` to now),
+/// and none if the next one comes sooner.
+fn catch_up(target: &Target, hole_ms: i64, now_ms: i64) -> Option<Effect> {
+    let interval_ms = i64::try_from(target.interval.as_millis()).unwrap_or(i64::MAX / 4).max(1);
+    let phase = target.key.0 % interval_ms.unsigned_abs();
+    let since_tick = (now_ms - phase.cast_signed()).rem_euclid(interval_ms);
+    // Other bits than those that choose the phase, or all of one phase would still come at once.
+    let at_ms = now_ms + ((target.key.0 >> 20) % SPREAD_MS).cast_signed();
+    let (last_ms, next_ms) = (now_ms - since_tick, now_ms - since_tick + interval_ms);
+    (last_ms >= hole_ms && at_ms < next_ms).then_some(Effect::CatchUp { id: target.id, at_ms })
+}
+
+/// Whether a job takes its new form after a reload: all active members have it, or have had time.
+/// `others` are the digests that the active members show for the job.
+pub fn may_take_new_form(
+    own: u64,
+    others: impl IntoIterator<Item = Option<u64>>,
+    since_ms: i64,
+    grace_ms: i64,
+    now_ms: i64,
+) -> bool {
+    others.into_iter().all(|other| other == Some(own)) || now_ms - since_ms >= grace_ms
+}
+
+/// Whether `instant_ms` lies in one of `duties`.
+pub fn is_due(duties: &[Interval], instant_ms: i64) -> bool {
+    duties.iter().any(|duty| duty.contains(instant_ms))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! What members tell each other when a slot changes hands. Pure values.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use crate::{
+    model::{
+        member::NodeId,
+        slot::{Slot, StreamKey},
+    },
+    ownership::assign::Previous,
+};
+
+/// What order is kept within: one slot's records for one destination, matched by its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Line {
+    pub slot: Slot,
+    pub destination: Arc<str>,
+}
+
+/// Names a record of a line for ever, whoever passes it on; the order is the order of sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecordName {
+    /// When the ownership began during which it was made.
+    pub interval_ms: i64,
+    /// Whose outbox gave it its sequence number.
+    pub node: NodeId,
+    pub sequence: u64,
+}
+
+/// What the rules must know of a record; its bytes travel beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub name: RecordName,
+    pub stream: StreamKey,
+    pub oldest_ms: i64,
+    pub bytes: u32,
+}
+
+/// The newest instant of a stream that the destination has, or may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub stream: StreamKey,
+    pub newest_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    Give(Give),
+    Ask(Ask),
+    Answer(Answer),
+}
+
+/// From the old owner to the present one. The next follows when this one is answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Give {
+    pub line: Line,
+    /// Until when the line was the giver's.
+    pub until_ms: i64,
+    /// Whom the giver still waited for itself: their records come before its own.
+    pub awaits: Vec<Previous>,
+    /// The giver may have owned the line without knowing, while it was down or behind with the news:
+    /// whoever had it before may have found nobody to give to.
+    pub is_unaware: bool,
+    pub records: Vec<Record>,
+    /// What the giver had taken from others, who may not know so and offer it again, and has itself
+    /// sent, or given up, since.
+    pub gone: Vec<RecordName>,
+    /// Nothing comes after this one; and what the destination has, as far as the giver knows.
+    pub end: Option<Vec<Sent>>,
+}
+
+/// From the new owner to an old one it has not heard of: have you something for me?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    pub line: Line,
+    /// When the old one's ownership ended, as the asker knows.
+    pub until_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub line: Line,
+    /// As in the `Give`.
+    pub until_ms: i64,
+    /// The last record of the `Give`; `None` where it had none.
+    pub through: Option<RecordName>,
+    pub is_end: bool,
+    pub verdict: Verdict,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All of it is on disk here, or was before, or is too late to be of use.
+    Taken,
+    /// Nobody waits for the giver; those that somebody waits for come first.
+    NotYet,
+    /// Not mine, as far as I know.
+    NotOwner,
+    NoRoom,
+    /// No destination of that name here.
+    NoDestination,
+}
+
+/// Names of a line's records that were taken: what comes again is known by them. Only the latest are
+/// kept; a message that comes again after so many others would have its records taken for new.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Names {
+    order: VecDeque<RecordName>,
+    known: BTreeSet<RecordName>,
+}
+
+impl Names {
+    const COUNT_MAX: usize = 1_024;
+
+    /// `false` where it is known already.
+    pub fn add(&mut self, name: RecordName) -> bool {
+        if !self.known.insert(name) {
+            return false;
+        }
+        self.order.push_back(name);
+        if self.order.len() > Self::COUNT_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+
+    pub fn contains(&self, name: &RecordName) -> bool {
+        self.known.contains(name)
+    }
+
+    pub fn remove(&mut self, names: &[RecordName]) {
+        let mut removed = false;
+        for name in names {
+            removed |= self.known.remove(name);
+        }
+        if removed {
+            self.order.retain(|name| self.known.contains(name));
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = RecordName> {
+        self.order.iter().copied()
+    }
+}

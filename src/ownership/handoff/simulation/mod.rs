@@ -1,0 +1,273 @@
+//! A small fleet that hands over: the real rules over simulated disks, network and destinations,
+//! with crashes, and messages lost, doubled and late. Checkers look from outside, at what the
+//! destinations got. `STARLING_SEED=7` replays one seed; `STARLING_SEEDS=10000` runs so many.
+
+mod air;
+mod node;
+
+use std::collections::BTreeMap;
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use crate::{
+    model::{
+        member::{Interval, Member, MemberState, NodeId, Roster},
+        slot::{Slot, StreamKey},
+    },
+    ownership::handoff::simulation::{
+        air::{Air, Event, Faults, Point, Tally},
+        node::Node,
+    },
+};
+
+const STEP_MS: i64 = 100;
+const SETTLE_MS: i64 = 2_000;
+const DETECTION_MS: i64 = 2_500;
+/// All is well from here on …
+const FAULTS_MS: i64 = 40_000;
+/// … here scrapes end …
+const SCRAPES_MS: i64 = 50_000;
+/// … and by now all must have arrived.
+const END_MS: i64 = 120_000;
+const SLOTS_USED: u16 = 4;
+const STREAMS: u64 = 2;
+const INTERVAL_MS: i64 = 1_000;
+
+fn slots_used() -> impl Iterator<Item = Slot> {
+    (0..SLOTS_USED).map(|number| Slot::new(number * 97).expect("it is below SLOTS"))
+}
+
+fn stream(slot: Slot, number: u64) -> StreamKey {
+    StreamKey(u64::from(slot.number()) << 52 | number)
+}
+
+struct Fleet {
+    air: Air,
+    nodes: BTreeMap<NodeId, Node>,
+    /// What is so; members hear of it later.
+    truth: Roster,
+    /// Crashed, and to be declared dead then.
+    doomed: BTreeMap<NodeId, i64>,
+}
+
+impl Fleet {
+    fn new(seed: u64, faults: Faults) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let size = rng.random_range(2..=5);
+        let ids: Vec<NodeId> = (0..size).map(|_| NodeId(rng.random())).collect();
+        let destinations: &[&str] = if rng.random_ratio(1, 2) { &["a"] } else { &["a", "b"] };
+        let member = |id: &NodeId| Member {
+            id: *id,
+            name: String::new(),
+            api_address: String::new(),
+            weight: 100,
+            zone: String::new(),
+            state: MemberState::Alive,
+            intervals: vec![Interval { from_ms: 0, until_ms: None }],
+        };
+        let members = ids.iter().map(|id| (*id, member(id))).collect();
+        let mut fleet = Self {
+            air: Air::new(seed, rng, faults, destinations),
+            nodes: ids.iter().map(|id| (*id, Node::new(*id))).collect(),
+            truth: Roster { members, version: 0 },
+            doomed: BTreeMap::new(),
+        };
+        for node in fleet.nodes.values_mut() {
+            node.start(fleet.truth.clone(), &mut fleet.air);
+        }
+        fleet
+    }
+
+    fn run(mut self) -> Tally {
+        while self.air.now_ms < END_MS && !self.is_done() {
+            self.air.now_ms += STEP_MS;
+            if self.air.now_ms < FAULTS_MS {
+                self.make_trouble();
+            }
+            let mut is_news = self.declare_deaths();
+            is_news |= self.let_leavers_go();
+            is_news |= self.bring_back();
+            if is_news {
+                self.spread_news();
+            }
+            self.deliver();
+            for node in self.nodes.values_mut().filter(|node| node.is_up()) {
+                node.step(&mut self.air);
+            }
+        }
+        self.check();
+        self.air.tally
+    }
+
+    fn make_trouble(&mut self) {
+        let Air { rng, now_ms, faults, destinations, .. } = &mut self.air;
+        let (now_ms, faults) = (*now_ms, *faults);
+        let at = rng.random_range(0..self.nodes.len());
+        let (id, node) = self.nodes.iter_mut().nth(at).expect("it is one of them");
+        let id = *id;
+        let member = &self.truth.members[&id];
+        let is_steady = member.is_active_at(now_ms) && member.is_active_at(now_ms + SETTLE_MS);
+        let others = self.truth.active_at(now_ms + SETTLE_MS).count() > 1;
+        if faults.full_disks && rng.random_ratio(1, 50) {
+            node.has_room = !node.has_room;
+        }
+        if faults.outages && rng.random_ratio(1, 80) {
+            let until_ms = now_ms + rng.random_range(500..15_000);
+            let which = rng.random_range(0..destinations.len());
+            let destination = destinations.values_mut().nth(which);
+            destination.expect("it is one of them").down_until_ms = until_ms;
+        }
+        if node.is_up() && is_steady && others && rng.random_ratio(1, 40) {
+            node.is_leaving = true;
+            let member = self.truth.members.get_mut(&id).expect("all are members");
+            let last = member.intervals.last_mut().expect("each has been active");
+            last.until_ms = Some(now_ms + SETTLE_MS);
+            self.spread_news();
+        } else if faults.crashes && node.is_up() && rng.random_ratio(1, 60) {
+            node.back_ms = Some(now_ms + rng.random_range(300..12_000));
+            node.crash(&mut self.air);
+            self.doomed.insert(id, now_ms + DETECTION_MS);
+        }
+    }
+
+    fn declare_deaths(&mut self) -> bool {
+        let now_ms = self.air.now_ms;
+        let mut is_news = false;
+        for (id, at_ms) in self.doomed.extract_if(.., |_, at_ms| *at_ms <= now_ms) {
+            let member = self.truth.members.get_mut(&id).expect("all are members");
+            member.state = MemberState::Dead;
+            if let Some(last) = member.intervals.last_mut() {
+                last.until_ms = Some(last.until_ms.map_or(at_ms, |until_ms| until_ms.min(at_ms)));
+            }
+            is_news = true;
+        }
+        is_news
+    }
+
+    fn let_leavers_go(&mut self) -> bool {
+        let now_ms = self.air.now_ms;
+        let mut is_news = false;
+        for (id, node) in &mut self.nodes {
+            let member = self.truth.members.get_mut(id).expect("all are members");
+            let until_ms = member.intervals.last().and_then(|last| last.until_ms);
+            // A step or two, as it may only just have heard itself.
+            let has_ended = until_ms.is_some_and(|until_ms| until_ms + 3 * STEP_MS < now_ms);
+            if has_ended && node.may_go() {
+                node.go();
+                node.back_ms = Some(now_ms + self.air.rng.random_range(500..10_000));
+                member.state = MemberState::Left;
+                is_news = true;
+            }
+        }
+        is_news
+    }
+
+    fn bring_back(&mut self) -> bool {
+        let now_ms = self.air.now_ms;
+        let mut is_news = false;
+        for (id, node) in &mut self.nodes {
+            if now_ms == FAULTS_MS {
+                node.has_room = true;
+            }
+            let is_time = node.back_ms.is_some_and(|back_ms| back_ms <= now_ms);
+            if node.is_up() || !(is_time || now_ms == FAULTS_MS) {
+                continue;
+            }
+            self.doomed.remove(id);
+            let member = self.truth.members.get_mut(id).expect("all are members");
+            member.state = MemberState::Alive;
+            // One that nobody missed goes on as it was; one that was declared dead, or had left,
+            // begins anew.
+            if member.intervals.last().is_some_and(|last| last.until_ms.is_some()) {
+                let from_ms = now_ms + SETTLE_MS;
+                member.intervals.push(Interval { from_ms, until_ms: None });
+                is_news = true;
+            }
+            node.start(self.truth.clone(), &mut self.air);
+        }
+        is_news
+    }
+
+    /// Planned changes are heard of before they take effect, and deaths when they are.
+    fn spread_news(&mut self) {
+        for id in self.nodes.keys() {
+            self.air.news(*id, SETTLE_MS - 2 * STEP_MS);
+        }
+    }
+
+    fn deliver(&mut self) {
+        for event in self.air.due() {
+            let to = match &event {
+                Event::Message { to, .. } | Event::News { to } => *to,
+            };
+            let node = self.nodes.get_mut(&to).expect("members talk to members");
+            if !node.is_up() {
+                continue;
+            }
+            match event {
+                Event::News { .. } => node.roster = self.truth.clone(),
+                Event::Message { from, message, .. } => node.hear(from, message, &mut self.air),
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let is_time = self.air.now_ms > SCRAPES_MS + 1_000 && self.air.now_ms % 1_000 == 0;
+        is_time && self.nodes.values().all(Node::is_calm) && self.missing().is_none()
+    }
+
+    /// Something that was scraped, and is not at a destination nor named as lost there.
+    fn missing(&self) -> Option<(&str, Point)> {
+        self.air.destinations.iter().find_map(|(name, destination)| {
+            let is_known = |point: &&Point| {
+                destination.stored.contains(*point) || destination.lost.contains(*point)
+            };
+            let point = self.air.scraped.iter().find(|point| !is_known(point))?;
+            Some((&**name, *point))
+        })
+    }
+
+    fn check(&self) {
+        let seed = self.air.seed;
+        assert_eq!(self.missing(), None, "seed {seed}: not there");
+        for (id, node) in &self.nodes {
+            assert!(node.is_calm(), "seed {seed}: {id} is not done");
+        }
+    }
+}
+
+fn run(seeds: u64, faults: Faults) -> Tally {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let seeds = match number("STARLING_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("STARLING_SEEDS").unwrap_or(seeds),
+    };
+    let mut tally = Tally::default();
+    for seed in seeds {
+        tally.add(Fleet::new(seed, faults).run());
+    }
+    tally
+}
+
+#[test]
+fn members_that_come_and_go_lose_nothing_and_mix_up_nothing() {
+    let tally = run(200, Faults::default());
+    assert!(tally.handed_over > 0, "{tally:?}");
+    assert_eq!((tally.late, tally.out_of_order, tally.repeats), (0, 0, 0), "{tally:?}");
+}
+
+#[test]
+fn nor_do_they_on_a_bad_network_with_destinations_down_and_disks_full() {
+    let tally =
+        run(200, Faults { network: true, outages: true, full_disks: true, ..Faults::default() });
+    assert!(tally.handed_over > 0 && tally.refused > 0 && tally.repeats > 0, "{tally:?}");
+    assert_eq!((tally.bets, tally.late, tally.out_of_order), (0, 0, 0), "{tally:?}");
+}
+
+/// Order may break where a death was bet on, and samples may be late there; nowhere else, and little.
+#[test]
+fn after_a_crash_what_is_lost_is_named() {
+    let tally = run(200, Faults { crashes: true, network: true, outages: true, full_disks: true });
+    assert!(tally.handed_over > 0 && tally.bets > 0, "{tally:?}");
+    assert!(tally.out_of_order * 100 < tally.scraped, "{tally:?}");
+}

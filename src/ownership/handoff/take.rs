@@ -1,0 +1,344 @@
+//! The new owner's side: whom a line waits for, what of it is known already, and how far its fence
+//! is open. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    model::member::NodeId,
+    ownership::{
+        assign::Previous,
+        handoff::{
+            Bet, Effect, Outlook, Settings, World,
+            message::{Answer, Ask, Give, Line, Message, Names, Record, RecordName, Verdict},
+        },
+    },
+};
+
+/// How long a taker listens before it asks, and between questions.
+const ASK_MS: i64 = 2_000;
+
+/// Whom one line may wait for. More owners in a few minutes are a fleet that is not to be waited for.
+const AWAITS_MAX: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Taker {
+    me: NodeId,
+    fence_ms_max: i64,
+    lines: BTreeMap<Line, Saved>,
+    /// When `tick` was last called.
+    ticked_ms: Option<i64>,
+}
+
+/// What is known of a line that was gained; kept on disk beside its records.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Saved {
+    /// `None` where the slot is another's.
+    mine_since_ms: Option<i64>,
+    /// By the end of their ownership.
+    awaits: BTreeMap<(i64, NodeId), Waiting>,
+    /// Nobody but the one that is waited for has anything of the line, nor does this disk: it gives in order, so that
+    /// what it gives can be sent as it comes.
+    is_sole: bool,
+    /// Who had the slot before those that are waited for, the latest first. Each knows whom it waited
+    /// for itself, so the next is only asked when one is dead or unaware.
+    before: Vec<Previous>,
+    names: Names,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Waiting {
+    /// In silence, while the destination accepted.
+    waited_ms: i64,
+    /// When it was last asked or heard.
+    asked_ms: Option<i64>,
+    /// It has begun to give, and so has told whom it waited for and what is gone.
+    has_begun: bool,
+}
+
+impl Saved {
+    /// Records of intervals before this may be sent. `None`: the line is another's.
+    fn open_before_ms(&self) -> Option<i64> {
+        let mine_since_ms = self.mine_since_ms?;
+        Some(match self.awaits.first_key_value() {
+            None => mine_since_ms + 1,
+            Some(((until_ms, _), waiting)) if self.is_sole && waiting.has_begun => *until_ms,
+            Some(_) => i64::MIN,
+        })
+    }
+
+    /// A giving that ended before the ownership that is waited for is an old one, heard late.
+    fn awaits(&self, give: &Give, from: NodeId) -> bool {
+        self.awaits.keys().any(|&(until_ms, node)| node == from && until_ms <= give.until_ms)
+    }
+
+    /// Waits for the one who had the slot before `instant_ms`, as far as it may still answer.
+    fn await_before(
+        &mut self,
+        instant_ms: i64,
+        line: &Line,
+        world: &World<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.before.retain(|previous| previous.until_ms < instant_ms);
+        while !self.before.is_empty() {
+            let Previous { node, until_ms } = self.before.remove(0);
+            if world.is_dead(node) {
+                bet(line, node, Bet::Death, effects);
+                continue;
+            }
+            self.awaits.entry((until_ms, node)).or_default();
+            return;
+        }
+    }
+}
+
+fn bet(line: &Line, on: NodeId, why: Bet, effects: &mut Vec<Effect>) {
+    effects.push(Effect::Bet { line: line.clone(), on, why });
+}
+
+impl Taker {
+    pub(super) fn new(settings: &Settings, mut lines: BTreeMap<Line, Saved>) -> Self {
+        // What a giving had set aside before the restart lies among the rest now.
+        for state in lines.values_mut() {
+            state.is_sole = false;
+        }
+        let Settings { me, fence_ms_max, .. } = *settings;
+        Self { me, fence_ms_max, lines, ticked_ms: None }
+    }
+
+    pub(super) fn is_mine(&self, line: &Line) -> bool {
+        self.lines.get(line).is_some_and(|state| state.mine_since_ms.is_some())
+    }
+
+    pub(super) fn saved(&self, line: &Line) -> Option<&Saved> {
+        self.lines.get(line)
+    }
+
+    pub(super) fn names(&self, line: &Line) -> Option<&Names> {
+        self.lines.get(line).map(|state| &state.names)
+    }
+
+    /// What was given on may come back: it is not known here any more.
+    pub(super) fn forget(&mut self, line: &Line, names: &[RecordName]) {
+        if let Some(state) = self.lines.get_mut(line) {
+            state.names.remove(names);
+        }
+    }
+
+    pub(super) fn closed(&self) -> usize {
+        self.lines.values().filter(|line| !line.awaits.is_empty()).count()
+    }
+
+    /// `cancelled`: this disk still has something of the line, from an earlier time, for which these
+    /// were waited for.
+    pub(super) fn gained(
+        &mut self,
+        line: &Line,
+        from_ms: i64,
+        previous: &[Previous],
+        cancelled: Option<Vec<Previous>>,
+        world: &World<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let state = self.lines.entry(line.clone()).or_default();
+        // After a restart it may be known already, and only the outbox has to be told again.
+        if state.mine_since_ms != Some(from_ms) {
+            state.mine_since_ms = Some(from_ms);
+            state.before = previous.to_vec();
+            state.await_before(i64::MAX, line, world, effects);
+            let is_here = cancelled.is_some();
+            for Previous { node, until_ms } in cancelled.into_iter().flatten() {
+                state.awaits.entry((until_ms, node)).or_default();
+            }
+            // Before the first tick, after a restart, the disk may hold anything.
+            state.is_sole = !is_here && state.awaits.len() == 1 && self.ticked_ms.is_some();
+        }
+        self.open(line, effects);
+    }
+
+    /// Whom the line still waits for: the next owner is to be told.
+    pub(super) fn lost(&mut self, line: &Line) -> Vec<Previous> {
+        let Some(state) = self.lines.get_mut(line) else { return Vec::new() };
+        let awaits = std::mem::take(&mut state.awaits);
+        state.mine_since_ms = None;
+        state.before.clear();
+        awaits.into_keys().map(|(until_ms, node)| Previous { node, until_ms }).collect()
+    }
+
+    /// `outlook` is `None` where no destination has the line's name.
+    pub(super) fn given(
+        &mut self,
+        from: NodeId,
+        give: Give,
+        outlook: Option<&Outlook<'_>>,
+        world: &World<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let verdict = self.verdict(from, &give, outlook, world);
+        let answer = Message::Answer(Answer {
+            line: give.line.clone(),
+            until_ms: give.until_ms,
+            through: give.records.last().map(|record| record.name),
+            is_end: give.end.is_some(),
+            verdict,
+        });
+        let (Verdict::Taken, Some(outlook)) = (verdict, outlook) else {
+            effects.push(Effect::Send { to: from, message: answer });
+            return;
+        };
+        let line = give.line.clone();
+        let me = self.me;
+        let state = self.lines.get_mut(&line).expect("what is taken was gained");
+        if state.awaits(&give, from) {
+            note_awaits(state, from, &give, me, world, effects);
+        }
+        let (records, late) = take_records(state, &give.records, outlook);
+        for name in &give.gone {
+            state.names.add(*name);
+        }
+        effects.push(Effect::Store {
+            line: line.clone(),
+            records,
+            late,
+            gone: give.gone,
+            sent: give.end.unwrap_or_default(),
+            to: from,
+            answer,
+        });
+        self.open(&line, effects);
+    }
+
+    /// Fences open on deaths, and on silence while the destination accepts; the silent are asked.
+    pub(super) fn tick(
+        &mut self,
+        accepts: &dyn Fn(&str) -> bool,
+        world: &World<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let passed_ms = self.ticked_ms.map_or(0, |ticked_ms| (world.now_ms - ticked_ms).max(0));
+        self.ticked_ms = Some(world.now_ms);
+        let mut opened = Vec::new();
+        for (line, state) in self.lines.iter_mut().filter(|(_, state)| !state.awaits.is_empty()) {
+            let accepted_ms = if accepts(&line.destination) { passed_ms } else { 0 };
+            let mut given_up = Vec::new();
+            for (&(until_ms, node), waiting) in &mut state.awaits {
+                waiting.waited_ms += accepted_ms;
+                if world.is_dead(node) {
+                    given_up.push((until_ms, node, Bet::Death));
+                } else if waiting.waited_ms >= self.fence_ms_max {
+                    given_up.push((until_ms, node, Bet::Timeout));
+                } else if world.now_ms - *waiting.asked_ms.get_or_insert(world.now_ms) >= ASK_MS {
+                    waiting.asked_ms = Some(world.now_ms);
+                    let message = Message::Ask(Ask { line: line.clone(), until_ms });
+                    effects.push(Effect::Send { to: node, message });
+                }
+            }
+            for (until_ms, node, why) in given_up {
+                state.awaits.remove(&(until_ms, node));
+                bet(line, node, why, effects);
+                match why {
+                    Bet::Death => {
+                        state.is_sole = false;
+                        state.await_before(until_ms, line, world, effects);
+                    }
+                    Bet::Timeout => {}
+                }
+                opened.push(line.clone());
+            }
+        }
+        for line in opened {
+            self.open(&line, effects);
+        }
+    }
+
+    fn verdict(
+        &self,
+        from: NodeId,
+        give: &Give,
+        outlook: Option<&Outlook<'_>>,
+        world: &World<'_>,
+    ) -> Verdict {
+        let Some(outlook) = outlook else { return Verdict::NoDestination };
+        let mine = self.lines.get(&give.line).filter(|state| state.mine_since_ms.is_some());
+        let Some(state) = mine.filter(|_| (world.owner)(give.line.slot) == Some(self.me)) else {
+            return Verdict::NotOwner;
+        };
+        if !state.awaits.is_empty() && !state.awaits(give, from) {
+            return Verdict::NotYet;
+        }
+        let is_new = |record: &Record| !state.names.contains(&record.name);
+        if !outlook.has_room && give.records.iter().any(is_new) {
+            return Verdict::NoRoom;
+        }
+        Verdict::Taken
+    }
+
+    fn open(&self, line: &Line, effects: &mut Vec<Effect>) {
+        if let Some(before_ms) = self.lines.get(line).and_then(Saved::open_before_ms) {
+            effects.push(Effect::Open { line: line.clone(), before_ms });
+        }
+    }
+}
+
+/// Takes over those that `from` waited for, and ends the wait for `from` if it has ended.
+fn note_awaits(
+    state: &mut Saved,
+    from: NodeId,
+    give: &Give,
+    me: NodeId,
+    world: &World<'_>,
+    effects: &mut Vec<Effect>,
+) {
+    let mut is_news = None;
+    for (&(until_ms, _), waiting) in state.awaits.iter_mut().filter(|((_, node), _)| *node == from)
+    {
+        if !waiting.has_begun {
+            is_news = Some(until_ms);
+        }
+        *waiting = Waiting { waited_ms: 0, asked_ms: Some(world.now_ms), has_begun: true };
+    }
+    for &Previous { node, until_ms } in give.awaits.iter().filter(|_| is_news.is_some()) {
+        if node == me {
+            // What this member was waited for lies here already; but it may have been down while the
+            // line was its own, so that it has not heard those before it.
+            state.is_sole = false;
+            state.await_before(until_ms, &give.line, world, effects);
+        } else if world.is_dead(node) {
+            bet(&give.line, node, Bet::Death, effects);
+            state.is_sole = false;
+            state.await_before(until_ms, &give.line, world, effects);
+        } else if state.awaits.len() < AWAITS_MAX {
+            state.awaits.entry((until_ms, node)).or_default();
+            state.is_sole = false;
+        }
+    }
+    if let Some(until_ms) = is_news.filter(|_| give.is_unaware) {
+        state.is_sole = false;
+        state.await_before(until_ms, &give.line, world, effects);
+    }
+    if give.end.is_some() {
+        state.awaits.retain(|&(until_ms, node), _| node != from || until_ms > give.until_ms);
+    }
+}
+
+/// Those to be written, and those that come too late: the destination has newer ones of their stream
+/// and would refuse them.
+fn take_records(
+    state: &mut Saved,
+    records: &[Record],
+    outlook: &Outlook<'_>,
+) -> (Vec<RecordName>, Vec<RecordName>) {
+    let (mut taken, mut late) = (Vec::new(), Vec::new());
+    for record in records {
+        if !state.names.add(record.name) {
+            continue;
+        }
+        let sent_ms = (outlook.sent_ms)(record);
+        if sent_ms.is_none_or(|sent_ms| record.oldest_ms > sent_ms - outlook.window_ms) {
+            taken.push(record.name);
+        } else {
+            late.push(record.name);
+        }
+    }
+    (taken, late)
+}

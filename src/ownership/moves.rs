@@ -1,0 +1,163 @@
+//! What changes owners, when and why; and who had what a short while ago. Pure.
+
+use std::sync::Arc;
+
+use crate::{
+    model::{
+        member::{MemberState, NodeId},
+        slot::Slot,
+    },
+    ownership::{
+        assign::Previous,
+        placement::{Placement, Table, slots},
+    },
+};
+
+/// So long an owner may still have to hand over what it had, and its successor asks for it.
+const TRAIL_MS: i64 = 300_000;
+
+/// So many epochs are looked back at most; of a fleet that changes faster, what was not handed over
+/// comes as leftovers.
+const EPOCHS_MAX: usize = 16;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    pub slot: Slot,
+    pub at_ms: i64,
+    pub from: Option<NodeId>,
+    pub to: Option<NodeId>,
+    pub why: Why,
+    /// The news came after the instant, so that until now somebody else may have acted on the old
+    /// state. A death always does, and is not called late.
+    pub is_late: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Nobody had it before.
+    Start,
+    /// The new owner came.
+    Join,
+    /// The old owner left as planned.
+    Leave,
+    /// The old owner was declared dead.
+    Death,
+    /// An override began or ended.
+    Balance,
+    /// A member's weight changed.
+    Weight,
+}
+
+/// The owners that were last seen, and the instant that they were looked up for.
+#[derive(Debug, Default)]
+pub struct Trail(Option<(i64, Arc<Table>)>);
+
+impl Trail {
+    /// All moves since the last call. With news, what was seen a moment ago may have been wrong for a
+    /// while already; without, owners change at borders alone. The first call looks back as far as
+    /// an owner may still have something to hand over.
+    pub fn advance(&mut self, placement: &mut Placement, now_ms: i64, is_news: bool) -> Vec<Move> {
+        let (seen_ms, mut before) = self.0.take().unwrap_or_else(|| {
+            let back_ms = now_ms - TRAIL_MS;
+            (back_ms, placement.table_at(back_ms))
+        });
+        let mut instants: Vec<i64> = Vec::new();
+        while let Some(border_ms) = placement.next_border(*instants.last().unwrap_or(&seen_ms)) {
+            if border_ms > now_ms {
+                break;
+            }
+            instants.push(border_ms);
+        }
+        if is_news && instants.is_empty() {
+            instants.push(now_ms);
+        }
+        let mut moves = Vec::new();
+        for instant_ms in instants {
+            let after = placement.table_at(instant_ms);
+            for slot in slots().filter(|_| !Arc::ptr_eq(&before, &after)) {
+                let (from, to) = (before.owner(slot), after.owner(slot));
+                if from != to {
+                    moves.push(explained(placement, slot, instant_ms, from, to, is_news));
+                }
+            }
+            before = after;
+        }
+        self.0 = Some((now_ms, before));
+        moves
+    }
+
+    pub fn has_begun(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// The owners of the last few epochs, as they are known now: what was believed at the time is of no
+/// concern, as who owned a slot is who was told so in time, or nobody.
+pub struct History(Vec<(i64, Arc<Table>)>);
+
+impl History {
+    pub fn new(placement: &mut Placement, now_ms: i64) -> Self {
+        let mut epochs = Vec::new();
+        let mut end = placement.last_border(now_ms);
+        while let Some(until_ms) = end {
+            if now_ms - until_ms > TRAIL_MS || epochs.len() >= EPOCHS_MAX {
+                break;
+            }
+            epochs.push((until_ms, placement.table_at(until_ms - 1)));
+            end = placement.last_border(until_ms - 1);
+        }
+        Self(epochs)
+    }
+
+    /// Who had `slot` before `instant_ms`, the latest first, each once, without `but`.
+    pub fn previous(&self, slot: Slot, instant_ms: i64, but: NodeId) -> Vec<Previous> {
+        let mut found: Vec<Previous> = Vec::new();
+        for (until_ms, table) in self.0.iter().filter(|(until_ms, _)| *until_ms <= instant_ms) {
+            let Some(node) = table.owner(slot).filter(|node| *node != but) else { continue };
+            if !found.iter().any(|previous| previous.node == node) {
+                found.push(Previous { node, until_ms: *until_ms });
+            }
+        }
+        found
+    }
+}
+
+fn explained(
+    placement: &Placement,
+    slot: Slot,
+    instant_ms: i64,
+    from: Option<NodeId>,
+    to: Option<NodeId>,
+    is_news: bool,
+) -> Move {
+    let members = &placement.roster().members;
+    // Where news rewrote the past, the fence is the border that it put there.
+    let at_ms = placement.last_border(instant_ms).unwrap_or(instant_ms);
+    let old = from.map(|id| members.get(&id));
+    let new = to.and_then(|id| members.get(&id));
+    let ended = old.flatten().filter(|old| !old.is_active_at(instant_ms));
+    let end_ms = ended.and_then(|old| old.intervals.iter().filter_map(|i| i.until_ms).max());
+    let begins = |at| new.is_some_and(|new| new.intervals.iter().any(|i| i.from_ms == at));
+    let why = match (from, ended) {
+        (None, _) => Why::Start,
+        (Some(_), Some(old)) if old.state == MemberState::Dead => Why::Death,
+        (Some(_), Some(_)) => Why::Leave,
+        // Nobody speaks of it any more.
+        (Some(_), None) if old == Some(None) => Why::Death,
+        (Some(_), None) if begins(at_ms) => Why::Join,
+        (Some(_), None) if is_weight(placement, slot, instant_ms) => Why::Weight,
+        (Some(_), None) => Why::Balance,
+    };
+    let at_ms = end_ms.filter(|&end_ms| end_ms <= instant_ms).unwrap_or(at_ms);
+    Move { slot, at_ms, from, to, why, is_late: is_news && why != Why::Death }
+}
+
+/// No override has to do with it, and nobody came or went: the scales themselves have changed.
+fn is_weight(placement: &Placement, slot: Slot, instant_ms: i64) -> bool {
+    let overrides = placement.overrides();
+    let maps = [&overrides.latest, &overrides.predecessor];
+    !maps
+        .into_iter()
+        .flatten()
+        .any(|map| map.from_ms <= instant_ms && map.moves.contains_key(&slot))
+}
