@@ -80,6 +80,7 @@ async fn an_outage_with_a_kill_within_leaves_no_gap() {
     .await;
 
     backend.stop().await;
+    // The length of the outage is what is tested; no event ends it.
     sleep(Duration::from_secs(14)).await;
     let before_kill = target.scrapes();
     agent.process.signal(Signal::KILL);
