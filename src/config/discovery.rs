@@ -96,13 +96,14 @@ pub(super) fn check_addresses(section: &mut Section<'_, '_>) {
     }
 }
 
-/// An address that was typed as a URL may have a password in it.
+/// An address that was typed as a URL may have a password in it, and a token in its query.
 pub(super) fn without_credentials(url: &str) -> String {
+    let (url, query) = url.split_once('?').map_or((url, ""), |(url, _)| (url, "?<secret>"));
     let start = url.find("://").map_or(0, |at| at + 3);
-    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
+    let end = url[start..].find(['/', '#']).map_or(url.len(), |at| start + at);
     match url[start..end].rfind('@') {
-        Some(at) => format!("{}xxxxx{}", &url[..start], &url[start + at..]),
-        None => url.to_owned(),
+        Some(at) => format!("{}xxxxx{}{query}", &url[..start], &url[start + at..]),
+        None => format!("{url}{query}"),
     }
 }
 
@@ -284,6 +285,23 @@ fn unsupported(section: &mut Section<'_, '_>) {
                 "`{known}_sd_configs` is not supported yet; use `file_sd_configs` or `http_sd_configs` meanwhile"
             );
             section.problem(place, message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_credentials;
+
+    #[test]
+    fn a_shown_url_has_neither_password_nor_query() {
+        for (url, shown) in [
+            ("http://a/b", "http://a/b"),
+            ("http://me:hunter2@a:1/b", "http://xxxxx@a:1/b"),
+            ("http://a/w?token=hunter2", "http://a/w?<secret>"),
+            ("http://me:hunter2@a?t=x@y", "http://xxxxx@a?<secret>"),
+        ] {
+            assert_eq!(without_credentials(url), shown);
         }
     }
 }
