@@ -66,7 +66,7 @@ impl Scrapes {
     #[expect(clippy::cast_precision_loss, reason = "any number will do")]
     fn pack(&mut self) -> starling::outbox::Packed {
         self.round += 15_000;
-        self.packer.begin(StreamKey(7), self.round);
+        self.packer.begin(StreamKey(7), self.round, None);
         for (n, blobs) in self.blobs.iter().enumerate() {
             let value = (n * 1000 + 17) as f64;
             self.packer.push(blobs, Sample { value, timestamp_ms: self.round }, None, 0);

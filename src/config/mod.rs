@@ -120,6 +120,7 @@ pub struct Job {
     pub discovery: Vec<Discovery>,
     pub relabel: Vec<Rule>,
     pub metric_relabel: Vec<Rule>,
+    pub clustering: Clustering,
 }
 
 /// `clustering` of a job: whether its targets are divided among the members, and by what.

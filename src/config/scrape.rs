@@ -63,6 +63,7 @@ pub(super) fn job(node: &Node, global: &Global, findings: &mut Findings) -> Opti
         discovery::check_addresses(&mut section);
     }
     let job = Job {
+        clustering: super::Clustering::default(),
         job_name: Arc::from(name.as_str()),
         scrape_interval,
         scrape_timeout,

@@ -5,6 +5,7 @@ pub mod labels;
 pub mod member;
 pub mod overrides;
 pub mod protocol;
+pub mod record;
 pub mod relabel;
 pub mod sample;
 pub mod slot;

@@ -1,12 +1,13 @@
 //! Stream keys and slots: what the division of work, the lanes and the hand-over hang on.
 
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 /// The number of slots; a stream key's top 12 bits name one.
 pub const SLOTS: u16 = 4096;
 
 /// A 64-bit XXH3 hash of what identifies a stream: the same on every host and in every version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StreamKey(pub u64);
 
 impl StreamKey {
@@ -26,8 +27,17 @@ impl StreamKey {
 }
 
 /// One of `SLOTS` shares of all streams. Slots have owners and lanes; streams do not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u16")]
 pub struct Slot(u16);
+
+impl TryFrom<u16> for Slot {
+    type Error = String;
+
+    fn try_from(number: u16) -> Result<Self, String> {
+        Self::new(number).ok_or_else(|| format!("slot {number} is none of {SLOTS}"))
+    }
+}
 
 impl Slot {
     /// `None` from `SLOTS` on.

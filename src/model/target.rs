@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{labels::Labels, slot::StreamKey};
 
 /// Host and port, or what relabelling makes of them; each discovered target has it.
@@ -49,8 +51,11 @@ pub struct Target {
     pub timeout: Duration,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TargetId(pub u64);
+
+/// Names a scraped target, by job as well: two jobs may have a target in common and both scrape it.
+pub type TargetName = (TargetId, Arc<str>);
 
 impl std::fmt::Display for TargetId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -14,6 +14,7 @@ use crate::{
     model::batch::Batch,
     outbox::{
         disk::{Disk, Done, Job},
+        lines::LineOrder,
         log::{DiskError, Log},
         meters::DestinationMeters,
         queue::Queue,
@@ -55,6 +56,7 @@ pub(super) struct Setup {
     pub(super) recovery: Recovery,
     pub(super) appends: mpsc::Receiver<Appended>,
     pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) lines: mpsc::Receiver<Vec<LineOrder>>,
     pub(super) view: watch::Sender<Arc<QueueView>>,
     pub(super) meters: DestinationMeters,
 }
@@ -67,6 +69,7 @@ pub(super) struct DestinationLoop {
     reporter: Reporter,
     appends: mpsc::Receiver<Appended>,
     orders: mpsc::Receiver<Order>,
+    lines: mpsc::Receiver<Vec<LineOrder>>,
     chance: StdRng,
     clock: SteadyClock,
     next_tick_ms: i64,
@@ -99,7 +102,8 @@ struct SteadyClock {
 
 impl DestinationLoop {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup { destination, settings, log, recovery, appends, orders, view, meters } = setup;
+        let Setup { destination, settings, log, recovery, appends, orders, lines, view, meters } =
+            setup;
         let clock = SteadyClock { started: Instant::now(), started_ms: clock::now_ms() };
         let now_ms = clock.started_ms;
         let mut limits = settings.limits.clone();
@@ -124,6 +128,7 @@ impl DestinationLoop {
             reporter,
             appends,
             orders,
+            lines,
             chance: StdRng::from_rng(&mut rand::rng()),
             clock,
             next_tick_ms: now_ms,

@@ -608,6 +608,7 @@ mod tests {
                     tenant: "".into(),
                     stream: StreamKey(stream << 52),
                     round: 0,
+                    since_ms: None,
                     samples: 1,
                     oldest_ms: 0,
                     raw_length: 0,

@@ -9,6 +9,7 @@ pub mod frame;
 mod fresh;
 mod hold;
 mod lane;
+pub mod lines;
 mod log;
 mod loss;
 mod meters;
@@ -43,6 +44,7 @@ use crate::{
     config::{Destination, OutboxSettings},
     outbox::{
         destination::{Appended, DestinationLoop, Left, Order, Setup},
+        lines::LineOrder,
         log::{Log, LogSettings},
         meters::Meters,
         recovery::Recovery,
@@ -54,6 +56,8 @@ use crate::{
 /// Scrapes on their way to a destination's loop; the next one waits.
 const APPENDS_MAX: usize = 64;
 const ORDERS_MAX: usize = 4;
+/// Orders to lines on their way to a destination's loop; who gives more waits.
+const LINE_ORDERS_MAX: usize = 64;
 /// Of a directory's name; a longer destination's name ends in a hash.
 const NAME_BYTES_MAX: usize = 128;
 
@@ -70,6 +74,7 @@ pub struct Handle {
 struct Route {
     name: Arc<str>,
     appends: mpsc::Sender<Appended>,
+    lines: mpsc::Sender<Vec<LineOrder>>,
     view: watch::Receiver<Arc<QueueView>>,
 }
 
@@ -133,6 +138,34 @@ impl Handle {
                 route.tell_closed();
             }
         }
+    }
+
+    /// The destinations, in the order of the configuration.
+    pub fn destinations(&self) -> Vec<Arc<str>> {
+        self.routes.borrow().iter().map(|route| Arc::clone(&route.name)).collect()
+    }
+
+    /// Resolves when there are other destinations than before; for ever where the outbox has ended.
+    pub async fn destinations_changed(&mut self) {
+        if self.routes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Tells the destination of that name about its lines; `false` where there is none.
+    pub async fn order(&self, destination: &str, orders: Vec<LineOrder>) -> bool {
+        let routes = Arc::clone(&self.routes.borrow());
+        let Some(route) = routes.iter().find(|route| *route.name == *destination) else {
+            return false;
+        };
+        route.lines.send(orders).await.is_ok()
+    }
+
+    /// Whether the destination takes what it is sent: its last answer was no failure.
+    pub fn accepts(&self, destination: &str) -> bool {
+        let routes = self.routes.borrow();
+        let route = routes.iter().find(|route| *route.name == *destination);
+        route.is_some_and(|route| route.view.borrow().accepts)
     }
 
     /// Whole or not at all: on an error everything runs on as before.
@@ -318,6 +351,7 @@ fn open(
     meters.recovered(&recovery);
     let (appends, appended) = mpsc::channel(APPENDS_MAX);
     let (orders, ordered) = mpsc::channel(ORDERS_MAX);
+    let (lines, line_orders) = mpsc::channel(LINE_ORDERS_MAX);
     let (view, seen) = watch::channel(Arc::default());
     let part = DestinationLoop::new(Setup {
         destination: Arc::clone(destination),
@@ -326,10 +360,11 @@ fn open(
         recovery,
         appends: appended,
         orders: ordered,
+        lines: line_orders,
         view,
         meters,
     });
-    let route = Route { name, appends, view: seen };
+    let route = Route { name, appends, lines, view: seen };
     Ok(Opened { destination: Arc::clone(destination), route, orders, part })
 }
 

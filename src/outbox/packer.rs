@@ -75,6 +75,7 @@ pub struct Packer {
     shapings: Arc<Shapings>,
     stream: StreamKey,
     round: i64,
+    since_ms: Option<i64>,
     /// Above every round given away so far.
     next_round: i64,
     /// One row a layer, in a row one pile a shaping.
@@ -88,6 +89,14 @@ pub struct Packer {
 struct Tools {
     compressor: Option<Compressor>,
     plain: Vec<Vec<u8>>,
+}
+
+/// Where a batch comes from.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    stream: StreamKey,
+    round: i64,
+    since_ms: Option<i64>,
 }
 
 /// A batch that is growing.
@@ -198,6 +207,7 @@ impl Packer {
             shapings,
             stream: StreamKey(0),
             round: 0,
+            since_ms: None,
             next_round: i64::MIN,
             layers: Vec::new(),
             tools: Tools::default(),
@@ -215,8 +225,10 @@ impl Packer {
     }
 
     /// A new scrape of `stream`. `round` is the scheduled instant in milliseconds; it is raised
-    /// where the stream has come further already.
-    pub fn begin(&mut self, stream: StreamKey, round: i64) {
+    /// where the stream has come further already. `since_ms`: when the ownership began in which the
+    /// scrape falls; `None` where its target is not divided.
+    pub fn begin(&mut self, stream: StreamKey, round: i64, since_ms: Option<i64>) {
+        self.since_ms = since_ms;
         self.stream = stream;
         self.round = round.max(self.next_round);
         self.next_round = self.round.saturating_add(1);
@@ -253,9 +265,8 @@ impl Packer {
     pub fn finish(&mut self) -> Packed {
         for (layer, row) in mem::take(&mut self.layers).into_iter().enumerate() {
             for (number, mut pile) in row.into_iter().enumerate() {
-                let round = self.round_of(layer);
-                self.batches
-                    .extend(pile.seal(&mut self.tools, self.stream, round).map(|b| (number, b)));
+                let origin = self.origin_of(layer);
+                self.batches.extend(pile.seal(&mut self.tools, origin).map(|b| (number, b)));
                 self.tools.keep(pile.plain);
             }
         }
@@ -291,17 +302,16 @@ impl Packer {
         let full = pile.samples >= shaping.samples_max
             || pile.raw_length + pile.plain.len() >= BATCH_RAW_BYTES_MAX;
         if full {
-            let round = self.round_of(layer);
+            let origin = self.origin_of(layer);
             let pile = &mut self.layers[layer][number];
-            self.batches
-                .extend(pile.seal(&mut self.tools, self.stream, round).map(|b| (number, b)));
+            self.batches.extend(pile.seal(&mut self.tools, origin).map(|b| (number, b)));
         }
     }
 
-    fn round_of(&mut self, layer: usize) -> i64 {
+    fn origin_of(&mut self, layer: usize) -> Origin {
         let round = self.round.saturating_add(i64::try_from(layer).unwrap_or(i64::MAX));
         self.next_round = self.next_round.max(round.saturating_add(1));
-        round
+        Origin { stream: self.stream, round, since_ms: self.since_ms }
     }
 
     fn grow(&mut self, layer: usize) {
@@ -339,7 +349,8 @@ impl Pile {
     }
 
     /// What has grown becomes a batch, and the pile is empty again.
-    fn seal(&mut self, tools: &mut Tools, stream: StreamKey, round: i64) -> Option<Batch> {
+    fn seal(&mut self, tools: &mut Tools, origin: Origin) -> Option<Batch> {
+        let Origin { stream, round, since_ms } = origin;
         self.compress(tools);
         let bytes = match self.fragments.len() {
             0 => return None,
@@ -351,6 +362,7 @@ impl Pile {
             tenant: Arc::from(""),
             stream,
             round,
+            since_ms,
             samples: u32::try_from(self.samples).expect("a batch is cut long before"),
             oldest_ms: self.oldest_ms,
             raw_length: u32::try_from(self.raw_length).expect("a batch is cut long before"),
@@ -472,7 +484,7 @@ mod tests {
         ];
         let mut packer = packer(&destinations);
         assert_eq!(packer.shapings().shapings.len(), 4);
-        packer.begin(StreamKey(1), 0);
+        packer.begin(StreamKey(1), 0, None);
         for n in 1..=3 {
             push(&mut packer, &series(n), 0.0, 0);
         }
@@ -493,7 +505,7 @@ mod tests {
     fn a_scrape_is_cut_into_batches_of_one_round() {
         let mut packer = packer(&[destination("a", |_| {})]);
         for time in 0..2 {
-            packer.begin(StreamKey(1), 7000);
+            packer.begin(StreamKey(1), 7000, None);
             for n in 0..1234 {
                 push(&mut packer, &series(n), 1.5, 0);
             }
@@ -512,7 +524,7 @@ mod tests {
     #[test]
     fn more_than_a_block_comes_back_as_it_was() {
         let mut packer = packer(&[destination("a", |d| d.queue.samples_per_send_max = 100_000)]);
-        packer.begin(StreamKey(1), 0);
+        packer.begin(StreamKey(1), 0, None);
         let long = |n: usize| {
             let value = "v".repeat(if n.is_multiple_of(100) { 100_000 } else { n % 300 });
             series(n).iter().chain([("long", value.as_str())]).collect::<Labels>()
@@ -530,7 +542,7 @@ mod tests {
     #[test]
     fn several_samples_of_a_series_leave_in_rounds_of_their_own() {
         let mut packer = packer(&[destination("a", |_| {})]);
-        packer.begin(StreamKey(1), 100);
+        packer.begin(StreamKey(1), 100, None);
         for layer in 0..3 {
             push(&mut packer, &series(1), 0.0, layer);
         }
@@ -539,7 +551,7 @@ mod tests {
         let rounds: Vec<(i64, u32, i64)> =
             batches.iter().map(|b| (b.round, b.samples, b.oldest_ms)).collect();
         assert_eq!(rounds, [(100, 2, 1000), (101, 1, 1001), (102, 1, 1002)]);
-        packer.begin(StreamKey(1), 101);
+        packer.begin(StreamKey(1), 101, None);
         push(&mut packer, &series(1), 0.0, 0);
         assert_eq!(packer.finish().batches_for("a")[0].round, 103, "no round comes twice");
     }
@@ -550,7 +562,7 @@ mod tests {
             destination("with", |d| d.send_exemplars = true),
             destination("without", |_| {}),
         ]);
-        packer.begin(StreamKey(1), 0);
+        packer.begin(StreamKey(1), 0, None);
         let blobs = packer.shapings().encode(&series(1));
         let exemplar = Exemplar {
             labels: [("trace_id", "abc")].into_iter().collect(),
@@ -568,7 +580,7 @@ mod tests {
     #[test]
     fn without_destinations_there_is_nothing_to_pack() {
         let mut packer = packer(&[]);
-        packer.begin(StreamKey(1), 0);
+        packer.begin(StreamKey(1), 0, None);
         push(&mut packer, &series(1), 0.0, 0);
         assert!(packer.finish().is_empty());
     }

@@ -245,6 +245,7 @@ impl Reporter {
             records: unsent.records as u64,
             oldest_age_ms,
             in_flight: queue.in_flight(),
+            accepts: !self.is_failing,
             last_answer: self.last_answer.as_ref().map(|(text, _)| text.clone()),
             last_answer_ms: self.last_answer.as_ref().map(|(_, at_ms)| *at_ms),
             dropped_samples: self.dropped.clone(),

@@ -14,6 +14,8 @@ pub struct QueueView {
     /// The age of the oldest unsent sample.
     pub oldest_age_ms: Option<i64>,
     pub in_flight: usize,
+    /// The destination takes what it is sent: its last answer was no failure.
+    pub accepts: bool,
     /// What the destination last said, in words.
     pub last_answer: Option<String>,
     pub last_answer_ms: Option<i64>,

@@ -6,6 +6,7 @@ pub mod balance;
 pub mod handoff;
 pub mod key;
 pub mod moves;
+pub mod orders;
 pub mod placement;
 pub mod quorum;
 pub mod shares;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    config::{self, Destination, HttpClient, Job, Limits, Queue, Scheme},
+    config::{self, Clustering, Destination, HttpClient, Job, Limits, Queue, Scheme},
     model::{
         labels::Labels,
         protocol::{Escaping, ScrapeProtocol},
@@ -47,6 +47,7 @@ pub(super) fn job() -> Job {
         discovery: Vec::new(),
         relabel: Vec::new(),
         metric_relabel: Vec::new(),
+        clustering: Clustering::default(),
     }
 }
 

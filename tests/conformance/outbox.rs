@@ -58,7 +58,7 @@ fn sent(series: &Labels, external_labels: Labels) -> Labels {
     };
     let shapings = Arc::new(Shapings::of(&[Arc::new(destination)]));
     let mut packer = Packer::new(Arc::clone(&shapings));
-    packer.begin(StreamKey(0), 0);
+    packer.begin(StreamKey(0), 0, None);
     packer.push(&shapings.encode(series), Sample { value: 0.0, timestamp_ms: 0 }, None, 0);
     let batch = packer.finish().batches_for("any").remove(0);
     let fragment = Fragment { bytes: batch.bytes, raw_length: batch.raw_length };

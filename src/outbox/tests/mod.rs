@@ -114,7 +114,7 @@ impl Target {
         let packer = self.packer.get_or_insert_with(|| Packer::new(Arc::clone(&shapings)));
         packer.set_shapings(Arc::clone(&shapings));
         let timestamp_ms = 1_795_255_200_000 + self.scrapes * 1000;
-        packer.begin(self.stream, timestamp_ms);
+        packer.begin(self.stream, timestamp_ms, None);
         #[expect(clippy::cast_precision_loss, reason = "a test makes few scrapes")]
         let sample = Sample { value: self.scrapes as f64, timestamp_ms };
         for labels in &self.series {

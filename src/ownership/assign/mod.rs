@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     config::Clustering,
     model::{
@@ -73,7 +75,7 @@ pub enum Adopted {
 }
 
 /// Who had a slot, and until when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Previous {
     pub node: NodeId,
     pub until_ms: i64,

@@ -4,12 +4,15 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
-    model::member::NodeId,
+    model::{
+        member::NodeId,
+        record::{Record, RecordName, Sent},
+    },
     ownership::{
         assign::Previous,
         handoff::{
             Effect, Settings, World,
-            message::{Answer, Give, Line, Message, Names, Record, RecordName, Sent, Verdict},
+            message::{Answer, Give, Line, Message, Names, Verdict},
         },
     },
 };

@@ -5,48 +5,24 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     model::{
-        member::NodeId,
-        slot::{Slot, StreamKey},
+        record::{Record, RecordName, Sent},
+        slot::Slot,
     },
     ownership::assign::Previous,
 };
 
 /// What order is kept within: one slot's records for one destination, matched by its name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Line {
     pub slot: Slot,
     pub destination: Arc<str>,
 }
 
-/// Names a record of a line for ever, whoever passes it on; the order is the order of sending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RecordName {
-    /// When the ownership began during which it was made.
-    pub interval_ms: i64,
-    /// Whose outbox gave it its sequence number.
-    pub node: NodeId,
-    pub sequence: u64,
-}
-
-/// What the rules must know of a record; its bytes travel beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
-    pub name: RecordName,
-    pub stream: StreamKey,
-    pub oldest_ms: i64,
-    pub bytes: u32,
-}
-
-/// The newest instant of a stream that the destination has, or may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sent {
-    pub stream: StreamKey,
-    pub newest_ms: i64,
-}
-
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Message {
     Give(Give),
     Ask(Ask),
@@ -54,7 +30,7 @@ pub enum Message {
 }
 
 /// From the old owner to the present one. The next follows when this one is answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Give {
     pub line: Line,
     /// Until when the line was the giver's.
@@ -73,14 +49,14 @@ pub struct Give {
 }
 
 /// From the new owner to an old one it has not heard of: have you something for me?
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
     pub line: Line,
     /// When the old one's ownership ended, as the asker knows.
     pub until_ms: i64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     pub line: Line,
     /// As in the `Give`.
@@ -91,7 +67,7 @@ pub struct Answer {
     pub verdict: Verdict,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// All of it is on disk here, or was before, or is too late to be of use.
     Taken,

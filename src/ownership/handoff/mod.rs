@@ -19,12 +19,13 @@ use std::{
 };
 
 pub use crate::ownership::handoff::{
-    message::{Answer, Ask, Give, Line, Message, Names, Record, RecordName, Sent, Verdict},
+    message::{Answer, Ask, Give, Line, Message, Names, Verdict},
     take::Saved,
 };
 use crate::{
     model::{
         member::{MemberState, NodeId, Roster},
+        record::{Record, RecordName, Sent},
         slot::Slot,
     },
     ownership::{

@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    model::member::NodeId,
+    model::{
+        member::NodeId,
+        record::{Record, RecordName},
+    },
     ownership::{
         assign::Previous,
         handoff::{
             Bet, Effect, Outlook, Settings, World,
-            message::{Answer, Ask, Give, Line, Message, Names, Record, RecordName, Verdict},
+            message::{Answer, Ask, Give, Line, Message, Names, Verdict},
         },
     },
 };

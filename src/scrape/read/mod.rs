@@ -146,7 +146,7 @@ impl Reader {
 
     /// For a scrape that brought no body to `read`.
     pub(super) fn begin(&mut self, moment: Moment) {
-        self.packer.begin(self.stream, moment.timestamp_ms);
+        self.packer.begin(self.stream, moment.timestamp_ms, None);
     }
 
     /// Adds the markers of what has ended, and the report.
@@ -215,7 +215,7 @@ impl Reader {
         let mut ended = Vec::new();
         for former in self.former.drain(..) {
             let mut packer = Packer::new(former.shapings);
-            packer.begin(self.stream, moment.timestamp_ms);
+            packer.begin(self.stream, moment.timestamp_ms, None);
             let mut series: Vec<(u128, Series)> = former.series.into_iter().collect();
             series.sort_unstable_by_key(|(identity, _)| *identity);
             for (_, mut series) in series {

@@ -1,0 +1,70 @@
+//! What the owner of the slots tells a destination's queue: which records may leave, which are given
+//! to another member, which are taken over. The records of one slot make a line, sorted by name.
+
+use tokio::sync::oneshot;
+
+use crate::model::{
+    batch::Batch,
+    record::{Record, RecordName, Sent},
+    slot::{Slot, StreamKey},
+};
+
+/// Obeyed in the order in which they are given. Of batches that are not divided none is concerned.
+#[derive(Debug)]
+pub enum LineOrder {
+    /// Records of ownerships that began before `before_ms` may be sent, the others wait. Until it is
+    /// said of a slot, all of it waits.
+    Open { slot: Slot, before_ms: i64 },
+    /// Nothing of the slot is sent until it is opened again.
+    Close { slot: Slot },
+    /// Closes the line, lets a request under way come to its end, sets aside what is left and says
+    /// what that is. What was appended before this order is part of it.
+    Extract { slot: Slot, answer: oneshot::Sender<Extracted> },
+    /// What was set aside, or was to be, is here to stay; it leaves when the line is opened.
+    PutBack { slot: Slot },
+    /// These were handed over: that is written to disk, then they are deleted.
+    Bury { slot: Slot, names: Vec<RecordName> },
+    /// The batches of those that are set aside, as far as they can be had.
+    Read { slot: Slot, names: Vec<RecordName>, answer: oneshot::Sender<Vec<(RecordName, Batch)>> },
+    /// What must be known before records are taken over. A request under way with records of the
+    /// slot comes to its end first, and no other is made before the line is opened again.
+    Look { slot: Slot, streams: Vec<StreamKey>, answer: oneshot::Sender<Look> },
+    /// Takes records over. Answered when it is on disk; `false` where the disk did not take it, and
+    /// then nothing has changed.
+    Store { slot: Slot, stored: Stored, answer: oneshot::Sender<bool> },
+    /// The slot is another's and all of it was given: what is known of its streams is of no use.
+    Forget { slot: Slot },
+    /// Slots that have records, in order.
+    Slots { answer: oneshot::Sender<Vec<Slot>> },
+    /// `true`: nothing divided is sent at all, until told otherwise.
+    Hold(bool),
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub struct Extracted {
+    /// Sorted by name.
+    pub records: Vec<Record>,
+    pub sent: Vec<Sent>,
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub struct Look {
+    /// The bounds of the queue leave room for a part of a hand-over.
+    pub has_room: bool,
+    /// How much older than the newest a sample may be that the destination still takes.
+    pub window_ms: i64,
+    /// Of the streams asked for, those of which anything was sent.
+    pub sent: Vec<Sent>,
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub struct Stored {
+    /// Each goes into its place, unless one of its name is there.
+    pub records: Vec<(RecordName, Batch)>,
+    /// Samples that came too late to be of use: counted as lost.
+    pub late_samples: u64,
+    /// Sent by another: deleted if they are here.
+    pub gone: Vec<RecordName>,
+    /// What others know to be at the destination. Records here that are too old beside it are late.
+    pub sent: Vec<Sent>,
+}
