@@ -2,6 +2,7 @@
 //! datagrams come through `transport` and `seal` into `membership`, whose roster all decisions rest
 //! on. This file is the loop around it, which decides nothing.
 
+pub mod alone;
 pub mod clock;
 mod exchange;
 pub mod gossip;
@@ -39,13 +40,13 @@ use tracing::{info, warn};
 
 use crate::{
     model::member::{MemberState, NodeId, Roster},
-    runtime::{clock::now_ms, stop::Stop, tasks},
+    runtime::{clock::now_ms, lease::Lease, stop::Stop, tasks},
 };
 
 use self::{
     clock::Now,
     mdns::MdnsSettings,
-    membership::{Event, Membership, MembershipSettings, Order},
+    membership::{Event, Membership, MembershipSettings, Order, STALL_MS},
     message::{About, LoadsTag, TEXT_BYTES_MAX},
     meters::Meters,
     node::Node,
@@ -90,6 +91,9 @@ pub struct FleetSettings {
     pub wait_timeout: Duration,
 }
 
+/// How late the loop may look at the clock and still vouch for what it knows.
+const FRESH: Duration = Duration::from_millis(100);
+
 /// What a node shows of itself and of its peers, beside the roster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
@@ -114,6 +118,7 @@ pub struct Handle {
     status: watch::Receiver<Arc<Status>>,
     commands: mpsc::Sender<Command>,
     local: SocketAddr,
+    lease: Lease,
 }
 
 impl Handle {
@@ -123,6 +128,11 @@ impl Handle {
 
     pub fn status(&self) -> watch::Receiver<Arc<Status>> {
         self.status.clone()
+    }
+
+    /// Valid while this node may do what is its share.
+    pub fn lease(&self) -> Lease {
+        self.lease.clone()
     }
 
     /// Where it listens.
@@ -152,6 +162,7 @@ pub struct Fleet {
     started: Instant,
     /// When the node was last told the time.
     told: Instant,
+    lease: Lease,
     meters: Meters,
 }
 
@@ -198,8 +209,14 @@ impl Fleet {
         let (roster, roster_seen) = watch::channel(Arc::default());
         let (status, status_seen) = watch::channel(Arc::new(status_of(&node)));
         let (command_sender, commands) = mpsc::channel(ORDERS_MAX);
-        let handle =
-            Handle { roster: roster_seen, status: status_seen, commands: command_sender, local };
+        let lease = Lease::new();
+        let handle = Handle {
+            roster: roster_seen,
+            status: status_seen,
+            commands: command_sender,
+            local,
+            lease: lease.clone(),
+        };
         let started = Instant::now();
         let part = Self {
             settings,
@@ -211,6 +228,7 @@ impl Fleet {
             status,
             started,
             told: started,
+            lease,
             meters: Meters::new(registry),
         };
         Ok((handle, part))
@@ -244,6 +262,7 @@ impl Fleet {
                 () = stop.raised() => {}
             }
             self.flush();
+            self.vouch();
             self.publish(&mut status_due);
         }
         self.say_goodbye(&mut buffer).await;
@@ -345,6 +364,22 @@ impl Fleet {
                 self.meters.status(&status);
                 self.status.send_replace(Arc::new(status));
             }
+        }
+    }
+
+    /// For what this node may do, as far as the last look at the clock has shown.
+    fn vouch(&self) {
+        match self.node.membership.standing() {
+            Standing::Active { .. } | Standing::Leaving { .. } => {
+                if self.told.elapsed() < FRESH {
+                    self.lease.renew(Duration::from_millis(STALL_MS));
+                }
+            }
+            Standing::Seeking
+            | Standing::Waiting
+            | Standing::Holding
+            | Standing::Refused
+            | Standing::Gone => self.lease.revoke(),
         }
     }
 

@@ -1,12 +1,417 @@
 //! Who does what: slots have owners, targets and streams follow their slots, and when an owner
-//! changes the old one hands over to the new one. Everything here is rules; shells obey them.
+//! changes the old one hands over to the new one. The rules are pure (`assign`, `handoff` and what
+//! they stand on); this file is the loop around them, which decides nothing.
 
 pub mod assign;
 pub mod balance;
+mod division;
+mod exchange;
 pub mod handoff;
+pub mod kept;
 pub mod key;
+pub mod letter;
 pub mod moves;
 pub mod orders;
 pub mod placement;
 pub mod quorum;
 pub mod shares;
+mod succession;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Duration, Instant, sleep_until},
+};
+use tracing::{info, warn};
+
+use crate::{
+    config::OnPartition,
+    discovery::Snapshot,
+    fleet::{self, channel, standing::Standing},
+    model::{
+        member::{NodeId, Roster},
+        slot::Slot,
+    },
+    outbox,
+    ownership::{
+        division::{Change, Division},
+        exchange::{Answer, Exchange, Present},
+        handoff::{Handoff, Line, Saved},
+        kept::Kept,
+        letter::Letter,
+        orders::{Orders, Report},
+        quorum::Base,
+        succession::Succession,
+    },
+    runtime::{clock, stop::Stop},
+};
+
+/// How often the rules are asked what time alone has brought about.
+const TICK: Duration = Duration::from_millis(250);
+/// By so long after its death a member is declared dead at the latest.
+const DETECTION_MS: i64 = 5_000;
+/// Of a part of a hand-over; it must fit a message of the peer channel with room to spare.
+const PART_BYTES_MAX: u64 = 1 << 20;
+const PART_RECORDS_MAX: usize = 1_000;
+/// Who asks to leave a second time waits.
+const LEAVES_MAX: usize = 1;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub me: NodeId,
+    /// Where it keeps its files.
+    pub folder: PathBuf,
+    pub fence_max: Duration,
+    pub on_partition: OnPartition,
+}
+
+/// What ownership hangs on.
+pub struct Links {
+    pub roster: watch::Receiver<Arc<Roster>>,
+    pub status: watch::Receiver<Arc<fleet::Status>>,
+    /// `None` for a member that is alone.
+    pub fleet: Option<fleet::Handle>,
+    pub peers: Option<(channel::Handle, mpsc::Receiver<(NodeId, Bytes)>)>,
+    pub found: watch::Receiver<Arc<Snapshot>>,
+    pub outbox: outbox::Handle,
+    pub pool: mpsc::Sender<Orders>,
+    pub reports: mpsc::Receiver<Report>,
+}
+
+#[derive(Clone)]
+pub struct Handle {
+    leaves: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+impl Handle {
+    /// Gives up the share of this member. Resolves when others have all that it had, or when there
+    /// is nobody to take it.
+    pub async fn leave(&self) {
+        let (done, left) = oneshot::channel();
+        if self.leaves.send(done).await.is_ok() {
+            // An error: the part has ended, and nothing is handed over any more.
+            let _ = left.await;
+        }
+    }
+}
+
+pub struct Ownership {
+    settings: Settings,
+    links: Links,
+    division: Division,
+    exchange: Exchange,
+    succession: Succession,
+    base: Base,
+    base_file: Kept,
+    lines_file: Kept,
+    /// Since when each slot is another's, of those that were given up.
+    lost: BTreeMap<Slot, i64>,
+    leaves: mpsc::Receiver<oneshot::Sender<()>>,
+    leaving: Option<oneshot::Sender<()>>,
+    /// The fleet was met, or given up on: before that nothing is divided.
+    is_met: bool,
+    on_hold: bool,
+    next_tick: Instant,
+}
+
+impl Ownership {
+    pub fn new(settings: Settings, links: Links) -> (Handle, Self) {
+        let base_file = Kept::new(&settings.folder, "base");
+        let lines_file = Kept::new(&settings.folder, "lines");
+        let saved: Vec<(Line, Saved)> = loaded(&lines_file);
+        let rules = Handoff::new(
+            &handoff::Settings {
+                me: settings.me,
+                fence_ms_max: i64::try_from(settings.fence_max.as_millis()).unwrap_or(i64::MAX),
+                part_records_max: PART_RECORDS_MAX,
+                part_bytes_max: PART_BYTES_MAX,
+            },
+            links.outbox.destinations(),
+            saved.into_iter().collect(),
+        );
+        let assign = assign::Settings { me: settings.me, detection_ms: DETECTION_MS };
+        let (sender, leaves) = mpsc::channel(LEAVES_MAX);
+        let part = Self {
+            division: Division::new(assign),
+            exchange: Exchange::new(rules, links.outbox.clone()),
+            succession: Succession::default(),
+            base: loaded(&base_file),
+            base_file,
+            lines_file,
+            lost: BTreeMap::new(),
+            leaves,
+            leaving: None,
+            is_met: false,
+            on_hold: false,
+            next_tick: Instant::now(),
+            settings,
+            links,
+        };
+        (Handle { leaves: sender }, part)
+    }
+
+    pub async fn run(mut self, stop: Stop) {
+        self.links.roster.mark_changed();
+        self.links.status.mark_changed();
+        self.links.found.mark_changed();
+        while !stop.is_raised() {
+            let wake = self.wake_at();
+            let has_orders = self.division.has_orders();
+            tokio::select! {
+                Ok(()) = self.links.status.changed() => self.status_changed(),
+                Ok(()) = self.links.roster.changed() => self.roster_changed(),
+                Ok(()) = self.links.found.changed() => {
+                    let found = Arc::clone(&self.links.found.borrow_and_update());
+                    self.division.found(found);
+                }
+                Ok(permit) = self.links.pool.reserve(), if has_orders => {
+                    permit.send(self.division.take_orders());
+                }
+                Some(report) = self.links.reports.recv() => self.reported(report),
+                answer = self.exchange.answered() => self.answered(answer),
+                Some((from, bundle)) = receive(&mut self.links.peers) => self.read(from, &bundle),
+                () = self.links.outbox.destinations_changed() => self.destinations_changed(),
+                Some(done) = self.leaves.recv(), if self.leaving.is_none() => {
+                    self.leaving = Some(done);
+                    if let Some(fleet) = &self.links.fleet {
+                        fleet.order(fleet::membership::Order::Leave).await;
+                    }
+                }
+                () = sleep_until(wake) => self.time_passed(),
+                () = stop.raised() => break,
+            }
+            self.settle().await;
+        }
+    }
+
+    fn now_ms(&self) -> i64 {
+        clock::now_ms() + self.links.status.borrow().fleet_offset_ms
+    }
+
+    fn wake_at(&self) -> Instant {
+        let now_ms = self.now_ms();
+        let border_ms = self.division.next_wake_ms(now_ms).filter(|_| self.is_met);
+        let Some(border_ms) = border_ms else { return self.next_tick };
+        let wait = Duration::from_millis((border_ms - now_ms).max(0).unsigned_abs());
+        (Instant::now() + wait).min(self.next_tick)
+    }
+
+    fn present(&mut self) -> Present {
+        let now_ms = self.now_ms();
+        self.division.present(now_ms)
+    }
+
+    fn status_changed(&mut self) {
+        let status = Arc::clone(&self.links.status.borrow_and_update());
+        match status.standing {
+            Standing::Seeking | Standing::Refused | Standing::Gone => {}
+            Standing::Waiting
+            | Standing::Active { .. }
+            | Standing::Holding
+            | Standing::Leaving { .. } => self.meet(status.standing),
+        }
+        self.look_at_hold();
+    }
+
+    /// From now on it is known what is whose.
+    fn meet(&mut self, standing: Standing) {
+        if self.is_met {
+            return;
+        }
+        self.is_met = true;
+        self.exchange.look_for_leftovers();
+        self.roster_changed();
+        let now_ms = self.now_ms();
+        // A share that has begun already was kept through a restart.
+        if let Standing::Active { from_ms } = standing
+            && from_ms < now_ms
+            && self.links.fleet.is_some()
+        {
+            self.division.resumed(now_ms - DETECTION_MS, now_ms);
+        }
+    }
+
+    fn roster_changed(&mut self) {
+        let roster = Arc::clone(&self.links.roster.borrow_and_update());
+        if !self.is_met {
+            return;
+        }
+        let now_ms = self.now_ms();
+        let before = self.base.clone();
+        self.base.observe(&roster, now_ms);
+        if self.base != before
+            && let Err(error) = self.base_file.save(&self.base)
+        {
+            warn!(%error, "the members that a majority is counted over can't be kept on disk");
+        }
+        let overrides = self.division.overrides().clone();
+        self.division.placed(roster, overrides, now_ms);
+        self.look_at_hold();
+    }
+
+    fn look_at_hold(&mut self) {
+        let is_holding = self.links.status.borrow().standing == Standing::Holding;
+        let is_minority = match self.settings.on_partition {
+            OnPartition::ScrapeAll => false,
+            OnPartition::MinorityStops => !self.base.holds(&self.links.roster.borrow()),
+        };
+        self.on_hold = is_holding || is_minority && self.is_met;
+        if self.division.hold(self.on_hold) {
+            self.exchange.hold(self.on_hold);
+            info!(on_hold = self.on_hold, is_minority, "scraping and sending is held or goes on");
+        }
+    }
+
+    fn time_passed(&mut self) {
+        let now_ms = self.now_ms();
+        if self.is_met {
+            self.division.passed(now_ms);
+        }
+        if Instant::now() >= self.next_tick {
+            self.next_tick = Instant::now() + TICK;
+            let present = self.present();
+            self.exchange.tick(&present);
+            self.base.observe(&present.roster, now_ms);
+            self.look_at_hold();
+        }
+    }
+
+    fn reported(&mut self, report: Report) {
+        let present = self.present();
+        match report {
+            Report::Sealed { slot } => self.exchange.sealed(slot, &present),
+            Report::Left(knowledge) => {
+                let slot = knowledge.target.key.slot();
+                let fence_ms = self.lost.get(&slot).copied().unwrap_or(present.now_ms);
+                self.succession.add(knowledge, fence_ms, present.now_ms);
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        let present = self.present();
+        self.exchange.take_in(answer, self.settings.me, &present);
+    }
+
+    fn destinations_changed(&mut self) {
+        let present = self.present();
+        let mine = self.division.mine(present.now_ms);
+        self.exchange.set_destinations(&mine, &present);
+        self.exchange.hold(self.on_hold);
+    }
+
+    fn read(&mut self, from: NodeId, bundle: &[u8]) {
+        match letter::unpack(bundle) {
+            Ok(letters) => letters.into_iter().for_each(|letter| self.heard(from, letter)),
+            Err(error) => warn!(%from, %error, "a member sent what is no letter; is it of another version?"),
+        }
+    }
+
+    fn heard(&mut self, from: NodeId, letter: Letter) {
+        let present = self.present();
+        match letter {
+            Letter::Handoff { message, batches } => {
+                self.exchange.heard(from, message, batches, &present);
+            }
+            Letter::Knowledge { number, fence_ms, knowledge } => {
+                let slot = knowledge.target.key.slot();
+                // Who is behind with the news is told again.
+                if present.table.owner(slot) == Some(self.settings.me) {
+                    self.division.adopt(knowledge, fence_ms);
+                    self.send(from, Letter::Noted { number });
+                }
+            }
+            Letter::Noted { number } => self.succession.noted(number),
+        }
+    }
+
+    /// What one event has brought about goes out.
+    async fn settle(&mut self) {
+        let present = self.present();
+        for change in self.division.take_changes() {
+            match change {
+                Change::Gained { slot, from_ms, previous } => {
+                    self.lost.remove(&slot);
+                    self.exchange.gained(slot, from_ms, &previous, &present);
+                }
+                Change::Lost { slot, until_ms } => {
+                    self.lost.insert(slot, until_ms);
+                    self.exchange.lost(slot, until_ms, &present);
+                }
+            }
+        }
+        self.division.seal(self.exchange.take_seals());
+        self.keep_lines();
+        self.exchange.flush().await;
+        let mut letters = self.exchange.take_letters();
+        letters.extend(self.succession.take_due(|slot| present.table.owner(slot), present.now_ms));
+        self.send_all(letters);
+        if self.has_left(&present)
+            && let Some(done) = self.leaving.take()
+        {
+            // Who asked may have lost patience.
+            let _ = done.send(());
+        }
+    }
+
+    fn keep_lines(&mut self) {
+        let Some(lines) = self.exchange.take_unsaved() else { return };
+        if let Err(error) = self.lines_file.save(&lines) {
+            warn!(%error, "the state of hand-overs can't be kept on disk");
+        }
+    }
+
+    fn send(&mut self, to: NodeId, letter: Letter) {
+        self.send_all(vec![(to, letter)]);
+    }
+
+    fn send_all(&mut self, letters: Vec<(NodeId, Letter)>) {
+        let mut by_peer: BTreeMap<NodeId, Vec<Letter>> = BTreeMap::new();
+        for (to, letter) in letters {
+            by_peer.entry(to).or_default().push(letter);
+        }
+        // What is this member's again by now needs no channel.
+        for letter in by_peer.remove(&self.settings.me).into_iter().flatten() {
+            self.heard(self.settings.me, letter);
+        }
+        let Some((channel, _)) = &self.links.peers else { return };
+        for (to, letters) in by_peer {
+            for bundle in letter::pack(letters) {
+                // What does not get through is repeated by the rules.
+                channel.send(to, bundle);
+            }
+        }
+    }
+
+    fn has_left(&self, present: &Present) -> bool {
+        let has_share = match self.links.status.borrow().standing {
+            Standing::Active { .. } | Standing::Holding => true,
+            Standing::Leaving { until_ms } => present.now_ms < until_ms,
+            Standing::Seeking | Standing::Waiting | Standing::Refused | Standing::Gone => false,
+        };
+        if self.links.fleet.is_none() {
+            return true;
+        }
+        let has_given = self.exchange.is_idle() && self.succession.is_empty();
+        let is_told = !self.division.has_orders();
+        !has_share && is_told && (has_given || self.division.is_alone(self.settings.me, present.now_ms))
+    }
+}
+
+async fn receive(
+    peers: &mut Option<(channel::Handle, mpsc::Receiver<(NodeId, Bytes)>)>,
+) -> Option<(NodeId, Bytes)> {
+    match peers {
+        Some((_, inbox)) => inbox.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn loaded<T: serde::de::DeserializeOwned + Default>(file: &Kept) -> T {
+    file.load().unwrap_or_else(|reason| {
+        warn!(reason, "a file of the hand-over can't be used, the peers are asked instead");
+        T::default()
+    })
+}

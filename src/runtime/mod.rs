@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config_state;
 pub mod files;
 pub mod http;
+pub mod lease;
 pub mod log;
 pub mod meters;
 pub mod stop;
