@@ -6,13 +6,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::member::{Member, MemberState, NodeId, Roster};
 
 /// A death that a majority has seen for so long is a member that will not come back.
 const DEAD_MS_MAX: i64 = 3_600_000;
 
 /// Kept on disk, and shown to joiners: a member that starts alone must know how many it was one of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
     /// And since when this side has, with a majority, seen each one dead.
     members: BTreeMap<NodeId, Option<i64>>,
