@@ -3,17 +3,19 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{member::NodeId, slot::Slot};
 
 /// What members compare: the greatest stamp wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Stamp {
     pub version: u64,
     pub publisher: NodeId,
 }
 
 /// What holds for ticks from `from_ms` (fleet time) on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OverrideMap {
     pub stamp: Stamp,
     pub from_ms: i64,
@@ -22,7 +24,7 @@ pub struct OverrideMap {
 }
 
 /// The map that holds, or soon will, and the one before it, which ticks before it still need.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Overrides {
     pub latest: Option<Arc<OverrideMap>>,
     pub predecessor: Option<Arc<OverrideMap>>,

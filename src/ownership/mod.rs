@@ -10,12 +10,14 @@ pub mod handoff;
 pub mod kept;
 pub mod key;
 pub mod letter;
+pub mod meters;
 pub mod moves;
 pub mod orders;
 pub mod placement;
 pub mod quorum;
 pub mod shares;
 mod succession;
+pub mod view;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 

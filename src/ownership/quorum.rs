@@ -6,13 +6,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::member::{Member, MemberState, NodeId, Roster};
 
 /// A death that a majority has seen for so long is a member that will not come back.
 const DEAD_MS_MAX: i64 = 3_600_000;
 
 /// Kept on disk, and shown to joiners: a member that starts alone must know how many it was one of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
     /// And since when this side has, with a majority, seen each one dead.
     members: BTreeMap<NodeId, Option<i64>>,
@@ -34,13 +36,18 @@ impl Base {
     /// Whether this side goes on: more than half of the base is on it, or exactly half with the
     /// lowest id among them. A base of nobody has nothing to lose, so that a first start goes on.
     pub fn holds(&self, roster: &Roster) -> bool {
-        let here = |id: &NodeId| roster.members.get(id).is_some_and(is_here);
-        let count = self.members.keys().filter(|id| here(id)).count();
-        match (2 * count).cmp(&self.members.len()) {
+        match (2 * self.here(roster)).cmp(&self.members.len()) {
             std::cmp::Ordering::Greater => true,
-            std::cmp::Ordering::Equal => self.members.keys().next().is_none_or(here),
+            std::cmp::Ordering::Equal => {
+                self.members.keys().next().is_none_or(|id| is_member_here(roster, *id))
+            }
             std::cmp::Ordering::Less => false,
         }
+    }
+
+    /// How many of the base are on this side.
+    pub fn here(&self, roster: &Roster) -> usize {
+        self.members.keys().filter(|id| is_member_here(roster, **id)).count()
     }
 
     /// Takes in what the roster shows; to be called at each change of it and once a minute. Who
@@ -77,6 +84,10 @@ impl Base {
     pub fn adopt(&mut self, heard: Self) {
         *self = heard;
     }
+}
+
+fn is_member_here(roster: &Roster, id: NodeId) -> bool {
+    roster.members.get(&id).is_some_and(is_here)
 }
 
 fn is_here(member: &Member) -> bool {

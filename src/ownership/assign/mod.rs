@@ -14,7 +14,7 @@ use crate::{
         member::{Interval, NodeId, Roster},
         overrides::Overrides,
         slot::Slot,
-        target::{Target, TargetId},
+        target::{Target, TargetId, TargetName},
     },
     ownership::{
         key::keyed,
@@ -42,9 +42,9 @@ pub enum Effect {
     /// Scrape this target at those of its ticks that lie in `duties`; new, or with other duties.
     Run { target: Arc<Target>, duties: Duties },
     /// No more ticks; a scrape under way, or due before now, is still finished.
-    Stop { id: TargetId, ending: Ending },
+    Stop { target: TargetName, ending: Ending },
     /// Scrape once, off the ticks.
-    CatchUp { id: TargetId, at_ms: i64 },
+    CatchUp { target: TargetName, at_ms: i64 },
     /// `true`: scrape nothing and send nothing until told otherwise.
     Hold(bool),
     /// The slot is mine from `from_ms` on. `previous` had it before: the latest first.
@@ -95,11 +95,18 @@ pub struct Assign {
     placement: Placement,
     shares: Shares,
     trail: Trail,
-    targets: BTreeMap<TargetId, Known>,
-    by_slot: BTreeMap<Slot, BTreeSet<TargetId>>,
-    /// When each job's discovery last began, of those that are divided.
-    divided: BTreeMap<Arc<str>, i64>,
+    targets: BTreeMap<TargetName, Known>,
+    by_slot: BTreeMap<Slot, BTreeSet<TargetName>>,
+    jobs: BTreeMap<Arc<str>, Job>,
     on_hold: bool,
+}
+
+/// As discovery told it last; a job of which it tells the same costs nothing.
+#[derive(Debug)]
+struct Job {
+    share: JobShare,
+    /// Its targets that were handed over and are not discovered here, with the fence of each.
+    orphans: BTreeMap<TargetId, i64>,
 }
 
 #[derive(Debug)]
@@ -109,9 +116,10 @@ struct Known {
     slot: Option<Slot>,
     /// What the pool was told last; empty where it was told nothing.
     duties: Duties,
-    /// Handed over and not discovered here; since this fence.
-    orphan_ms: Option<i64>,
 }
+
+/// A target, its slot (`None` for a job whose targets are not divided), and what of it is mine.
+pub type Share<'a> = (&'a Arc<Target>, Option<Slot>, &'a Duties);
 
 impl Assign {
     pub fn new(settings: Settings) -> Self {
@@ -122,7 +130,7 @@ impl Assign {
             trail: Trail::default(),
             targets: BTreeMap::new(),
             by_slot: BTreeMap::new(),
-            divided: BTreeMap::new(),
+            jobs: BTreeMap::new(),
             on_hold: false,
         }
     }
@@ -135,6 +143,15 @@ impl Assign {
     pub fn mine_since_ms(&self, slot: Slot, instant_ms: i64) -> Option<i64> {
         let duty = self.shares.of(slot).iter().find(|duty| duty.contains(instant_ms))?;
         Some(duty.from_ms)
+    }
+
+    pub fn share(&self, target: &TargetName) -> Option<Share<'_>> {
+        self.targets.get(target).map(Known::share)
+    }
+
+    /// Of all targets that are known here, mine or not; orphans as well.
+    pub fn shares(&self) -> impl Iterator<Item = Share<'_>> {
+        self.targets.values().map(Known::share)
     }
 
     /// When `passed` must be called next, at the latest.
@@ -165,41 +182,32 @@ impl Assign {
     /// Discovery has found these; all jobs, each time.
     pub fn discovered(&mut self, jobs: &[JobShare]) -> Vec<Effect> {
         let mut effects = Vec::new();
-        self.divided = jobs
-            .iter()
-            .filter(|job| job.clustering.enabled)
-            .map(|job| (Arc::clone(&job.name), job.refreshed_ms))
-            .collect();
-        let mut seen = BTreeSet::new();
-        for job in jobs {
-            for target in job.targets.iter() {
-                let target = keyed(target, &job.clustering);
-                seen.insert(target.id);
-                let slot = job.clustering.enabled.then(|| target.key.slot());
-                self.know(target, slot, None, &mut effects);
+        let mut before = std::mem::take(&mut self.jobs);
+        for share in jobs {
+            let job = self.follow(share, before.remove(&share.name), &mut effects);
+            self.jobs.insert(Arc::clone(&share.name), job);
+        }
+        for job in before.into_values() {
+            let ids = job.share.targets.iter().map(|target| target.id);
+            for id in ids.chain(job.orphans.into_keys()) {
+                effects.extend(self.forget(&(id, Arc::clone(&job.share.name)), Ending::Gone));
             }
         }
-        let gone = |(id, known): (&TargetId, &Known)| {
-            let waits = known.orphan_ms.is_some_and(|fence| self.may_yet_find(known, fence));
-            (!seen.contains(id) && !waits).then_some(*id)
-        };
-        let gone: Vec<TargetId> = self.targets.iter().filter_map(gone).collect();
-        effects.extend(gone.into_iter().filter_map(|id| self.forget(id)));
         effects
     }
 
     /// A target was handed over, and its fence was at `fence_ms`.
     pub fn adopt(&mut self, target: &Arc<Target>, fence_ms: i64) -> Adopted {
-        let refreshed_ms = self.divided.get(&target.job).copied();
-        if self.targets.contains_key(&target.id) {
+        if self.targets.contains_key(&name_of(target)) {
             return Adopted::Known;
         }
-        if refreshed_ms.is_none_or(|refreshed_ms| refreshed_ms > fence_ms) {
+        let Some(job) = self.jobs.get_mut(&target.job).filter(|job| job.may_yet_find(fence_ms))
+        else {
             return Adopted::Gone;
-        }
+        };
+        job.orphans.insert(target.id, fence_ms);
         let mut effects = Vec::new();
-        let slot = Some(target.key.slot());
-        self.know(Arc::clone(target), slot, Some(fence_ms), &mut effects);
+        self.know(Arc::clone(target), Some(target.key.slot()), &mut effects);
         Adopted::Orphan(effects)
     }
 
@@ -229,8 +237,8 @@ impl Assign {
         let mut effects = Vec::new();
         for slot in self.shares.changed_since(&before) {
             let duties = self.shares.of(slot).clone();
-            for id in self.by_slot.get(&slot).into_iter().flatten() {
-                let known = self.targets.get_mut(id).expect("slots hold known targets");
+            for name in self.by_slot.get(&slot).into_iter().flatten() {
+                let known = self.targets.get_mut(name).expect("slots hold known targets");
                 effects.extend(known.assign(&duties));
             }
         }
@@ -281,25 +289,45 @@ impl Assign {
         if was_told {
             return Vec::new();
         }
-        let ids = self.by_slot.get(&change.slot).into_iter().flatten();
-        ids.filter_map(|id| catch_up(&self.targets[id].target, hole_ms, now_ms)).collect()
+        let names = self.by_slot.get(&change.slot).into_iter().flatten();
+        names.filter_map(|name| catch_up(&self.targets[name].target, hole_ms, now_ms)).collect()
     }
 
-    fn may_yet_find(&self, known: &Known, fence_ms: i64) -> bool {
-        self.divided.get(&known.target.job).is_some_and(|&refreshed_ms| refreshed_ms <= fence_ms)
+    /// What a job's targets are now, told apart from what they were.
+    fn follow(&mut self, share: &JobShare, before: Option<Job>, effects: &mut Vec<Effect>) -> Job {
+        let orphans = before.as_ref().map_or_else(BTreeMap::new, |job| job.orphans.clone());
+        let mut job = Job { share: share.clone(), orphans };
+        let before = before.map(|job| job.share);
+        let is_same = before.as_ref().is_some_and(|before| {
+            Arc::ptr_eq(&before.targets, &share.targets) && before.clustering == share.clustering
+        });
+        if !is_same {
+            let mut seen = BTreeSet::new();
+            for target in share.targets.iter() {
+                let target = keyed(target, &share.clustering);
+                seen.insert(target.id);
+                job.orphans.remove(&target.id);
+                let slot = share.clustering.enabled.then(|| target.key.slot());
+                self.know(target, slot, effects);
+            }
+            let before = before.iter().flat_map(|before| before.targets.iter());
+            for target in before.filter(|target| !seen.contains(&target.id)) {
+                effects.extend(self.forget(&name_of(target), Ending::Gone));
+            }
+        }
+        let waits = |fence_ms| job.may_yet_find(fence_ms);
+        let given_up = job.orphans.iter().filter(|(_, fence_ms)| !waits(**fence_ms));
+        for id in given_up.map(|(id, _)| *id).collect::<Vec<_>>() {
+            job.orphans.remove(&id);
+            effects.extend(self.forget(&(id, Arc::clone(&share.name)), Ending::Gone));
+        }
+        job
     }
 
-    fn know(
-        &mut self,
-        target: Arc<Target>,
-        slot: Option<Slot>,
-        orphan_ms: Option<i64>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let id = target.id;
+    fn know(&mut self, target: Arc<Target>, slot: Option<Slot>, effects: &mut Vec<Effect>) {
+        let name = name_of(&target);
         let duties = slot.map_or_else(always, |slot| self.shares.of(slot).clone());
-        if let Some(known) = self.targets.get_mut(&id) {
-            known.orphan_ms = None;
+        if let Some(known) = self.targets.get_mut(&name) {
             if known.target.key == target.key && known.slot == slot {
                 // Of one id and key but for its timeout, or for what was discovered.
                 let changed = !Arc::ptr_eq(&known.target, &target) && known.target != target;
@@ -309,24 +337,41 @@ impl Assign {
                 }
                 return;
             }
-            effects.extend(self.forget(id));
+            // It goes on in another slot, here or elsewhere.
+            effects.extend(self.forget(&name, Ending::Moved));
         }
         if let Some(slot) = slot {
-            self.by_slot.entry(slot).or_default().insert(id);
+            self.by_slot.entry(slot).or_default().insert(name.clone());
         }
-        let mut known = Known { target, slot, duties: never(), orphan_ms };
+        let mut known = Known { target, slot, duties: never() };
         effects.extend(known.assign(&duties));
-        self.targets.insert(id, known);
+        self.targets.insert(name, known);
     }
 
-    fn forget(&mut self, id: TargetId) -> Option<Effect> {
-        let known = self.targets.remove(&id)?;
-        if let Some(ids) = known.slot.and_then(|slot| self.by_slot.get_mut(&slot)) {
-            ids.remove(&id);
+    fn forget(&mut self, name: &TargetName, ending: Ending) -> Option<Effect> {
+        let known = self.targets.remove(name)?;
+        if let Some(slot) = known.slot
+            && let Some(names) = self.by_slot.get_mut(&slot)
+        {
+            names.remove(name);
+            if names.is_empty() {
+                self.by_slot.remove(&slot);
+            }
         }
-        let stop = Effect::Stop { id, ending: Ending::Gone };
+        let stop = Effect::Stop { target: name.clone(), ending };
         (!known.duties.is_empty()).then_some(stop)
     }
+}
+
+impl Job {
+    /// Whether a target that was handed over at the fence may still be found by discovery here.
+    fn may_yet_find(&self, fence_ms: i64) -> bool {
+        self.share.clustering.enabled && self.share.refreshed_ms <= fence_ms
+    }
+}
+
+fn name_of(target: &Target) -> TargetName {
+    (target.id, Arc::clone(&target.job))
 }
 
 impl Known {
@@ -336,9 +381,13 @@ impl Known {
         }
         self.duties = Arc::clone(duties);
         if self.duties.is_empty() {
-            return Some(Effect::Stop { id: self.target.id, ending: Ending::Moved });
+            return Some(Effect::Stop { target: name_of(&self.target), ending: Ending::Moved });
         }
         Some(self.run())
+    }
+
+    fn share(&self) -> Share<'_> {
+        (&self.target, self.slot, &self.duties)
     }
 
     fn run(&self) -> Effect {
@@ -356,7 +405,8 @@ fn catch_up(target: &Target, hole_ms: i64, now_ms: i64) -> Option<Effect> {
     // Other bits than those that choose the phase, or all of one phase would still come at once.
     let at_ms = now_ms + ((target.key.0 >> 20) % SPREAD_MS).cast_signed();
     let (last_ms, next_ms) = (now_ms - since_tick, now_ms - since_tick + interval_ms);
-    (last_ms >= hole_ms && at_ms < next_ms).then_some(Effect::CatchUp { id: target.id, at_ms })
+    (last_ms >= hole_ms && at_ms < next_ms)
+        .then(|| Effect::CatchUp { target: name_of(target), at_ms })
 }
 
 /// Whether a job takes its new form after a reload: all active members have it, or have had time.

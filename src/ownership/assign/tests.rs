@@ -64,9 +64,9 @@ fn assign(me: NodeId) -> Assign {
 /// What a pool would do: the duties of those it runs.
 #[derive(Debug, Default)]
 struct Pool {
-    duties: BTreeMap<TargetId, Duties>,
-    caught_up: BTreeMap<TargetId, i64>,
-    stopped: Vec<(TargetId, Ending)>,
+    duties: BTreeMap<TargetName, Duties>,
+    caught_up: BTreeMap<TargetName, i64>,
+    stopped: Vec<(TargetName, Ending)>,
     gained: usize,
     lost: usize,
     moves: Vec<Move>,
@@ -77,14 +77,14 @@ impl Pool {
         for effect in effects {
             match effect {
                 Effect::Run { target, duties } => {
-                    self.duties.insert(target.id, duties);
+                    self.duties.insert(name_of(&target), duties);
                 }
-                Effect::Stop { id, ending } => {
-                    assert!(self.duties.remove(&id).is_some(), "stopped twice");
-                    self.stopped.push((id, ending));
+                Effect::Stop { target, ending } => {
+                    assert!(self.duties.remove(&target).is_some(), "stopped twice");
+                    self.stopped.push((target, ending));
                 }
-                Effect::CatchUp { id, at_ms } => {
-                    self.caught_up.insert(id, at_ms);
+                Effect::CatchUp { target, at_ms } => {
+                    self.caught_up.insert(target, at_ms);
                 }
                 Effect::Hold(_) => {}
                 Effect::Gained { .. } => self.gained += 1,
@@ -139,17 +139,17 @@ fn after_a_death_the_hole_is_filled_within_a_second() {
     let both = roster(&[alive(ME, 0), alive(OTHER, 0)]);
     pool.obey(mine.placed(both, Overrides::default(), 100_000));
     pool.obey(mine.discovered(&[job(&targets, true, 100_000)]));
-    let had: BTreeSet<TargetId> = pool.duties.keys().copied().collect();
+    let had: BTreeSet<TargetName> = pool.duties.keys().cloned().collect();
 
     let (died_ms, now_ms) = (200_000, 200_300);
     let dead = member(OTHER, MemberState::Dead, &[(0, Some(died_ms))]);
     pool.obey(mine.placed(roster(&[alive(ME, 0), dead]), Overrides::default(), now_ms));
-    for target in targets.iter().filter(|target| !had.contains(&target.id)) {
-        assert!(is_due(&pool.duties[&target.id], now_ms));
+    for target in targets.iter().filter(|target| !had.contains(&name_of(target))) {
+        assert!(is_due(&pool.duties[&name_of(target)], now_ms));
         let interval_ms = i64::try_from(target.interval.as_millis()).unwrap();
         let phase = i64::try_from(target.key.0 % target.interval.as_millis() as u64).unwrap();
         let last_ms = now_ms - (now_ms - phase).rem_euclid(interval_ms);
-        match pool.caught_up.get(&target.id) {
+        match pool.caught_up.get(&name_of(target)) {
             Some(at_ms) => {
                 assert!((now_ms..now_ms + 1_000).contains(at_ms));
                 assert!(*at_ms < last_ms + interval_ms, "the next tick comes first");
@@ -177,7 +177,7 @@ fn what_is_not_divided_runs_here_whoever_is_there() {
     assert_eq!(pool.duties.len(), 0);
     pool.obey(mine.discovered(&[job(&targets[..1], false, 30)]));
     pool.obey(mine.discovered(&[]));
-    assert_eq!(pool.stopped.last(), Some(&(TargetId(1), Ending::Gone)));
+    assert_eq!(pool.stopped.last(), Some(&(name_of(&targets[0]), Ending::Gone)));
 }
 
 #[test]
@@ -192,12 +192,12 @@ fn an_orphan_lives_until_discovery_has_looked_again() {
     assert_eq!(mine.adopt(&orphan, 50), Adopted::Gone);
     let Adopted::Orphan(effects) = mine.adopt(&orphan, 150) else { panic!("an orphan") };
     pool.obey(effects);
-    assert!(pool.duties.contains_key(&orphan.id));
+    assert!(pool.duties.contains_key(&name_of(&orphan)));
     // A refresh that began before the fence knows nothing yet.
     pool.obey(mine.discovered(&[job(&[Arc::clone(&known)], true, 140)]));
-    assert!(pool.duties.contains_key(&orphan.id));
+    assert!(pool.duties.contains_key(&name_of(&orphan)));
     pool.obey(mine.discovered(&[job(&[known], true, 151)]));
-    assert_eq!(pool.stopped, [(orphan.id, Ending::Gone)]);
+    assert_eq!(pool.stopped, [(name_of(&orphan), Ending::Gone)]);
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn in_calm_each_tick_is_done_once() {
         members[4].intervals.clear();
         let mut fleet: Vec<(Assign, Pool)> =
             ids.iter().map(|id| (assign(*id), Pool::default())).collect();
-        let mut done: BTreeMap<(TargetId, i64), u32> = BTreeMap::new();
+        let mut done: BTreeMap<(TargetName, i64), u32> = BTreeMap::new();
         let mut news: Vec<(i64, usize, Arc<Roster>)> = Vec::new();
         let start_ms = 600_000;
         for (assign, pool) in &mut fleet {
@@ -234,12 +234,12 @@ fn in_calm_each_tick_is_done_once() {
         }
         for now_ms in (start_ms..start_ms + 40_000).step_by(50) {
             for (_, pool) in &fleet {
-                for (id, duties) in &pool.duties {
-                    let key = targets[usize::try_from(id.0).unwrap()].key;
+                for (name, duties) in &pool.duties {
+                    let key = targets[usize::try_from(name.0.0).unwrap()].key;
                     let tick_ms =
                         now_ms - (now_ms - (key.0 % 1_000).cast_signed()).rem_euclid(1_000);
                     if tick_ms > now_ms - 50 && is_due(duties, tick_ms) {
-                        *done.entry((*id, tick_ms)).or_default() += 1;
+                        *done.entry((name.clone(), tick_ms)).or_default() += 1;
                     }
                 }
             }
@@ -272,7 +272,7 @@ fn in_calm_each_tick_is_done_once() {
             let phase = (target.key.0 % 1_000).cast_signed();
             let mut tick_ms = start_ms + phase;
             while tick_ms < start_ms + 39_000 {
-                let times = done.get(&(target.id, tick_ms)).copied().unwrap_or(0);
+                let times = done.get(&(name_of(target), tick_ms)).copied().unwrap_or(0);
                 assert_eq!(times, u32::from(active(tick_ms)), "seed {seed}, {tick_ms}");
                 tick_ms += 1_000;
             }

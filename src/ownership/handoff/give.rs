@@ -1,7 +1,10 @@
 //! The old owner's side: seal, let the request under way end, offer part by part, bury what was
 //! taken. Pure.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use crate::{
     model::{
@@ -77,6 +80,10 @@ impl Giver {
             part_bytes_max: settings.part_bytes_max,
             givings: BTreeMap::new(),
         }
+    }
+
+    pub(super) fn keep_destinations(&mut self, destinations: &[Arc<str>]) {
+        self.givings.retain(|line, _| destinations.contains(&line.destination));
     }
 
     pub(super) fn len(&self) -> usize {

@@ -82,7 +82,8 @@ pub enum Verdict {
 
 /// Names of a line's records that were taken: what comes again is known by them. Only the latest are
 /// kept; a message that comes again after so many others would have its records taken for new.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Vec<RecordName>", into = "Vec<RecordName>")]
 pub struct Names {
     order: VecDeque<RecordName>,
     known: BTreeSet<RecordName>,
@@ -121,5 +122,21 @@ impl Names {
 
     pub fn iter(&self) -> impl Iterator<Item = RecordName> {
         self.order.iter().copied()
+    }
+}
+
+impl From<Vec<RecordName>> for Names {
+    fn from(order: Vec<RecordName>) -> Self {
+        let mut names = Self::default();
+        for name in order {
+            names.add(name);
+        }
+        names
+    }
+}
+
+impl From<Names> for Vec<RecordName> {
+    fn from(names: Names) -> Self {
+        names.order.into()
     }
 }

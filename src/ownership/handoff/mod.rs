@@ -159,7 +159,30 @@ impl Handoff {
         destinations: Vec<Arc<str>>,
         saved: BTreeMap<Line, Saved>,
     ) -> Self {
-        Self { destinations, giver: Giver::new(settings), taker: Taker::new(settings, saved) }
+        let mut taker = Taker::new(settings, saved);
+        taker.keep_destinations(&destinations);
+        Self { destinations, giver: Giver::new(settings), taker }
+    }
+
+    /// The destinations are these from now on, of all slots that are `mine`, and since when each is.
+    /// Of new ones no one has anything yet, so that their lines open at once; what was to be given or
+    /// taken for those that are gone is forgotten with their queues.
+    pub fn set_destinations(
+        &mut self,
+        destinations: Vec<Arc<str>>,
+        mine: &[(Slot, i64)],
+    ) -> Vec<Effect> {
+        self.giver.keep_destinations(&destinations);
+        self.taker.keep_destinations(&destinations);
+        let before = std::mem::replace(&mut self.destinations, destinations);
+        let mut effects = Vec::new();
+        for destination in self.destinations.iter().filter(|new| !before.contains(new)) {
+            for &(slot, from_ms) in mine {
+                let line = Line { slot, destination: Arc::clone(destination) };
+                self.taker.began(&line, from_ms, &mut effects);
+            }
+        }
+        effects
     }
 
     /// The slot is mine since `from_ms`; `previous` had it of late, the latest first.
@@ -256,9 +279,16 @@ impl Handoff {
         effects
     }
 
-    /// What must survive a restart, of a line that was taken.
+    /// What must survive a restart, if anything: of a line that changed hands in the last minutes.
     pub fn saved(&self, line: &Line) -> Option<&Saved> {
         self.taker.saved(line)
+    }
+
+    /// All of that, so that the shell may keep it in one file. A line of which nothing is remembered
+    /// is asked about after a restart only if its slot was gained just then, and opens at once
+    /// otherwise; so the lines of slots that rest are not in it.
+    pub fn all_saved(&self) -> impl Iterator<Item = (&Line, &Saved)> {
+        self.taker.all_saved()
     }
 
     /// Lines that are still to be given: a member that leaves goes when there are none.

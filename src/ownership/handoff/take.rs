@@ -1,7 +1,12 @@
 //! The new owner's side: whom a line waits for, what of it is known already, and how far its fence
 //! is open. Pure.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
@@ -23,17 +28,28 @@ const ASK_MS: i64 = 2_000;
 /// Whom one line may wait for. More owners in a few minutes are a fleet that is not to be waited for.
 const AWAITS_MAX: usize = 16;
 
+/// How long after the last word of a line it is remembered what was taken of it and that nobody is
+/// waited for any more. Longer than a slot's earlier owners are looked back for, so that a restart
+/// asks nobody twice; and an unanswered giver offers again every few seconds. What comes still later,
+/// out of a disk that was away, is told by what the outbox has or has sent, and counted as late.
+const REMEMBERED_MS: i64 = 600_000;
+
 #[derive(Debug)]
 pub(super) struct Taker {
     me: NodeId,
     fence_ms_max: i64,
     lines: BTreeMap<Line, Saved>,
+    /// Those of `lines` that wait for somebody.
+    waiting: BTreeSet<Line>,
+    /// Those of `lines` that are worth to be remembered, each once; when it may be time to forget,
+    /// in about that order.
+    remembered: VecDeque<(i64, Line)>,
     /// When `tick` was last called.
     ticked_ms: Option<i64>,
 }
 
 /// What is known of a line that was gained; kept on disk beside its records.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Saved {
     /// `None` where the slot is another's.
     mine_since_ms: Option<i64>,
@@ -46,9 +62,12 @@ pub struct Saved {
     /// for itself, so the next is only asked when one is dead or unaware.
     before: Vec<Previous>,
     names: Names,
+    /// When there was last any word of others about it; `None` where there never was, or where it was
+    /// forgotten.
+    heard_ms: Option<i64>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Waiting {
     /// In silence, while the destination accepted.
     waited_ms: i64,
@@ -101,12 +120,27 @@ fn bet(line: &Line, on: NodeId, why: Bet, effects: &mut Vec<Effect>) {
 
 impl Taker {
     pub(super) fn new(settings: &Settings, mut lines: BTreeMap<Line, Saved>) -> Self {
-        // What a giving had set aside before the restart lies among the rest now.
-        for state in lines.values_mut() {
+        let (mut waiting, mut remembered) = (BTreeSet::new(), Vec::new());
+        for (line, state) in &mut lines {
+            // What a giving had set aside before the restart lies among the rest now.
             state.is_sole = false;
+            if !state.awaits.is_empty() {
+                waiting.insert(line.clone());
+            }
+            remembered
+                .extend(state.heard_ms.map(|heard_ms| (heard_ms + REMEMBERED_MS, line.clone())));
         }
+        remembered.sort_unstable();
         let Settings { me, fence_ms_max, .. } = *settings;
-        Self { me, fence_ms_max, lines, ticked_ms: None }
+        let remembered = remembered.into();
+        Self { me, fence_ms_max, lines, waiting, remembered, ticked_ms: None }
+    }
+
+    pub(super) fn keep_destinations(&mut self, destinations: &[Arc<str>]) {
+        let stays = |line: &Line| destinations.contains(&line.destination);
+        self.lines.retain(|line, _| stays(line));
+        self.waiting.retain(stays);
+        self.remembered.retain(|(_, line)| stays(line));
     }
 
     pub(super) fn is_mine(&self, line: &Line) -> bool {
@@ -114,7 +148,11 @@ impl Taker {
     }
 
     pub(super) fn saved(&self, line: &Line) -> Option<&Saved> {
-        self.lines.get(line)
+        self.lines.get(line).filter(|state| state.heard_ms.is_some())
+    }
+
+    pub(super) fn all_saved(&self) -> impl Iterator<Item = (&Line, &Saved)> {
+        self.remembered.iter().filter_map(|(_, line)| self.lines.get_key_value(line))
     }
 
     pub(super) fn names(&self, line: &Line) -> Option<&Names> {
@@ -129,7 +167,7 @@ impl Taker {
     }
 
     pub(super) fn closed(&self) -> usize {
-        self.lines.values().filter(|line| !line.awaits.is_empty()).count()
+        self.waiting.len()
     }
 
     /// `cancelled`: this disk still has something of the line, from an earlier time, for which these
@@ -155,7 +193,16 @@ impl Taker {
             }
             // Before the first tick, after a restart, the disk may hold anything.
             state.is_sole = !is_here && state.awaits.len() == 1 && self.ticked_ms.is_some();
+            if is_here || !previous.is_empty() {
+                self.remember(line, world.now_ms);
+            }
         }
+        self.open(line, effects);
+    }
+
+    /// A line that nobody had before.
+    pub(super) fn began(&mut self, line: &Line, from_ms: i64, effects: &mut Vec<Effect>) {
+        self.lines.entry(line.clone()).or_default().mine_since_ms = Some(from_ms);
         self.open(line, effects);
     }
 
@@ -165,6 +212,7 @@ impl Taker {
         let awaits = std::mem::take(&mut state.awaits);
         state.mine_since_ms = None;
         state.before.clear();
+        self.waiting.remove(line);
         awaits.into_keys().map(|(until_ms, node)| Previous { node, until_ms }).collect()
     }
 
@@ -208,6 +256,7 @@ impl Taker {
             to: from,
             answer,
         });
+        self.remember(&line, world.now_ms);
         self.open(&line, effects);
     }
 
@@ -221,7 +270,8 @@ impl Taker {
         let passed_ms = self.ticked_ms.map_or(0, |ticked_ms| (world.now_ms - ticked_ms).max(0));
         self.ticked_ms = Some(world.now_ms);
         let mut opened = Vec::new();
-        for (line, state) in self.lines.iter_mut().filter(|(_, state)| !state.awaits.is_empty()) {
+        for line in &self.waiting {
+            let state = self.lines.get_mut(line).expect("lines that wait are known");
             let accepted_ms = if accepts(&line.destination) { passed_ms } else { 0 };
             let mut given_up = Vec::new();
             for (&(until_ms, node), waiting) in &mut state.awaits {
@@ -252,6 +302,7 @@ impl Taker {
         for line in opened {
             self.open(&line, effects);
         }
+        self.forget_old(world.now_ms);
     }
 
     fn verdict(
@@ -276,9 +327,40 @@ impl Taker {
         Verdict::Taken
     }
 
-    fn open(&self, line: &Line, effects: &mut Vec<Effect>) {
-        if let Some(before_ms) = self.lines.get(line).and_then(Saved::open_before_ms) {
+    /// Says how far the line is open now, and notes whether it waits.
+    fn open(&mut self, line: &Line, effects: &mut Vec<Effect>) {
+        let Some(state) = self.lines.get(line) else { return };
+        if state.awaits.is_empty() {
+            self.waiting.remove(line);
+        } else if !self.waiting.contains(line) {
+            self.waiting.insert(line.clone());
+        }
+        if let Some(before_ms) = state.open_before_ms() {
             effects.push(Effect::Open { line: line.clone(), before_ms });
+        }
+    }
+
+    fn remember(&mut self, line: &Line, now_ms: i64) {
+        let Some(state) = self.lines.get_mut(line) else { return };
+        if state.heard_ms.replace(now_ms).is_none() {
+            self.remembered.push_back((now_ms + REMEMBERED_MS, line.clone()));
+        }
+    }
+
+    fn forget_old(&mut self, now_ms: i64) {
+        while self.remembered.front().is_some_and(|(due_ms, _)| *due_ms <= now_ms)
+            && let Some((_, line)) = self.remembered.pop_front()
+        {
+            let Some(state) = self.lines.get_mut(&line) else { continue };
+            let due_ms = state.heard_ms.map_or(now_ms, |heard_ms| heard_ms + REMEMBERED_MS);
+            if !state.awaits.is_empty() || due_ms > now_ms {
+                self.remembered.push_back((due_ms.max(now_ms + REMEMBERED_MS), line));
+            } else if state.mine_since_ms.is_some() {
+                let mine_since_ms = state.mine_since_ms;
+                *state = Saved { mine_since_ms, ..Saved::default() };
+            } else {
+                self.lines.remove(&line);
+            }
         }
     }
 }
