@@ -184,7 +184,7 @@ impl Division {
 
 /// One line for each reason: a join moves thousands of slots.
 fn tell_moves(moves: &[Move]) {
-    for why in [Why::Start, Why::Join, Why::Leave, Why::Death, Why::Balance, Why::Weight] {
+    for why in Why::ALL {
         let of_it: Vec<&Move> = moves.iter().filter(|change| change.why == why).collect();
         let Some(first) = of_it.first() else { continue };
         let late = of_it.iter().filter(|change| change.is_late).count();

@@ -23,6 +23,7 @@ use crate::{
         handoff::{Effect, Give, Handoff, Line, Message, Outlook, Saved, World},
         letter::Letter,
         placement::Table,
+        view::Refused,
     },
 };
 
@@ -63,13 +64,15 @@ pub struct Exchange {
 }
 
 /// What has happened since it was last asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
     pub handed_over_records: u64,
     pub taken_records: u64,
     pub late_records: u64,
     pub bets: u64,
-    pub refused: Vec<(Line, NodeId, String, usize)>,
+    pub refused: Vec<Refused>,
+    /// Given to the end, or open again.
+    pub ended: Vec<Line>,
 }
 
 impl Exchange {
@@ -314,6 +317,9 @@ impl Exchange {
                 }
                 Effect::Open { line, before_ms } => {
                     self.order(&line.destination, LineOrder::Open { slot: line.slot, before_ms });
+                    if !self.rules.is_waiting(&line) {
+                        self.tally.ended.push(line);
+                    }
                 }
                 Effect::Bet { line, on, why } => {
                     self.tally.bets += 1;
@@ -323,12 +329,13 @@ impl Exchange {
                 }
                 Effect::Given { line } => {
                     self.order(&line.destination, LineOrder::Forget { slot: line.slot });
+                    self.tally.ended.push(line);
                 }
                 Effect::Refused { line, by, records, why } => {
                     let slot = line.slot.number();
                     warn!(slot, destination = %line.destination, %by, records, ?why,
                         "a hand-over was refused, its records stay on this disk until they are taken");
-                    self.tally.refused.push((line, by, format!("{why:?}"), records));
+                    self.tally.refused.push(Refused { line, by, records, why });
                 }
             }
         }

@@ -16,12 +16,14 @@ pub mod orders;
 pub mod placement;
 pub mod quorum;
 pub mod shares;
+mod showing;
 mod succession;
 pub mod view;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
+use prometheus_client::registry::Registry;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Duration, Instant, sleep_until},
@@ -45,7 +47,9 @@ use crate::{
         letter::Letter,
         orders::{Orders, Report},
         quorum::Base,
+        showing::{Condition, Showing},
         succession::Succession,
+        view::{Quorum, View},
     },
     runtime::{clock, stop::Stop},
 };
@@ -85,9 +89,14 @@ pub struct Links {
 #[derive(Clone)]
 pub struct Handle {
     leaves: mpsc::Sender<oneshot::Sender<()>>,
+    view: watch::Receiver<Arc<View>>,
 }
 
 impl Handle {
+    pub fn view(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+
     /// Gives up the share of this member. Resolves when others have all that it had, or when there
     /// is nobody to take it.
     pub async fn leave(&self) {
@@ -105,6 +114,7 @@ pub struct Ownership {
     division: Division,
     exchange: Exchange,
     succession: Succession,
+    showing: Showing,
     base: Base,
     base_file: Kept,
     lines_file: Kept,
@@ -119,7 +129,8 @@ pub struct Ownership {
 }
 
 impl Ownership {
-    pub fn new(settings: Settings, links: Links) -> (Handle, Self) {
+    pub fn new(settings: Settings, links: Links, registry: &mut Registry) -> (Handle, Self) {
+        let (view, showing) = Showing::new(settings.me, registry);
         let base_file = Kept::new(&settings.folder, "base");
         let lines_file = Kept::new(&settings.folder, "lines");
         let saved: Vec<(Line, Saved)> = loaded(&lines_file);
@@ -139,6 +150,7 @@ impl Ownership {
             division: Division::new(assign),
             exchange: Exchange::new(rules, links.outbox.clone()),
             succession: Succession::default(),
+            showing,
             base: loaded(&base_file),
             base_file,
             lines_file,
@@ -151,7 +163,7 @@ impl Ownership {
             settings,
             links,
         };
-        (Handle { leaves: sender }, part)
+        (Handle { leaves: sender, view }, part)
     }
 
     pub async fn run(mut self, stop: Stop) {
@@ -277,7 +289,17 @@ impl Ownership {
             self.exchange.tick(&present);
             self.base.observe(&present.roster, now_ms);
             self.look_at_hold();
+            self.show(&present);
         }
+    }
+
+    fn show(&mut self, present: &Present) {
+        let quorum = match self.settings.on_partition {
+            OnPartition::ScrapeAll => None,
+            OnPartition::MinorityStops => Some(Quorum::of(&self.base, &present.roster)),
+        };
+        let condition = Condition { on_hold: self.on_hold, quorum };
+        self.showing.publish(&self.exchange, present, condition);
     }
 
     fn reported(&mut self, report: Report) {
@@ -332,19 +354,24 @@ impl Ownership {
     /// What one event has brought about goes out.
     async fn settle(&mut self) {
         let present = self.present();
+        let destinations = self.links.outbox.destinations();
+        self.showing.moved(&self.division.take_moves(), present.now_ms);
         for change in self.division.take_changes() {
             match change {
                 Change::Gained { slot, from_ms, previous } => {
+                    self.showing.began(slot, &destinations, present.now_ms);
                     self.lost.remove(&slot);
                     self.exchange.gained(slot, from_ms, &previous, &present);
                 }
                 Change::Lost { slot, until_ms } => {
+                    self.showing.began(slot, &destinations, present.now_ms);
                     self.lost.insert(slot, until_ms);
                     self.exchange.lost(slot, until_ms, &present);
                 }
             }
         }
         self.division.seal(self.exchange.take_seals());
+        self.showing.exchanged(self.exchange.take_tally(), present.now_ms);
         self.keep_lines();
         self.exchange.flush().await;
         let mut letters = self.exchange.take_letters();

@@ -90,6 +90,10 @@ impl Giver {
         self.givings.len()
     }
 
+    pub(super) fn has(&self, line: &Line) -> bool {
+        self.givings.contains_key(line)
+    }
+
     /// `awaits` are those that this member still waited for itself: the next owner is to wait for
     /// them too.
     pub(super) fn begin(&mut self, line: Line, until_ms: i64, awaits: Vec<Previous>) {

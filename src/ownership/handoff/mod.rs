@@ -291,6 +291,25 @@ impl Handoff {
         self.taker.all_saved()
     }
 
+    /// What `Effect::Store` was to write is not on disk: offered again, it is taken again.
+    pub fn not_stored(&mut self, line: &Line, names: &[RecordName]) {
+        self.taker.forget(line, names);
+    }
+
+    /// How far a line is open, where its slot is mine: as the last `Effect::Open` of it said.
+    pub fn open_before_ms(&self, line: &Line) -> Option<i64> {
+        self.taker.open_before_ms(line)
+    }
+
+    /// Whether the line waits for what somebody else may have of it.
+    pub fn is_waiting(&self, line: &Line) -> bool {
+        self.taker.is_waiting(line)
+    }
+
+    pub fn is_giving(&self, line: &Line) -> bool {
+        self.giver.has(line)
+    }
+
     /// Lines that are still to be given: a member that leaves goes when there are none.
     pub fn unfinished(&self) -> usize {
         self.giver.len()

@@ -155,6 +155,14 @@ impl Taker {
         self.remembered.iter().filter_map(|(_, line)| self.lines.get_key_value(line))
     }
 
+    pub(super) fn open_before_ms(&self, line: &Line) -> Option<i64> {
+        self.lines.get(line).and_then(Saved::open_before_ms)
+    }
+
+    pub(super) fn is_waiting(&self, line: &Line) -> bool {
+        self.lines.get(line).is_some_and(|state| !state.awaits.is_empty())
+    }
+
     pub(super) fn names(&self, line: &Line) -> Option<&Names> {
         self.lines.get(line).map(|state| &state.names)
     }

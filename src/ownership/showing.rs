@@ -1,0 +1,97 @@
+//! Keeps what ownership shows of itself up to date: the view and the metrics. Part of the shell in
+//! `mod`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use crate::{
+    model::{member::NodeId, slot::Slot},
+    ownership::{
+        exchange::{Exchange, Present, Tally},
+        handoff::Line,
+        meters::Meters,
+        moves::{Move, Why},
+        view::{Quorum, View},
+    },
+};
+
+pub struct Showing {
+    me: NodeId,
+    view: View,
+    meters: Meters,
+    seen: watch::Sender<Arc<View>>,
+    /// When the hand-over of a line began that has not ended.
+    began: BTreeMap<Line, i64>,
+}
+
+/// What is shown beside the hand-over.
+pub struct Condition {
+    pub on_hold: bool,
+    pub quorum: Option<Quorum>,
+}
+
+impl Showing {
+    pub fn new(me: NodeId, registry: &mut Registry) -> (watch::Receiver<Arc<View>>, Self) {
+        let (seen, view) = watch::channel(Arc::default());
+        let meters = Meters::new(registry);
+        (view, Self { me, view: View::default(), meters, seen, began: BTreeMap::new() })
+    }
+
+    pub fn moved(&mut self, moves: &[Move], now_ms: i64) {
+        self.view.moved(moves);
+        for why in Why::ALL {
+            let slots = moves.iter().filter(|one| one.why == why).count();
+            if slots > 0 {
+                self.meters.moved(why, slots);
+            }
+        }
+        let late = moves.iter().filter(|one| one.is_late).map(|one| one.at_ms);
+        if let Some(at_ms) = late.min() {
+            self.meters.fence_late(now_ms - at_ms);
+        }
+    }
+
+    /// The slot came here, or went away.
+    pub fn began(&mut self, slot: Slot, destinations: &[Arc<str>], now_ms: i64) {
+        for destination in destinations {
+            self.began.insert(Line { slot, destination: Arc::clone(destination) }, now_ms);
+        }
+    }
+
+    pub fn exchanged(&mut self, tally: Tally, now_ms: i64) {
+        for refused in tally.refused {
+            self.view.hand_over.refused(refused);
+        }
+        for line in tally.ended {
+            if let Some(began_ms) = self.began.remove(&line) {
+                let took_ms = now_ms - began_ms;
+                self.view.hand_over.took.add(took_ms);
+                #[expect(clippy::cast_precision_loss, reason = "milliseconds of a hand-over")]
+                self.meters.handed_over(took_ms as f64 / 1000.0);
+            }
+            self.view.hand_over.settled(&line);
+        }
+    }
+
+    pub fn publish(&mut self, exchange: &Exchange, present: &Present, condition: Condition) {
+        let hand_over = &mut self.view.hand_over;
+        hand_over.taking = exchange.rules().closed();
+        hand_over.giving = exchange.rules().unfinished();
+        let waits = hand_over.taking + hand_over.giving > 0;
+        let longest_ms = self.began.values().min().map(|began_ms| present.now_ms - began_ms);
+        hand_over.longest_wait_ms = longest_ms.filter(|_| waits);
+        self.view.on_hold = condition.on_hold;
+        self.view.quorum = condition.quorum;
+        self.view.weigh(&present.table, &present.roster, &BTreeMap::new());
+        self.meters.set(&self.view, self.me);
+        self.seen.send_if_modified(|seen| {
+            let is_new = **seen != self.view;
+            if is_new {
+                *seen = Arc::new(self.view.clone());
+            }
+            is_new
+        });
+    }
+}
