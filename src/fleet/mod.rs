@@ -2,6 +2,7 @@
 //! datagrams come through `transport` and `seal` into `membership`, whose roster all decisions rest
 //! on. This file is the loop around it, which decides nothing.
 
+pub mod channel;
 pub mod clock;
 mod exchange;
 pub mod gossip;
