@@ -3,6 +3,7 @@
 //! on. This file is the loop around it, which decides nothing.
 
 pub mod alone;
+pub mod channel;
 pub mod clock;
 mod exchange;
 pub mod gossip;

@@ -1,0 +1,243 @@
+//! What this node has to say to one member: a bounded queue, and the task that dials when something
+//! waits in it and writes it out in order. One a member, so that one that hangs stops nobody else.
+
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    net::tcp::OwnedReadHalf,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    time::{Instant, sleep_until},
+};
+use tracing::{info, warn};
+
+use crate::{
+    fleet::channel::{
+        connection::{self, Connection, Fault},
+        frame::{Kind, MESSAGE_BYTES_MAX, Opening, Refused},
+        handshake::Keyring,
+        meters::Meters,
+    },
+    model::member::NodeId,
+    runtime::stop::Stop,
+};
+
+/// Messages that wait for one member; beyond that many `send` says no.
+pub(super) const QUEUE_MESSAGES_MAX: usize = 1024;
+/// Their bytes: as many as one message may have.
+pub(super) const QUEUE_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
+/// How often the other side is asked whether it is there.
+const PING: Duration = Duration::from_secs(3);
+/// It has so long to say yes.
+const SILENCE: Duration = Duration::from_secs(10);
+/// A connection over which nothing was said for so long is ended: of 100 members few have something
+/// to say to each other at a time.
+const IDLE: Duration = Duration::from_secs(60);
+/// After a dial in vain the next one waits, twice as long each time …
+const BACKOFF: Duration = Duration::from_millis(100);
+/// … up to this: whoever is back is wanted at once, and a dial costs next to nothing.
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// So many dials in vain are told in the log. A member that dies is not dialed so often.
+const FAILURES_TOLD: u32 = 10;
+
+/// A message, and the room that it takes.
+pub(super) struct Waiting {
+    message: Bytes,
+    _room: [OwnedSemaphorePermit; 2],
+}
+
+/// The sending end of one member's queue.
+#[derive(Clone)]
+pub(super) struct Queue {
+    waiting: mpsc::Sender<Waiting>,
+    room: Arc<Semaphore>,
+    /// Shared by the queues of all members.
+    room_of_all: Arc<Semaphore>,
+}
+
+impl Queue {
+    pub(super) fn new(room_of_all: &Arc<Semaphore>) -> (Self, mpsc::Receiver<Waiting>) {
+        let (waiting, received) = mpsc::channel(QUEUE_MESSAGES_MAX);
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
+        (Self { waiting, room, room_of_all: Arc::clone(room_of_all) }, received)
+    }
+
+    /// False where there is no room for it.
+    pub(super) fn put(&self, message: Bytes) -> bool {
+        let Ok(bytes) = u32::try_from(message.len()) else { return false };
+        let room = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_many_owned(bytes);
+        let (Ok(one), Ok(other)) = (room(&self.room), room(&self.room_of_all)) else {
+            return false;
+        };
+        self.waiting.try_send(Waiting { message, _room: [one, other] }).is_ok()
+    }
+}
+
+pub(super) struct Outgoing {
+    pub(super) me: NodeId,
+    pub(super) to: NodeId,
+    pub(super) address: watch::Receiver<SocketAddr>,
+    pub(super) keys: watch::Receiver<Arc<Keyring>>,
+    pub(super) waiting: mpsc::Receiver<Waiting>,
+    pub(super) meters: Meters,
+}
+
+impl Outgoing {
+    /// Until told to stop, or until nobody can put anything into the queue any more.
+    pub(super) async fn run(mut self, stop: Stop) {
+        let mut failures = 0;
+        loop {
+            let first = tokio::select! {
+                first = self.waiting.recv() => first,
+                () = stop.raised() => return,
+            };
+            let Some(first) = first else { return };
+            let dialed = tokio::select! {
+                dialed = self.dial() => dialed,
+                () = stop.raised() => return,
+            };
+            match dialed {
+                Ok(connection) => {
+                    if failures >= FAILURES_TOLD {
+                        info!(member = %self.to, "a member's peer channel is reached again");
+                    }
+                    failures = 0;
+                    tokio::select! {
+                        fault = self.talk(connection, first) => self.tell(fault),
+                        () = stop.raised() => return,
+                    }
+                }
+                Err(fault) => {
+                    failures += 1;
+                    self.give_up(first);
+                    self.tell_failure(failures, &fault);
+                    let doublings = failures.min(10) - 1;
+                    let pause = (BACKOFF * (1 << doublings)).min(BACKOFF_MAX);
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = stop.raised() => return,
+                    }
+                }
+            }
+        }
+    }
+
+    async fn dial(&mut self) -> Result<Connection, Fault> {
+        let (address, keys) = (*self.address.borrow_and_update(), self.keys.borrow().clone());
+        connection::dial(&keys, self.me, self.to, address).await
+    }
+
+    /// What waited is thrown away: the rules above say it again, fresh, while what is old by the
+    /// time that the member is back would only keep it busy.
+    fn give_up(&mut self, first: Waiting) {
+        let mut dropped = 1;
+        drop(first);
+        while self.waiting.try_recv().is_ok() {
+            dropped += 1;
+        }
+        self.meters.dropped(dropped);
+    }
+
+    fn tell_failure(&self, failures: u32, fault: &Fault) {
+        if let Fault::Refused(why) = fault {
+            self.meters.refused(*why);
+        }
+        if failures == FAILURES_TOLD {
+            let (address, member) = (*self.address.borrow(), self.to);
+            warn!(
+                %member, %address, %fault,
+                "a member's peer channel can't be reached, which takes TCP on its gossip's port"
+            );
+        }
+    }
+
+    /// Ends with why it could not go on, or `None` where it was to end.
+    async fn talk(&mut self, connection: Connection, first: Waiting) -> Option<Fault> {
+        let Connection { stream, mut sealing, opening, key } = connection;
+        let meters = self.meters.outgoing();
+        let _connected = meters.connected();
+        let (reader, mut writer) = stream.into_split();
+        let (heard_sender, heard) = watch::channel(Instant::now());
+        let mut hearing = pin!(hear(reader, opening, heard_sender));
+        let mut next = Some(first);
+        let mut said = Instant::now();
+        let mut ping_due = said + PING;
+        // When the oldest ping was written that is not answered.
+        let mut asked: Option<Instant> = None;
+        loop {
+            if let Some(Waiting { message, _room }) = next.take() {
+                let written =
+                    connection::write_frame(&mut writer, &mut sealing, Kind::Message, &message);
+                match written.await {
+                    Ok(bytes) => meters.message(bytes),
+                    Err(fault) => return Some(fault),
+                }
+                said = Instant::now();
+            }
+            tokio::select! {
+                // What was heard comes before the look at whether anything was.
+                biased;
+                fault = &mut hearing => return Some(fault),
+                Ok(()) = self.address.changed() => return None,
+                Ok(()) = self.keys.changed() => {
+                    if !self.keys.borrow().holds(key) {
+                        return None;
+                    }
+                }
+                () = sleep_until(ping_due) => {
+                    let now = Instant::now();
+                    if now >= said + IDLE {
+                        return None;
+                    }
+                    asked = asked.filter(|&asked| *heard.borrow() < asked);
+                    if asked.is_some_and(|asked| now >= asked + SILENCE) {
+                        return Some(Fault::Silent);
+                    }
+                    ping_due = now + PING;
+                    asked.get_or_insert(now);
+                    let written =
+                        connection::write_frame(&mut writer, &mut sealing, Kind::Ping, &[]);
+                    match written.await {
+                        Ok(bytes) => meters.bytes(bytes),
+                        Err(fault) => return Some(fault),
+                    }
+                }
+                waiting = self.waiting.recv() => match waiting {
+                    Some(waiting) => next = Some(waiting),
+                    None => return None,
+                },
+            }
+        }
+    }
+
+    fn tell(&self, fault: Option<Fault>) {
+        if let Some(Fault::Refused(why)) = fault {
+            self.meters.refused(why);
+        }
+        if let Some(fault) = fault {
+            info!(member = %self.to, %fault, "a connection to a member ended");
+        }
+    }
+}
+
+/// Notes each sign of life. Ends only when the connection does.
+async fn hear(
+    mut reader: OwnedReadHalf,
+    mut opening: Opening,
+    heard: watch::Sender<Instant>,
+) -> Fault {
+    loop {
+        let read = async {
+            // Whether it is silent is for the side that asks to judge.
+            let head = connection::read_head(&mut reader, Duration::MAX).await?;
+            match head.0.kind {
+                Kind::Pong => connection::read_body(&mut reader, &mut opening, head).await,
+                Kind::Ping | Kind::Message => Err(Fault::Refused(Refused::UnknownKind)),
+            }
+        };
+        match read.await {
+            Ok(_) => heard.send_replace(Instant::now()),
+            Err(fault) => return fault,
+        };
+    }
+}
