@@ -71,9 +71,8 @@ pub struct Outlook<'a> {
     pub sent_ms: SentMs<'a>,
 }
 
-/// The outbox does these in this order. With `Seal`, `Bury`, `Store` and
-/// `Open` it also writes to disk what
-/// `Handoff::saved` says of the lines.
+/// The outbox does these in this order. With `Seal`, `Bury`, `Given`, `Store` and `Open` the shell
+/// also writes to disk what `Handoff::saved` says of the lines, before anything is sent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Let scrapes of ticks before `until_ms` end; then say `sealed`.
@@ -263,6 +262,8 @@ impl Handoff {
                 for effect in &effects {
                     if let Effect::Bury { line, names } = effect {
                         self.taker.forget(line, names);
+                    } else if let Effect::Given { line } = effect {
+                        self.taker.passed_on(line);
                     }
                 }
             }
@@ -328,3 +329,5 @@ impl Handoff {
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;

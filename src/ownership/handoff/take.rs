@@ -53,7 +53,7 @@ pub(super) struct Taker {
 pub struct Saved {
     /// `None` where the slot is another's.
     mine_since_ms: Option<i64>,
-    /// By the end of their ownership.
+    /// By the end of their ownership. Where the line is another's, those whom it is to wait for.
     awaits: BTreeMap<(i64, NodeId), Waiting>,
     /// Nobody but the one that is waited for has anything of the line, nor does this disk: it gives in order, so that
     /// what it gives can be sent as it comes.
@@ -93,7 +93,8 @@ impl Saved {
         self.awaits.keys().any(|&(until_ms, node)| node == from && until_ms <= give.until_ms)
     }
 
-    /// Waits for the one who had the slot before `instant_ms`, as far as it may still answer.
+    /// Waits for the one who had the slot before `instant_ms`, as far as it may still answer. Those
+    /// who had it later are passed over, not struck out: word of them may be yet to come.
     fn await_before(
         &mut self,
         instant_ms: i64,
@@ -101,9 +102,9 @@ impl Saved {
         world: &World<'_>,
         effects: &mut Vec<Effect>,
     ) {
-        self.before.retain(|previous| previous.until_ms < instant_ms);
-        while !self.before.is_empty() {
-            let Previous { node, until_ms } = self.before.remove(0);
+        let is_earlier = |previous: &Previous| previous.until_ms < instant_ms;
+        while let Some(at) = self.before.iter().position(is_earlier) {
+            let Previous { node, until_ms } = self.before.remove(at);
             if world.is_dead(node) {
                 bet(line, node, Bet::Death, effects);
                 continue;
@@ -124,7 +125,7 @@ impl Taker {
         for (line, state) in &mut lines {
             // What a giving had set aside before the restart lies among the rest now.
             state.is_sole = false;
-            if !state.awaits.is_empty() {
+            if state.mine_since_ms.is_some() && !state.awaits.is_empty() {
                 waiting.insert(line.clone());
             }
             remembered
@@ -214,14 +215,22 @@ impl Taker {
         self.open(line, effects);
     }
 
-    /// Whom the line still waits for: the next owner is to be told.
+    /// Whom the line still waits for: the next owner is to be told. Until it has been, that is not
+    /// forgotten, lest a crash breaks the chain.
     pub(super) fn lost(&mut self, line: &Line) -> Vec<Previous> {
         let Some(state) = self.lines.get_mut(line) else { return Vec::new() };
-        let awaits = std::mem::take(&mut state.awaits);
         state.mine_since_ms = None;
         state.before.clear();
+        state.awaits.values_mut().for_each(|waiting| *waiting = Waiting::default());
         self.waiting.remove(line);
-        awaits.into_keys().map(|(until_ms, node)| Previous { node, until_ms }).collect()
+        state.awaits.keys().map(|&(until_ms, node)| Previous { node, until_ms }).collect()
+    }
+
+    /// All of the line was given, and so the next owner knows whom to wait for.
+    pub(super) fn passed_on(&mut self, line: &Line) {
+        if let Some(state) = self.lines.get_mut(line) {
+            state.awaits.clear();
+        }
     }
 
     /// `outlook` is `None` where no destination has the line's name.

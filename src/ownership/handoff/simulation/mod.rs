@@ -243,9 +243,15 @@ fn run(seeds: u64, faults: Faults) -> Tally {
         None => 0..number("STARLING_SEEDS").unwrap_or(seeds),
     };
     let mut tally = Tally::default();
+    let mut failed = Vec::new();
     for seed in seeds {
-        tally.add(Fleet::new(seed, faults).run());
+        // All that fail are told, not the first.
+        match std::panic::catch_unwind(|| Fleet::new(seed, faults).run()) {
+            Ok(of_seed) => tally.add(of_seed),
+            Err(_) => failed.push(seed),
+        }
     }
+    assert!(failed.is_empty(), "failed with the seeds {failed:?}");
     tally
 }
 

@@ -253,6 +253,7 @@ impl Node {
                 }
                 Effect::Bet { line, .. } => air.bet(line),
                 Effect::Given { line } => {
+                    self.save(&line);
                     let left = self.disk.get(&line).map_or(0, |disk| disk.records.len());
                     assert_eq!(left, 0, "seed {}: given, and yet here: {line:?}", air.seed);
                 }
