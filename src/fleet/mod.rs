@@ -455,5 +455,13 @@ fn tell_changes(before: &Roster, after: &Roster) {
     }
 }
 
+/// What `/metrics` shows of `status`.
+#[cfg(test)]
+pub(crate) fn metrics_of(status: &Status) -> String {
+    let mut registry = Registry::default();
+    Meters::new(&mut registry).status(status);
+    crate::runtime::meters::Exposition::Text.encode(&registry).unwrap()
+}
+
 #[cfg(test)]
 mod tests;

@@ -265,3 +265,61 @@ impl fmt::Display for OfJobs<'_> {
         }
     }
 }
+
+#[cfg(test)]
+impl Notice {
+    /// One of each kind, in the order of `KINDS`.
+    pub(crate) fn examples() -> Vec<Self> {
+        let at: SocketAddr = "10.0.0.2:9734".parse().unwrap();
+        let (member, name) = (NodeId(2), "n2".to_owned());
+        vec![
+            Self::NameClash { name: name.clone(), holder: at },
+            Self::IdClash { holder: at },
+            Self::WrongSecret { peer: at },
+            Self::WrongCluster { peer: at },
+            Self::LoopbackAdvertise { address: "127.0.0.1:9734".parse().unwrap() },
+            Self::ClockSkew { ahead_ms: 2000 },
+            Self::NoPeerAnswers { configured: 2 },
+            Self::Holding { why: HoldReason::Stalled },
+            Self::ConfigDrift { member, name: name.clone() },
+            Self::TargetDrift { member, name, jobs: vec!["node".into()] },
+            Self::TooManyMembers { records_max: 1024 },
+            Self::QuorumLost(Minority { here: 1, base: 3 }),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_goes_on_while_its_figures_change() {
+        let skew = |ahead_ms| Notice::ClockSkew { ahead_ms };
+        let stranger = |peer: &str| Notice::WrongSecret { peer: peer.parse().unwrap() };
+        let (one, other) = (stranger("10.0.0.1:1"), stranger("10.0.0.2:1"));
+        let begin = raise(&[], [&skew(600), &one].into_iter(), 1000);
+        let later = raise(&begin, [&skew(700), &other].into_iter(), 2000);
+        let since: Vec<(&Notice, i64)> =
+            later.iter().map(|raised| (&raised.notice, raised.since_ms)).collect();
+        assert_eq!(since, [(&skew(700), 1000), (&other, 2000)]);
+        let told = |some, others| -> Vec<Notice> {
+            only_in(some, others).map(|raised| raised.notice.clone()).collect()
+        };
+        assert_eq!((told(&later, &begin), told(&begin, &later)), (vec![other], vec![one]));
+    }
+
+    #[test]
+    fn drift_names_the_jobs() {
+        let check = |count: usize, expected: &str| {
+            let jobs = (0..count).map(|n| n.to_string().into()).collect();
+            let drift = Notice::TargetDrift { member: NodeId(2), name: "b".to_owned(), jobs };
+            let expected = format!("the member `b` finds other targets than this node{expected}; ");
+            assert!(drift.to_string().starts_with(&expected), "{drift}");
+        };
+        check(0, "");
+        check(1, " for the job `0`");
+        check(2, " for the jobs `0`, `1`");
+        check(7, " for the jobs `0`, `1`, `2`, `3`, `4` and 2 more");
+    }
+}
