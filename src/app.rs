@@ -101,6 +101,7 @@ impl Agent {
             targets: discovery.targets(),
             scrape,
             outbox,
+            fleet: None,
             ready,
             registry: Arc::new(registry),
             flags: settings.flags,

@@ -37,7 +37,8 @@ pub(super) fn routes(app: &mut ServiceConfig) {
         .service(look("/api/v1/status/flags", status_flags))
         .service(look("/api/v1/status/runtimeinfo", status_runtime))
         .service(look("/api/v1/status/buildinfo", status_build))
-        .service(look("/api/v1/queues", queues));
+        .service(look("/api/v1/queues", queues))
+        .service(look("/api/v1/fleet", fleet));
     for path in page::paths() {
         app.service(look(path, page::file));
     }
@@ -166,6 +167,10 @@ async fn queues(window: Data<Window>) -> HttpResponse {
     HttpResponse::Ok().json(view::queues(&window.sources.outbox.queues()))
 }
 
+async fn fleet(window: Data<Window>) -> HttpResponse {
+    HttpResponse::Ok().json(view::fleet(&window, clock::now_ms()))
+}
+
 async fn unknown(request: HttpRequest) -> HttpResponse {
     const PROMETHEUS_ONLY: [&str; 8] =
         ["query", "query_range", "series", "labels", "label", "rules", "alerts", "query_exemplars"];
@@ -176,7 +181,7 @@ async fn unknown(request: HttpRequest) -> HttpResponse {
         "Starling keeps no samples to query; ask where `remote_write` sends them"
     } else {
         "there are `/`, `/metrics`, `/-/healthy`, `/-/ready`, `/-/reload`, `/api/v1/targets`, \
-         `/api/v1/queues`, `/api/v1/status/config`"
+         `/api/v1/queues`, `/api/v1/fleet`, `/api/v1/status/config`"
     };
     problem(404, &format!("nothing is at `{path}`; {hint}"))
 }

@@ -35,7 +35,10 @@ use tracing::{error, info};
 
 use crate::{
     discovery::Snapshot,
+    fleet::Status,
+    model::member::{NodeId, Roster},
     outbox,
+    ownership::view::View,
     runtime::{
         config_state::{ConfigState, ReloadOrder},
         stop::Stop,
@@ -62,6 +65,8 @@ pub struct Sources {
     pub targets: watch::Receiver<Arc<Snapshot>>,
     pub scrape: scrape::Handle,
     pub outbox: outbox::Handle,
+    /// `None` where no cluster is configured.
+    pub fleet: Option<FleetSources>,
     pub ready: watch::Receiver<Readiness>,
     pub registry: Arc<Registry>,
     pub flags: BTreeMap<String, String>,
@@ -69,6 +74,19 @@ pub struct Sources {
     pub started_ms: i64,
     /// What `POST /-/quit` raises; `None` refuses it.
     pub quit: Option<Stop>,
+}
+
+/// What a member knows of its fleet.
+#[derive(Clone)]
+pub struct FleetSources {
+    pub me: NodeId,
+    /// Of this node; of a newcomer that is not let in, no roster tells it.
+    pub name: String,
+    /// The name of the cluster.
+    pub cluster: String,
+    pub roster: watch::Receiver<Arc<Roster>>,
+    pub status: watch::Receiver<Arc<Status>>,
+    pub ownership: watch::Receiver<Arc<View>>,
 }
 
 /// By the time that anyone can ask, the configuration is loaded and the outbox open.
@@ -90,6 +108,8 @@ pub struct Admin {
 struct Window {
     sources: Sources,
     hostname: String,
+    /// Where it is itself found, as `host:port`.
+    api_address: String,
     /// The runtime of the parts: each thread that answers has one of its own.
     runtime: tokio::runtime::Handle,
 }
@@ -114,6 +134,7 @@ impl Admin {
     pub async fn run(self, stop: Stop) {
         let window = Data::new(Window {
             sources: self.sources,
+            api_address: self.addresses.first().map(SocketAddr::to_string).unwrap_or_default(),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             runtime: tokio::runtime::Handle::current(),
         });

@@ -12,12 +12,13 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use crate::{
     fleet::{
         clock::{FleetClock, Now},
+        drift::{self, JobTargets},
         exchange::RUMOUR_BEATS,
         gossip::{SUSPICION_MS, Swim, SwimEffects, SwimId, SwimNews, SwimTimer},
         hold::Hold,
         message::{About, Card, Closure, LoadsTag, Message, Phase, Record},
-        notice::Notice,
-        records::Records,
+        notice::{Minority, Notice},
+        records::{Merged, Records},
         seal::{Rejected, Session},
         seek::Seek,
         standing::Standing,
@@ -56,6 +57,8 @@ pub enum Order {
     /// Say goodbye, at once.
     Depart,
     Describe(Description),
+    /// This side of a split is the smaller one, and the agent has stopped for that; `None`: it has not.
+    Quorum(Option<Minority>),
     /// This dead member will not come back.
     Forget(NodeId),
     /// From now on this node is reached there.
@@ -63,10 +66,12 @@ pub enum Order {
 }
 
 /// What changes often, is not urgent, and is told to all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
+    /// 0 while it is not known.
     pub config_digest: u64,
-    pub targets_digest: u64,
+    /// What discovery has found for each divided job; empty until its first round has ended.
+    pub targets: JobTargets,
     pub loads: LoadsTag,
 }
 
@@ -135,8 +140,12 @@ pub struct Membership {
     challenges: u32,
     pub(super) last_care_ms: u64,
     pub(super) differs_since: BTreeMap<(NodeId, bool), u64>,
+    /// What discovery has found here.
+    pub(super) targets: JobTargets,
+    pub(super) minority: Option<Minority>,
     pub(super) notices: BTreeSet<Notice>,
-    pub(super) records_refused: bool,
+    /// When last a member found no room in the book.
+    pub(super) crowded_ms: Option<u64>,
     pub(super) rng: StdRng,
     /// Time as this process has lived it: it does not pass while the process stands still, so that
     /// no timer takes the silence of its own sleep for a peer's.
@@ -175,8 +184,10 @@ impl Membership {
             challenges: 0,
             last_care_ms: 0,
             differs_since: BTreeMap::new(),
+            targets: JobTargets::new(),
+            minority: None,
             notices: BTreeSet::new(),
-            records_refused: false,
+            crowded_ms: None,
             rng,
             lived_ms: 0,
             last_looked: None,
@@ -275,21 +286,13 @@ impl Membership {
     }
 
     fn order(&mut self, order: &Order, now: Now) {
-        match *order {
+        match order {
             Order::Ready => self.be_ready(),
             Order::Leave => self.give_up_share(now),
             Order::Depart => self.depart(now),
-            Order::Describe(description) => {
-                let Description { config_digest, targets_digest, loads } = description;
-                let about = About { config_digest, targets_digest, loads, ..self.about.clone() };
-                if about != self.about {
-                    self.about = about;
-                    if self.swim.is_joined() {
-                        self.restate();
-                    }
-                }
-            }
-            Order::Forget(id) => {
+            Order::Describe(description) => self.describe(description),
+            Order::Quorum(minority) => self.minority = *minority,
+            &Order::Forget(id) => {
                 if let Some(record) = self.records.get(id).filter(|record| record.is_closed()) {
                     let (generation, until_ms) = (record.generation, self.clock.fleet_ms(now));
                     let by = self.settings.id.into();
@@ -298,7 +301,25 @@ impl Membership {
                     self.close(id, Closure { until_ms, ..death }, now);
                 }
             }
-            Order::Advertise(address) => self.advertise(address, now),
+            Order::Advertise(address) => self.advertise(*address, now),
+        }
+    }
+
+    fn describe(&mut self, description: &Description) {
+        let Description { config_digest, targets, loads } = description;
+        let about = About {
+            config_digest: *config_digest,
+            targets_digest: drift::digest(targets),
+            jobs: drift::digests(targets),
+            loads: *loads,
+            ..self.about.clone()
+        };
+        self.targets.clone_from(targets);
+        if about != self.about {
+            self.about = about;
+            if self.swim.is_joined() {
+                self.restate();
+            }
         }
     }
 
@@ -310,9 +331,13 @@ impl Membership {
             return;
         }
         let before = self.records.get(id).cloned();
-        if !self.records.merge(heard, self.clock.fleet_ms(now)) {
-            self.records_refused |= before.is_none();
-            return;
+        match self.records.merge(heard, self.clock.fleet_ms(now)) {
+            Merged::News => {}
+            Merged::Known => return,
+            Merged::NoRoom => {
+                self.crowded_ms = Some(self.lived_ms);
+                return;
+            }
         }
         let after = self.records.get(id).expect("it was merged");
         let is_urgent = before.is_none_or(|before| {

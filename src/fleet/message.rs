@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    fleet::seal::{FRAME_BYTES_MAX, OVERHEAD_BYTES},
+    fleet::{
+        drift::{JOBS_MAX, JobDigest},
+        seal::{FRAME_BYTES_MAX, OVERHEAD_BYTES},
+    },
     model::member::{INTERVALS_MAX, Interval, NodeId},
 };
 
@@ -13,8 +16,10 @@ use crate::{
 pub const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX - OVERHEAD_BYTES;
 /// Of foca's packets, so that the byte or two around them fit as well.
 pub const SWIM_BYTES_MAX: usize = 1300;
-/// Longer names, zones and addresses are refused when the agent starts, and not believed of others.
+/// Longer names and addresses are refused when the agent starts, and not believed of others.
 pub const TEXT_BYTES_MAX: usize = 255;
+/// As for those; a zone is a short word, and a record must fit a datagram.
+pub const ZONE_BYTES_MAX: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Message {
@@ -177,7 +182,9 @@ pub struct Record {
 impl Record {
     fn is_sound(&self) -> bool {
         let about = &self.about;
-        [&about.name, &about.zone, &about.api_address].iter().all(|t| t.len() <= TEXT_BYTES_MAX)
+        [&about.name, &about.api_address].iter().all(|text| text.len() <= TEXT_BYTES_MAX)
+            && about.zone.len() <= ZONE_BYTES_MAX
+            && about.jobs.len() <= JOBS_MAX
             && self.intervals.len() <= INTERVALS_MAX
     }
 
@@ -221,8 +228,10 @@ pub struct About {
     /// When its process started, by its own clock: of two of one name, the later one yields.
     pub started_ms: i64,
     pub config_digest: u64,
-    /// Of the map from job to the digest of its targets, which travels by the peer channel.
+    /// Of the targets of all divided jobs; 0 while they are not known.
     pub targets_digest: u64,
+    /// Where to look when `targets_digest` differs.
+    pub jobs: Vec<JobDigest>,
     pub loads: LoadsTag,
 }
 
@@ -282,6 +291,7 @@ impl About {
             started_ms: 0,
             config_digest: 0,
             targets_digest: 0,
+            jobs: Vec::new(),
             loads: LoadsTag::default(),
         }
     }
@@ -292,9 +302,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fleet::drift;
 
     fn record() -> Record {
         let text = "x".repeat(TEXT_BYTES_MAX);
+        let jobs = (0..JOBS_MAX).map(|n| (n.to_string().into(), 0)).collect();
         Record {
             id: NodeId(u128::MAX).into(),
             generation: u64::MAX,
@@ -302,12 +314,13 @@ mod tests {
             about: About {
                 name: text.clone(),
                 address: "[2001:db8::1]:9734".parse().unwrap(),
-                api_address: text.clone(),
+                api_address: text,
                 weight: u32::MAX,
-                zone: text,
+                zone: "x".repeat(ZONE_BYTES_MAX),
                 started_ms: i64::MIN,
                 config_digest: u64::MAX,
                 targets_digest: u64::MAX,
+                jobs: drift::digests(&jobs),
                 loads: LoadsTag { version: u64::MAX, hash: u64::MAX },
             },
             phase: Phase::Here,
@@ -344,6 +357,9 @@ mod tests {
         let mut many = record();
         many.intervals.push((0, None));
         assert_eq!(Message::read(&Message::Records(vec![many]).bytes()), None);
+        let mut much = record();
+        much.about.jobs.push(much.about.jobs[0]);
+        assert_eq!(Message::read(&Message::Records(vec![much]).bytes()), None);
         let mut trailing = Message::Want(Vec::new()).bytes();
         trailing.push(0);
         assert_eq!(Message::read(&trailing), None);

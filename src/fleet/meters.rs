@@ -7,9 +7,20 @@ use prometheus_client::{
 };
 
 use crate::{
-    fleet::{Status, seal::Rejected},
+    fleet::{
+        Status,
+        notice::{Notice, Raised},
+        seal::Rejected,
+    },
     model::member::{MemberState, Roster},
 };
+
+const STATES: [(MemberState, &str); 4] = [
+    (MemberState::Alive, "alive"),
+    (MemberState::Suspect, "suspect"),
+    (MemberState::Left, "left"),
+    (MemberState::Dead, "dead"),
+];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct State {
@@ -45,11 +56,18 @@ impl Meters {
             rejected: Family::default(),
             clock_offset: Gauge::default(),
         };
+        // An alert can only see a state begin that was there before as a 0.
+        meters.roster(&Roster::default());
+        meters.raised(&[]);
+        for reason in Rejected::REASONS {
+            meters.rejected.get_or_create(&Reason { reason }).inc_by(0);
+        }
         let registry = registry.sub_registry_with_prefix("starling_cluster");
         let members = meters.members.clone();
         registry.register("members", "Members of the fleet by state, this one included", members);
         let notices = meters.notices.clone();
-        registry.register("notices", "States of the fleet that someone should look at", notices);
+        let help = "States of the fleet that someone should look at, by kind; 0 where all is well";
+        registry.register("notices", help, notices);
         let sent = meters.sent_bytes.clone();
         registry.register("gossip_sent_bytes", "Bytes of datagrams sent to members", sent);
         let received = meters.received_bytes.clone();
@@ -74,12 +92,7 @@ impl Meters {
     }
 
     pub(super) fn roster(&self, roster: &Roster) {
-        for (state, label) in [
-            (MemberState::Alive, "alive"),
-            (MemberState::Suspect, "suspect"),
-            (MemberState::Left, "left"),
-            (MemberState::Dead, "dead"),
-        ] {
+        for (state, label) in STATES {
             let count = roster.members.values().filter(|member| member.state == state).count();
             let count = i64::try_from(count).expect("members are bounded");
             self.members.get_or_create(&State { state: label }).set(count);
@@ -89,9 +102,14 @@ impl Meters {
     pub(super) fn status(&self, status: &Status) {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of a clock's error")]
         self.clock_offset.set(status.fleet_offset_ms as f64 / 1000.0);
-        self.notices.clear();
-        for notice in &status.notices {
-            self.notices.get_or_create(&Kind { kind: notice.kind() }).inc();
+        self.raised(&status.notices);
+    }
+
+    fn raised(&self, notices: &[Raised]) {
+        for kind in Notice::KINDS {
+            let count = notices.iter().filter(|raised| raised.notice.kind() == kind).count();
+            let count = i64::try_from(count).expect("notices are bounded");
+            self.notices.get_or_create(&Kind { kind }).set(count);
         }
     }
 }

@@ -5,6 +5,7 @@
 pub mod alone;
 pub mod channel;
 pub mod clock;
+pub mod drift;
 mod exchange;
 pub mod gossip;
 mod hold;
@@ -48,10 +49,10 @@ use self::{
     clock::Now,
     mdns::MdnsSettings,
     membership::{Event, Membership, MembershipSettings, Order, STALL_MS},
-    message::{About, LoadsTag, TEXT_BYTES_MAX},
+    message::{About, LoadsTag, TEXT_BYTES_MAX, ZONE_BYTES_MAX},
     meters::Meters,
     node::Node,
-    notice::Notice,
+    notice::Raised,
     peers::Peer,
     seal::{FRAME_BYTES_MAX, Sealer, Secret, Session},
     standing::Standing,
@@ -101,8 +102,8 @@ pub struct Status {
     pub standing: Standing,
     /// To add to this host's clock for the time of the fleet.
     pub fleet_offset_ms: i64,
-    /// What someone should look at, now.
-    pub notices: Vec<Notice>,
+    /// What someone should look at, now, in order of kind.
+    pub notices: Vec<Raised>,
     pub facts: BTreeMap<NodeId, Facts>,
 }
 
@@ -184,13 +185,13 @@ impl Fleet {
         settings: FleetSettings,
         registry: &mut Registry,
     ) -> Result<(Handle, Self), String> {
-        for (what, text) in [
-            ("name", &settings.name),
-            ("zone", &settings.zone),
-            ("API address", &settings.api_address),
+        for (what, text, bytes_max) in [
+            ("name", &settings.name, TEXT_BYTES_MAX),
+            ("zone", &settings.zone, ZONE_BYTES_MAX),
+            ("API address", &settings.api_address, TEXT_BYTES_MAX),
         ] {
-            if text.len() > TEXT_BYTES_MAX {
-                return Err(format!("node {what} `{text}` is longer than {TEXT_BYTES_MAX} bytes"));
+            if text.len() > bytes_max {
+                return Err(format!("node {what} `{text}` is longer than {bytes_max} bytes"));
             }
         }
         let local = transport.local_address();
@@ -208,7 +209,7 @@ impl Fleet {
         );
         let node = Node::new(membership, sealer);
         let (roster, roster_seen) = watch::channel(Arc::default());
-        let (status, status_seen) = watch::channel(Arc::new(status_of(&node)));
+        let (status, status_seen) = watch::channel(Arc::new(status_of(&node, &[])));
         let (command_sender, commands) = mpsc::channel(ORDERS_MAX);
         let lease = Lease::new();
         let handle = Handle {
@@ -359,9 +360,9 @@ impl Fleet {
         let standing = membership.standing();
         if is_new || standing != self.status.borrow().standing || Instant::now() >= *status_due {
             *status_due = Instant::now() + STATUS;
-            let status = status_of(&self.node);
+            let status = status_of(&self.node, &self.status.borrow().notices);
             if status != **self.status.borrow() {
-                self.tell_notices(&status);
+                tell_status(&self.status.borrow(), &status);
                 self.meters.status(&status);
                 self.status.send_replace(Arc::new(status));
             }
@@ -381,19 +382,6 @@ impl Fleet {
             | Standing::Holding
             | Standing::Refused
             | Standing::Gone => self.lease.revoke(),
-        }
-    }
-
-    fn tell_notices(&self, status: &Status) {
-        let before = self.status.borrow();
-        if before.standing != status.standing {
-            info!(standing = ?status.standing, "this node stands otherwise in the fleet");
-        }
-        for notice in status.notices.iter().filter(|notice| !before.notices.contains(notice)) {
-            warn!(kind = notice.kind(), problem = %notice, "the fleet needs a look");
-        }
-        for notice in before.notices.iter().filter(|notice| !status.notices.contains(notice)) {
-            info!(kind = notice.kind(), problem = %notice, "no more");
         }
     }
 
@@ -443,6 +431,7 @@ fn membership_settings(settings: &FleetSettings, address: SocketAddr) -> Members
             started_ms: now_ms(),
             config_digest: 0,
             targets_digest: 0,
+            jobs: Vec::new(),
             loads: LoadsTag::default(),
         },
         configured_peers: settings.peers.len(),
@@ -465,13 +454,25 @@ fn advertised(local: SocketAddr, mut candidates: impl Iterator<Item = SocketAddr
     SocketAddr::new(ip, local.port())
 }
 
-fn status_of(node: &Node) -> Status {
+fn status_of(node: &Node, raised: &[Raised]) -> Status {
     let membership = &node.membership;
     Status {
         standing: membership.standing(),
         fleet_offset_ms: membership.fleet_offset_ms(),
-        notices: membership.notices().cloned().collect(),
+        notices: notice::raise(raised, membership.notices(), now_ms()),
         facts: membership.facts(),
+    }
+}
+
+fn tell_status(before: &Status, after: &Status) {
+    if before.standing != after.standing {
+        info!(standing = ?after.standing, "this node stands otherwise in the fleet");
+    }
+    for Raised { notice, .. } in notice::only_in(&after.notices, &before.notices) {
+        warn!(kind = notice.kind(), problem = %notice, "the fleet needs a look");
+    }
+    for Raised { notice, .. } in notice::only_in(&before.notices, &after.notices) {
+        info!(kind = notice.kind(), problem = %notice, "no more");
     }
 }
 
@@ -488,6 +489,14 @@ fn tell_changes(before: &Roster, after: &Roster) {
             }
         }
     }
+}
+
+/// What `/metrics` shows of `status`.
+#[cfg(test)]
+pub(crate) fn metrics_of(status: &Status) -> String {
+    let mut registry = Registry::default();
+    Meters::new(&mut registry).status(status);
+    crate::runtime::meters::Exposition::Text.encode(&registry).unwrap()
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! The states of the fleet that someone should look at, each with a sentence that says what to do.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use crate::model::member::NodeId;
+
+/// Jobs that a sentence names; of more it tells the number.
+const JOBS_NAMED_MAX: usize = 5;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Notice {
@@ -47,11 +50,22 @@ pub enum Notice {
     TargetDrift {
         member: NodeId,
         name: String,
+        /// Where that is known.
+        jobs: Vec<Arc<str>>,
     },
     /// There are more members than fit the book.
     TooManyMembers {
         records_max: usize,
     },
+    /// This side of a split is the smaller one, and stops as it was told to.
+    QuorumLost(Minority),
+}
+
+/// Of the members that a majority is counted over, too few are on this side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Minority {
+    pub here: usize,
+    pub base: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +74,48 @@ pub enum HoldReason {
     DeclaredDead,
 }
 
+/// A notice, and since when this node has shown it, by its own clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raised {
+    pub notice: Notice,
+    pub since_ms: i64,
+}
+
+/// What is raised now. A state that goes on keeps its beginning, also while its figures change.
+pub fn raise<'a>(
+    before: &[Raised],
+    notices: impl Iterator<Item = &'a Notice>,
+    now_ms: i64,
+) -> Vec<Raised> {
+    let since = |notice: &Notice| {
+        let known = before.iter().find(|raised| raised.notice.is_same_state(notice));
+        known.map_or(now_ms, |raised| raised.since_ms)
+    };
+    notices.map(|notice| Raised { notice: notice.clone(), since_ms: since(notice) }).collect()
+}
+
+/// Those of `some` that tell of no state that `others` tell of.
+pub fn only_in<'a>(some: &'a [Raised], others: &'a [Raised]) -> impl Iterator<Item = &'a Raised> {
+    some.iter().filter(|one| !others.iter().any(|other| other.notice.is_same_state(&one.notice)))
+}
+
 impl Notice {
+    /// Every kind there is.
+    pub const KINDS: [&'static str; 12] = [
+        "name_clash",
+        "id_clash",
+        "wrong_secret",
+        "wrong_cluster",
+        "loopback_advertise",
+        "clock_skew",
+        "no_peer_answers",
+        "holding",
+        "config_drift",
+        "target_drift",
+        "too_many_members",
+        "quorum_lost",
+    ];
+
     /// The name under which it is counted and shown.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -75,6 +130,46 @@ impl Notice {
             Self::ConfigDrift { .. } => "config_drift",
             Self::TargetDrift { .. } => "target_drift",
             Self::TooManyMembers { .. } => "too_many_members",
+            Self::QuorumLost(_) => "quorum_lost",
+        }
+    }
+
+    /// Whether both tell of one state, be it with other figures.
+    fn is_same_state(&self, other: &Self) -> bool {
+        (self.kind(), self.peer(), self.member()) == (other.kind(), other.peer(), other.member())
+    }
+
+    /// The peer that it is about; there may be one such notice a peer.
+    fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::WrongSecret { peer } | Self::WrongCluster { peer } => Some(*peer),
+            Self::NameClash { .. }
+            | Self::IdClash { .. }
+            | Self::LoopbackAdvertise { .. }
+            | Self::ClockSkew { .. }
+            | Self::NoPeerAnswers { .. }
+            | Self::Holding { .. }
+            | Self::ConfigDrift { .. }
+            | Self::TargetDrift { .. }
+            | Self::TooManyMembers { .. }
+            | Self::QuorumLost(_) => None,
+        }
+    }
+
+    /// The member that it is about; there may be one such notice a member.
+    fn member(&self) -> Option<NodeId> {
+        match self {
+            Self::ConfigDrift { member, .. } | Self::TargetDrift { member, .. } => Some(*member),
+            Self::NameClash { .. }
+            | Self::IdClash { .. }
+            | Self::WrongSecret { .. }
+            | Self::WrongCluster { .. }
+            | Self::LoopbackAdvertise { .. }
+            | Self::ClockSkew { .. }
+            | Self::NoPeerAnswers { .. }
+            | Self::Holding { .. }
+            | Self::TooManyMembers { .. }
+            | Self::QuorumLost(_) => None,
         }
     }
 }
@@ -133,16 +228,98 @@ impl fmt::Display for Notice {
                 "the member `{name}` has another config than this node; bring both to the same \
                  file and reload"
             ),
-            Self::TargetDrift { name, .. } => write!(
+            Self::TargetDrift { name, jobs, .. } => write!(
                 f,
-                "the member `{name}` finds other targets than this node; compare what their \
-                 discovery sees"
+                "the member `{name}` finds other targets than this node{}; compare \
+                 `/api/v1/targets` on both, and what their discovery can reach and read",
+                OfJobs(jobs)
             ),
             Self::TooManyMembers { records_max } => write!(
                 f,
                 "there are more than {records_max} members, and the newest are not taken; divide \
                  the fleet into clusters of their own names"
             ),
+            Self::QuorumLost(Minority { here, base }) => write!(
+                f,
+                "only {here} of {base} members are on this side, so it neither scrapes nor sends, \
+                 as `--cluster.on-partition=minority_stops` says, and keeps what it has; bring the \
+                 network or the others back, or set `scrape_all`"
+            ),
         }
+    }
+}
+
+struct OfJobs<'a>(&'a [Arc<str>]);
+
+impl fmt::Display for OfJobs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named: Vec<String> =
+            self.0.iter().take(JOBS_NAMED_MAX).map(|job| format!("`{job}`")).collect();
+        match self.0.len() {
+            0 => Ok(()),
+            1 => write!(f, " for the job {}", named[0]),
+            count if count <= JOBS_NAMED_MAX => write!(f, " for the jobs {}", named.join(", ")),
+            count => {
+                write!(f, " for the jobs {} and {} more", named.join(", "), count - JOBS_NAMED_MAX)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Notice {
+    /// One of each kind, in the order of `KINDS`.
+    pub(crate) fn examples() -> Vec<Self> {
+        let at: SocketAddr = "10.0.0.2:9734".parse().unwrap();
+        let (member, name) = (NodeId(2), "n2".to_owned());
+        vec![
+            Self::NameClash { name: name.clone(), holder: at },
+            Self::IdClash { holder: at },
+            Self::WrongSecret { peer: at },
+            Self::WrongCluster { peer: at },
+            Self::LoopbackAdvertise { address: "127.0.0.1:9734".parse().unwrap() },
+            Self::ClockSkew { ahead_ms: 2000 },
+            Self::NoPeerAnswers { configured: 2 },
+            Self::Holding { why: HoldReason::Stalled },
+            Self::ConfigDrift { member, name: name.clone() },
+            Self::TargetDrift { member, name, jobs: vec!["node".into()] },
+            Self::TooManyMembers { records_max: 1024 },
+            Self::QuorumLost(Minority { here: 1, base: 3 }),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_goes_on_while_its_figures_change() {
+        let skew = |ahead_ms| Notice::ClockSkew { ahead_ms };
+        let stranger = |peer: &str| Notice::WrongSecret { peer: peer.parse().unwrap() };
+        let (one, other) = (stranger("10.0.0.1:1"), stranger("10.0.0.2:1"));
+        let begin = raise(&[], [&skew(600), &one].into_iter(), 1000);
+        let later = raise(&begin, [&skew(700), &other].into_iter(), 2000);
+        let since: Vec<(&Notice, i64)> =
+            later.iter().map(|raised| (&raised.notice, raised.since_ms)).collect();
+        assert_eq!(since, [(&skew(700), 1000), (&other, 2000)]);
+        let told = |some, others| -> Vec<Notice> {
+            only_in(some, others).map(|raised| raised.notice.clone()).collect()
+        };
+        assert_eq!((told(&later, &begin), told(&begin, &later)), (vec![other], vec![one]));
+    }
+
+    #[test]
+    fn drift_names_the_jobs() {
+        let check = |count: usize, expected: &str| {
+            let jobs = (0..count).map(|n| n.to_string().into()).collect();
+            let drift = Notice::TargetDrift { member: NodeId(2), name: "b".to_owned(), jobs };
+            let expected = format!("the member `b` finds other targets than this node{expected}; ");
+            assert!(drift.to_string().starts_with(&expected), "{drift}");
+        };
+        check(0, "");
+        check(1, " for the job `0`");
+        check(2, " for the jobs `0`, `1`");
+        check(7, " for the jobs `0`, `1`, `2`, `3`, `4` and 2 more");
     }
 }

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use crate::{
     fleet::{
         clock::Now,
+        drift,
         membership::Membership,
         message::{LoadsTag, Phase, Record},
         notice::Notice,
@@ -18,8 +19,12 @@ use crate::{
 
 /// How often the book is looked through for what time alone changes.
 const CARE_MS: u64 = 1000;
-/// Clocks further apart are named.
+/// Clocks further apart are named …
 const SKEW_MS_MAX: i64 = 500;
+/// … until they are as near as this, so that one at the border is not named again each second.
+const SKEW_MS_CALM: i64 = 400;
+/// So long after the last member that found no room, there are too many.
+const CROWDED_MS: u64 = 60_000;
 /// Digests may differ for so long while a new config is rolled out.
 const DRIFT_MS: u64 = 60_000;
 /// A stranger that was silent for so long is forgotten.
@@ -124,7 +129,8 @@ impl Membership {
                     self.notices.insert(if *is_config {
                         Notice::ConfigDrift { member, name }
                     } else {
-                        Notice::TargetDrift { member, name }
+                        let jobs = drift::differing(&self.targets, &record.about.jobs);
+                        Notice::TargetDrift { member, name, jobs }
                     });
                 }
             }
@@ -134,6 +140,7 @@ impl Membership {
 
     /// Says anew all that is a state, and not an event.
     fn look_around(&mut self) {
+        let was_skewed = self.notices.iter().any(|one| matches!(one, Notice::ClockSkew { .. }));
         self.notices.retain(|notice| match notice {
             Notice::WrongSecret { .. }
             | Notice::WrongCluster { .. }
@@ -141,7 +148,8 @@ impl Membership {
             | Notice::ClockSkew { .. }
             | Notice::NoPeerAnswers { .. }
             | Notice::Holding { .. }
-            | Notice::TooManyMembers { .. } => false,
+            | Notice::TooManyMembers { .. }
+            | Notice::QuorumLost(_) => false,
             Notice::NameClash { .. }
             | Notice::IdClash { .. }
             | Notice::ConfigDrift { .. }
@@ -159,7 +167,7 @@ impl Membership {
             self.notices.insert(Notice::LoopbackAdvertise { address });
         }
         let ahead_ms = self.clock.skew_ms();
-        if ahead_ms.abs() > SKEW_MS_MAX {
+        if ahead_ms.abs() > if was_skewed { SKEW_MS_CALM } else { SKEW_MS_MAX } {
             self.notices.insert(Notice::ClockSkew { ahead_ms });
         }
         if self.is_unanswered() {
@@ -169,9 +177,10 @@ impl Membership {
         if let Some(hold) = &self.hold {
             self.notices.insert(Notice::Holding { why: hold.why });
         }
-        if self.records_refused {
+        if self.crowded_ms.is_some_and(|at_ms| self.lived_ms() < at_ms + CROWDED_MS) {
             self.notices.insert(Notice::TooManyMembers { records_max: RECORDS_MAX });
         }
+        self.notices.extend(self.minority.map(Notice::QuorumLost));
     }
 
     fn is_unanswered(&self) -> bool {

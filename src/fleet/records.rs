@@ -20,6 +20,16 @@ const FORGET_AFTER_MS: i64 = 24 * 3600 * 1000;
 const VERSION_BYTES_MAX: usize = 17 + 10 + 5 + 5;
 const VERSIONS_PER_PAGE: usize = (MESSAGE_BYTES_MAX - 64) / VERSION_BYTES_MAX;
 
+/// What became of what another knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merged {
+    News,
+    /// It is known, or too old to be of use.
+    Known,
+    /// A member that is not known, and the book is full of the living.
+    NoRoom,
+}
+
 #[derive(Default)]
 pub struct Records {
     records: BTreeMap<NodeId, Record>,
@@ -40,25 +50,28 @@ impl Records {
         self.hash
     }
 
-    /// Takes in what another knows. True where something was new.
-    pub fn merge(&mut self, heard: Record, fleet_ms: i64) -> bool {
+    /// Takes in what another knows.
+    pub fn merge(&mut self, heard: Record, fleet_ms: i64) -> Merged {
         let id = NodeId::from(heard.id);
-        if is_expired(&heard, fleet_ms) || !self.has_room_for(id) {
-            return false;
+        if is_expired(&heard, fleet_ms) {
+            return Merged::Known;
+        }
+        if !self.has_room_for(id) {
+            return Merged::NoRoom;
         }
         let Some(known) = self.records.get(&id) else {
             self.put(id, heard);
-            return true;
+            return Merged::News;
         };
         let own_word = (heard.generation, heard.version) > (known.generation, known.version);
         let news = heard.closure.filter(|new| known.closure.is_none_or(|old| new.outweighs(&old)));
         if !own_word && news.is_none() {
-            return false;
+            return Merged::Known;
         }
         let closure = news.or(known.closure);
         let said = if own_word { heard } else { known.clone() };
         self.put(id, Record { closure, ..said });
-        true
+        Merged::News
     }
 
     /// Notes a death. True where it was news.
@@ -267,7 +280,8 @@ mod tests {
         let day = FORGET_AFTER_MS;
         assert!(!book.forget_old(day + 1000));
         assert!(book.forget_old(day + 1001));
-        assert!(!book.merge(record(1, 1, 1, Some((1, 1000))), day + 1001), "nor taken back");
+        let dead = record(1, 1, 1, Some((1, 1000)));
+        assert_eq!(book.merge(dead, day + 1001), Merged::Known, "nor taken back");
         assert_eq!(book.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [2]);
     }
 
@@ -276,9 +290,10 @@ mod tests {
         let mut full = Records::default();
         for (id, end_ms) in (0..RECORDS_MAX as u128).zip((0..=10).rev().chain(std::iter::repeat(0)))
         {
-            assert!(full.merge(record(id, 1, 1, (id < 2).then_some((1, end_ms))), 0));
+            let record = record(id, 1, 1, (id < 2).then_some((1, end_ms)));
+            assert_eq!(full.merge(record, 0), Merged::News);
         }
-        for (id, taken) in [(5000, true), (5001, true), (5002, false)] {
+        for (id, taken) in [(5000, Merged::News), (5001, Merged::News), (5002, Merged::NoRoom)] {
             assert_eq!(full.merge(record(id, 1, 1, None), 0), taken);
         }
         assert!(full.get(NodeId(0)).is_none() && full.get(NodeId(1)).is_none());

@@ -78,6 +78,21 @@ pub enum Rejected {
 }
 
 impl Rejected {
+    /// Every label there is.
+    pub const REASONS: [&'static str; 11] = [
+        "too_short",
+        "too_long",
+        "foreign",
+        "version",
+        "unknown_key",
+        "other_cluster",
+        "bad_seal",
+        "replayed",
+        "own",
+        "unproven",
+        "malformed",
+    ];
+
     /// The label under which it is counted.
     pub fn reason(self) -> &'static str {
         match self {

@@ -32,7 +32,8 @@ impl Running {
 
     async fn notice(&self, kind: &str) {
         let mut status = self.handle.status();
-        let is_so = |status: &Arc<Status>| status.notices.iter().any(|one| one.kind() == kind);
+        let is_so =
+            |status: &Arc<Status>| status.notices.iter().any(|one| one.notice.kind() == kind);
         let waited = timeout(PATIENCE, status.wait_for(is_so)).await;
         assert!(waited.is_ok(), "no {kind}: {:#?}", self.handle.status.borrow());
     }

@@ -107,12 +107,7 @@ impl Quorum {
 impl View {
     /// Who has what, and how evenly. `vectors` has what members told of their slots' load, a byte
     /// a slot.
-    pub fn weigh(
-        &mut self,
-        owners: &Table,
-        roster: &Roster,
-        vectors: &BTreeMap<NodeId, Vec<u8>>,
-    ) {
+    pub fn weigh(&mut self, owners: &Table, roster: &Roster, vectors: &BTreeMap<NodeId, Vec<u8>>) {
         let loads = Loads::gather(owners, vectors);
         let mut busy: BTreeMap<NodeId, f64> = BTreeMap::new();
         for (slot, owner) in owners.iter() {
@@ -120,7 +115,8 @@ impl View {
                 *busy.entry(owner).or_default() += loads.of(slot);
             }
         }
-        let knows = |id: &NodeId| vectors.get(id).is_some_and(|told| told.len() == usize::from(SLOTS));
+        let knows =
+            |id: &NodeId| vectors.get(id).is_some_and(|told| told.len() == usize::from(SLOTS));
         let share = |(id, slots): (NodeId, usize)| {
             #[expect(clippy::cast_precision_loss, reason = "there are 4,096 slots")]
             let part = slots as f64 / f64::from(SLOTS);

@@ -97,6 +97,7 @@ impl World {
             started_ms: now.wall_ms,
             config_digest: 1,
             targets_digest: 1,
+            jobs: Vec::new(),
             loads: LoadsTag::default(),
         };
         let settings = MembershipSettings {

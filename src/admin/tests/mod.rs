@@ -1,5 +1,7 @@
 //! Real requests against a window whose sources are made by hand.
 
+mod fleet;
+
 use std::{path::Path, time::Duration};
 
 use http::{HeaderMap, Method};
@@ -47,6 +49,10 @@ impl House {
     }
 
     fn open_with(may_quit: bool) -> Self {
+        Self::open_in(None, may_quit)
+    }
+
+    fn open_in(fleet: Option<FleetSources>, may_quit: bool) -> Self {
         let loaded = Arc::new(config::parse(Path::new("starling.yml"), CONFIG, &|_| None).unwrap());
         let (targets, seen_targets) = watch::channel(Arc::new(snapshot(&loaded)));
         let state =
@@ -67,6 +73,7 @@ impl House {
             targets: seen_targets,
             scrape,
             outbox,
+            fleet,
             ready: seen_ready,
             registry: Arc::new(registry),
             flags: [("config.file".to_owned(), "starling.yml".to_owned())].into(),
@@ -369,7 +376,9 @@ async fn the_page_is_cached_compressed_and_closed_to_the_world() {
 #[tokio::test(flavor = "multi_thread")]
 async fn head_is_get_without_a_body() {
     let house = House::open();
-    for path in ["/", "/metrics", "/-/healthy", "/api/v1/targets", "/api/v1/queues"] {
+    for path in
+        ["/", "/metrics", "/-/healthy", "/api/v1/targets", "/api/v1/queues", "/api/v1/fleet"]
+    {
         let head = house.ask(Method::HEAD, path, &[]).await;
         assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
     }

@@ -1,6 +1,10 @@
-//! All JSON that the API speaks. Prometheus' shapes to the letter, as its clients decode them.
+//! All JSON that the API speaks. Here are Prometheus' shapes, to the letter, as its clients decode
+//! them; `queues` and `fleet` have Starling's own.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod fleet;
+mod queues;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use actix_web::http::StatusCode;
 use serde::Serialize;
@@ -14,10 +18,11 @@ use crate::{
         target::{DroppedTarget, SCRAPE_INTERVAL, SCRAPE_TIMEOUT, Target},
         time::{NEVER, rfc3339},
     },
-    outbox::{LaneState, LaneView, QueueView},
     runtime::build as this_build,
     scrape::Health,
 };
+
+pub(super) use self::{fleet::fleet, queues::queues};
 
 #[derive(Serialize)]
 pub(super) struct Success<T> {
@@ -282,98 +287,6 @@ pub(super) fn build() -> BuildInfo {
 
 fn label_map(labels: &Labels) -> LabelMap {
     labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
-
-#[derive(Serialize)]
-pub(super) struct Queues {
-    destinations: Vec<Queue>,
-}
-
-/// Of one destination. Bytes, samples and records are those not sent yet.
-#[derive(Serialize)]
-struct Queue {
-    name: String,
-    bytes: u64,
-    samples: u64,
-    records: u64,
-    /// `null` where nothing waits.
-    oldest_age_seconds: Option<f64>,
-    in_flight: usize,
-    sent_samples: u64,
-    dropped_samples: BTreeMap<&'static str, u64>,
-    last_answer: Option<LastAnswer>,
-    disk: Disk,
-    lanes: Vec<LaneShown>,
-}
-
-#[derive(Serialize)]
-struct LastAnswer {
-    text: String,
-    time: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Disk {
-    /// `null`: it works. Otherwise the queue lives in memory meanwhile.
-    fault: Option<String>,
-    segments: usize,
-    bytes: u64,
-}
-
-#[derive(Serialize)]
-struct LaneShown {
-    tenant: String,
-    number: u16,
-    position: u64,
-    records: usize,
-    state: &'static str,
-    /// Why it is held.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-}
-
-pub(super) fn queues(queues: &[Arc<QueueView>]) -> Queues {
-    Queues { destinations: queues.iter().map(|view| queue(view)).collect() }
-}
-
-fn queue(queue: &QueueView) -> Queue {
-    Queue {
-        name: queue.name.to_string(),
-        bytes: queue.bytes,
-        samples: queue.samples,
-        records: queue.records,
-        oldest_age_seconds: queue.oldest_age_ms.map(seconds),
-        in_flight: queue.in_flight,
-        sent_samples: queue.sent_samples,
-        dropped_samples: queue.dropped_samples.clone(),
-        last_answer: queue
-            .last_answer
-            .clone()
-            .map(|text| LastAnswer { text, time: queue.last_answer_ms.map(rfc3339) }),
-        disk: Disk {
-            fault: queue.disk.fault.clone(),
-            segments: queue.disk.segments,
-            bytes: queue.disk.bytes,
-        },
-        lanes: queue.lanes.iter().map(lane).collect(),
-    }
-}
-
-fn lane(lane: &LaneView) -> LaneShown {
-    let (state, reason) = match &lane.state {
-        LaneState::Idle => ("idle", None),
-        LaneState::InFlight => ("in_flight", None),
-        LaneState::BackingOff => ("backing_off", None),
-        LaneState::Held(reason) => ("held", Some(reason.clone())),
-    };
-    LaneShown {
-        tenant: lane.tenant.to_string(),
-        number: lane.number,
-        position: lane.position,
-        records: lane.records,
-        state,
-        reason,
-    }
 }
 
 fn seconds(ms: i64) -> f64 {
