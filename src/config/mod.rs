@@ -298,3 +298,8 @@ pub enum WhenFull {
     DropOldest,
     PushBack,
 }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnPartition {
+    ScrapeAll,
+    MinorityStops,
+}

@@ -23,12 +23,12 @@ use crate::{
 
 /// What is news for hand-over.
 #[derive(Debug, PartialEq)]
-pub enum Change {
+pub(super) enum Change {
     Gained { slot: Slot, from_ms: i64, previous: Vec<Previous> },
     Lost { slot: Slot, until_ms: i64 },
 }
 
-pub struct Division {
+pub(super) struct Division {
     assign: Assign,
     roster: Arc<Roster>,
     overrides: Overrides,
@@ -41,7 +41,7 @@ pub struct Division {
 }
 
 impl Division {
-    pub fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self {
             assign: Assign::new(settings),
             roster: Arc::default(),
@@ -54,38 +54,38 @@ impl Division {
         }
     }
 
-    pub fn assign(&self) -> &Assign {
+    pub(super) fn assign(&self) -> &Assign {
         &self.assign
     }
 
-    pub fn overrides(&self) -> &Overrides {
+    pub(super) fn overrides(&self) -> &Overrides {
         &self.overrides
     }
 
     /// Who does what at that instant of fleet time.
-    pub fn present(&mut self, now_ms: i64) -> Present {
+    pub(super) fn present(&mut self, now_ms: i64) -> Present {
         let table = self.assign.placement().table_at(now_ms);
         Present { now_ms, roster: Arc::clone(&self.roster), table }
     }
 
-    pub fn placed(&mut self, roster: Arc<Roster>, overrides: Overrides, now_ms: i64) {
+    pub(super) fn placed(&mut self, roster: Arc<Roster>, overrides: Overrides, now_ms: i64) {
         self.roster = Arc::clone(&roster);
         self.overrides = overrides.clone();
         let effects = self.assign.placed(roster, overrides, now_ms);
         self.take(effects);
     }
 
-    pub fn passed(&mut self, now_ms: i64) {
+    pub(super) fn passed(&mut self, now_ms: i64) {
         let effects = self.assign.passed(now_ms);
         self.take(effects);
     }
 
-    pub fn found(&mut self, found: Arc<Snapshot>) {
+    pub(super) fn found(&mut self, found: Arc<Snapshot>) {
         let share = |targets: &crate::discovery::JobTargets| JobShare {
             name: Arc::clone(&targets.job.job_name),
             clustering: targets.job.clustering.clone(),
             targets: Arc::clone(&targets.active),
-            refreshed_ms: targets.refreshed_ms,
+            refreshed_ms: 0,
         };
         let jobs: Vec<JobShare> = found.jobs.iter().map(share).collect();
         self.found = found;
@@ -95,20 +95,20 @@ impl Division {
     }
 
     /// Targets that were this member's all the time while it was down.
-    pub fn resumed(&mut self, stopped_ms: i64, now_ms: i64) {
+    pub(super) fn resumed(&mut self, stopped_ms: i64, now_ms: i64) {
         let effects = self.assign.resumed(stopped_ms, now_ms);
         self.take(effects);
     }
 
     /// Whether that changes anything.
-    pub fn hold(&mut self, on_hold: bool) -> bool {
+    pub(super) fn hold(&mut self, on_hold: bool) -> bool {
         let effect = self.assign.hold(on_hold);
         let changes = effect.is_some();
         self.take(effect.into_iter().collect());
         changes
     }
 
-    pub fn adopt(&mut self, knowledge: Knowledge, fence_ms: i64) {
+    pub(super) fn adopt(&mut self, knowledge: Knowledge, fence_ms: i64) {
         let adopted = self.assign.adopt(&knowledge.target, fence_ms);
         let knowledge = Arc::new(knowledge);
         match adopted {
@@ -121,39 +121,39 @@ impl Division {
         }
     }
 
-    pub fn seal(&mut self, seals: Vec<(Slot, i64)>) {
+    pub(super) fn seal(&mut self, seals: Vec<(Slot, i64)>) {
         self.tasks.extend(seals.into_iter().map(|(slot, until_ms)| Task::Seal { slot, until_ms }));
     }
 
-    pub fn has_orders(&self) -> bool {
+    pub(super) fn has_orders(&self) -> bool {
         self.is_news || !self.tasks.is_empty()
     }
 
-    pub fn take_orders(&mut self) -> Orders {
+    pub(super) fn take_orders(&mut self) -> Orders {
         self.is_news = false;
         Orders { found: Arc::clone(&self.found), tasks: std::mem::take(&mut self.tasks) }
     }
 
-    pub fn take_changes(&mut self) -> Vec<Change> {
+    pub(super) fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }
 
-    pub fn take_moves(&mut self) -> Vec<Move> {
+    pub(super) fn take_moves(&mut self) -> Vec<Move> {
         std::mem::take(&mut self.moves)
     }
 
-    pub fn next_wake_ms(&self, now_ms: i64) -> Option<i64> {
+    pub(super) fn next_wake_ms(&self, now_ms: i64) -> Option<i64> {
         self.assign.next_wake_ms(now_ms)
     }
 
     /// The slots that are this member's, and since when.
-    pub fn mine(&self, now_ms: i64) -> Vec<(Slot, i64)> {
+    pub(super) fn mine(&self, now_ms: i64) -> Vec<(Slot, i64)> {
         let since = |slot| Some((slot, self.assign.mine_since_ms(slot, now_ms)?));
         slots().filter_map(since).collect()
     }
 
     /// Nobody else is there that could take anything over.
-    pub fn is_alone(&self, me: NodeId, now_ms: i64) -> bool {
+    pub(super) fn is_alone(&self, me: NodeId, now_ms: i64) -> bool {
         let mut others = self.roster.active_at(now_ms).filter(|member| member.id != me);
         others.all(|member| member.state != MemberState::Alive)
     }
@@ -188,6 +188,12 @@ fn tell_moves(moves: &[Move]) {
         let of_it: Vec<&Move> = moves.iter().filter(|change| change.why == why).collect();
         let Some(first) = of_it.first() else { continue };
         let late = of_it.iter().filter(|change| change.is_late).count();
-        info!(why = why.name(), slots = of_it.len(), at_ms = first.at_ms, late, "slots changed owners");
+        info!(
+            why = why.name(),
+            slots = of_it.len(),
+            at_ms = first.at_ms,
+            late,
+            "slots changed owners"
+        );
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// What is known at the moment of an event.
-pub struct Present {
+pub(super) struct Present {
     /// Fleet time.
     pub now_ms: i64,
     pub roster: Arc<Roster>,
@@ -37,7 +37,7 @@ pub struct Present {
 
 /// What the outbox has answered.
 #[derive(Debug)]
-pub enum Answer {
+pub(super) enum Answer {
     Slots { destination: Arc<str>, slots: Vec<Slot> },
     Extracted { line: Line, extracted: Extracted },
     Looked { from: NodeId, give: Give, batches: Vec<Option<Batch>>, look: Look },
@@ -50,7 +50,7 @@ type Answers = FuturesUnordered<BoxFuture<'static, Option<Answer>>>;
 /// The batches that came with a message, by name.
 type Arrived = BTreeMap<RecordName, Batch>;
 
-pub struct Exchange {
+pub(super) struct Exchange {
     rules: Handoff,
     outbox: outbox::Handle,
     orders: BTreeMap<Arc<str>, Vec<LineOrder>>,
@@ -65,7 +65,7 @@ pub struct Exchange {
 
 /// What has happened since it was last asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tally {
+pub(super) struct Tally {
     pub handed_over_records: u64,
     pub taken_records: u64,
     pub late_records: u64,
@@ -76,7 +76,7 @@ pub struct Tally {
 }
 
 impl Exchange {
-    pub fn new(rules: Handoff, outbox: outbox::Handle) -> Self {
+    pub(super) fn new(rules: Handoff, outbox: outbox::Handle) -> Self {
         Self {
             rules,
             outbox,
@@ -89,12 +89,12 @@ impl Exchange {
         }
     }
 
-    pub fn rules(&self) -> &Handoff {
+    pub(super) fn rules(&self) -> &Handoff {
         &self.rules
     }
 
     /// The slots of which a destination has something, answered as `Answer::Slots`.
-    pub fn look_for_leftovers(&mut self) {
+    pub(super) fn look_for_leftovers(&mut self) {
         for destination in self.outbox.destinations() {
             let (answer, answered) = oneshot::channel();
             self.order(&destination, LineOrder::Slots { answer });
@@ -103,7 +103,13 @@ impl Exchange {
     }
 
     /// Of these slots something is here. What is another's is offered to it.
-    pub fn left_over(&mut self, destination: &Arc<str>, slots: Vec<Slot>, me: NodeId, present: &Present) {
+    pub(super) fn left_over(
+        &mut self,
+        destination: &Arc<str>,
+        slots: Vec<Slot>,
+        me: NodeId,
+        present: &Present,
+    ) {
         for slot in slots.into_iter().filter(|slot| present.table.owner(*slot) != Some(me)) {
             let line = Line { slot, destination: Arc::clone(destination) };
             if self.rules.is_giving(&line) || self.rules.open_before_ms(&line).is_some() {
@@ -114,41 +120,48 @@ impl Exchange {
         }
     }
 
-    pub fn gained(&mut self, slot: Slot, from_ms: i64, previous: &[Previous], present: &Present) {
-        let effects = self.decide(present, |rules, world| rules.gained(slot, from_ms, previous, world));
+    pub(super) fn gained(
+        &mut self,
+        slot: Slot,
+        from_ms: i64,
+        previous: &[Previous],
+        present: &Present,
+    ) {
+        let effects =
+            self.decide(present, |rules, world| rules.gained(slot, from_ms, previous, world));
         self.obey(effects, Arrived::new(), present);
     }
 
-    pub fn lost(&mut self, slot: Slot, until_ms: i64, present: &Present) {
+    pub(super) fn lost(&mut self, slot: Slot, until_ms: i64, present: &Present) {
         let effects = self.rules.lost(slot, until_ms);
         self.obey(effects, Arrived::new(), present);
     }
 
-    pub fn sealed(&mut self, slot: Slot, present: &Present) {
+    pub(super) fn sealed(&mut self, slot: Slot, present: &Present) {
         let effects = self.rules.sealed(slot);
         self.obey(effects, Arrived::new(), present);
     }
 
-    pub fn set_destinations(&mut self, mine: &[(Slot, i64)], present: &Present) {
+    pub(super) fn set_destinations(&mut self, mine: &[(Slot, i64)], present: &Present) {
         let effects = self.rules.set_destinations(self.outbox.destinations(), mine);
         self.obey(effects, Arrived::new(), present);
     }
 
     /// Nothing that is divided is sent, or it may go on.
-    pub fn hold(&mut self, on_hold: bool) {
+    pub(super) fn hold(&mut self, on_hold: bool) {
         for destination in self.outbox.destinations() {
             self.order(&destination, LineOrder::Hold(on_hold));
         }
     }
 
-    pub fn tick(&mut self, present: &Present) {
+    pub(super) fn tick(&mut self, present: &Present) {
         let outbox = self.outbox.clone();
         let effects =
             self.decide(present, |rules, world| rules.tick(&|name| outbox.accepts(name), world));
         self.obey(effects, Arrived::new(), present);
     }
 
-    pub fn heard(
+    pub(super) fn heard(
         &mut self,
         from: NodeId,
         message: Message,
@@ -174,7 +187,7 @@ impl Exchange {
     }
 
     /// The next answer of the outbox; for ever where none is awaited.
-    pub async fn answered(&mut self) -> Answer {
+    pub(super) async fn answered(&mut self) -> Answer {
         loop {
             match self.answers.next().await {
                 Some(Some(answer)) => return answer,
@@ -185,7 +198,7 @@ impl Exchange {
         }
     }
 
-    pub fn take_in(&mut self, answer: Answer, me: NodeId, present: &Present) {
+    pub(super) fn take_in(&mut self, answer: Answer, me: NodeId, present: &Present) {
         match answer {
             Answer::Slots { destination, slots } => {
                 self.left_over(&destination, slots, me, present);
@@ -199,15 +212,15 @@ impl Exchange {
             Answer::Looked { from, give, batches, look } => {
                 let line = give.line.clone();
                 let arrived = arrived(&give.records, batches);
-                let is_opened =
-                    self.decided_on(from, Message::Give(give), &look, arrived, present);
+                let is_opened = self.decided_on(from, Message::Give(give), &look, arrived, present);
                 if !is_opened && let Some(before_ms) = self.rules.open_before_ms(&line) {
                     self.order(&line.destination, LineOrder::Open { slot: line.slot, before_ms });
                 }
             }
             Answer::Read { to, give, found } => {
                 let mut found: Arrived = found.into_iter().collect();
-                let batches = give.records.iter().map(|record| found.remove(&record.name)).collect();
+                let batches =
+                    give.records.iter().map(|record| found.remove(&record.name)).collect();
                 self.letters.push((to, Letter::Handoff { message: Message::Give(give), batches }));
             }
             Answer::Stored { line, names, to, answer, is_stored } => {
@@ -223,30 +236,30 @@ impl Exchange {
     }
 
     /// Nothing is on its way between here and the outbox or the peers.
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.rules.unfinished() == 0 && self.answers.is_empty() && self.letters.is_empty()
     }
 
-    pub fn take_seals(&mut self) -> Vec<(Slot, i64)> {
+    pub(super) fn take_seals(&mut self) -> Vec<(Slot, i64)> {
         std::mem::take(&mut self.seals)
     }
 
-    pub fn take_letters(&mut self) -> Vec<(NodeId, Letter)> {
+    pub(super) fn take_letters(&mut self) -> Vec<(NodeId, Letter)> {
         std::mem::take(&mut self.letters)
     }
 
-    pub fn take_tally(&mut self) -> Tally {
+    pub(super) fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)
     }
 
     /// What is to be kept on disk, where that has changed.
-    pub fn take_unsaved(&mut self) -> Option<Vec<(Line, Saved)>> {
+    pub(super) fn take_unsaved(&mut self) -> Option<Vec<(Line, Saved)>> {
         let is_unsaved = std::mem::take(&mut self.is_unsaved);
         is_unsaved.then(|| self.rules.all_saved().map(|(l, s)| (l.clone(), s.clone())).collect())
     }
 
     /// Gives the destinations their orders.
-    pub async fn flush(&mut self) {
+    pub(super) async fn flush(&mut self) {
         for (destination, orders) in std::mem::take(&mut self.orders) {
             // One that is gone needs none.
             self.outbox.order(&destination, orders).await;

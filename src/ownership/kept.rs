@@ -77,7 +77,10 @@ mod tests {
         let mut check = |bytes: &[u8]| {
             fs::write(&kept.path, bytes).unwrap();
             let error = kept.load::<Vec<u64>>().unwrap_err();
-            assert!(error.contains("lines` is damaged") || error.ends_with("is damaged"), "{error}");
+            assert!(
+                error.contains("lines` is damaged") || error.ends_with("is damaged"),
+                "{error}"
+            );
         };
         check(&good[..2]);
         check(&good[..good.len() - 1]);

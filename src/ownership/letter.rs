@@ -115,7 +115,11 @@ mod form {
         let form = Form::deserialize(deserializer)?;
         let target = Target {
             job: form.job,
-            labels: form.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            labels: form
+                .labels
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect(),
             discovered: Labels::new(),
             id: form.id,
             key: form.key,
@@ -165,8 +169,11 @@ mod tests {
         let bundles = pack(letters);
         assert_eq!(bundles.len(), 1);
         let read = unpack(&bundles[0]).unwrap();
-        let [Letter::Handoff { message, .. }, Letter::Knowledge { knowledge: got, .. }, Letter::Noted { number: 4 }] =
-            &read[..]
+        let [
+            Letter::Handoff { message, .. },
+            Letter::Knowledge { knowledge: got, .. },
+            Letter::Noted { number: 4 },
+        ] = &read[..]
         else {
             panic!("{read:?}")
         };

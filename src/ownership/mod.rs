@@ -167,6 +167,7 @@ impl Ownership {
     }
 
     pub async fn run(mut self, stop: Stop) {
+        let pool = self.links.pool.clone();
         self.links.roster.mark_changed();
         self.links.status.mark_changed();
         self.links.found.mark_changed();
@@ -180,7 +181,7 @@ impl Ownership {
                     let found = Arc::clone(&self.links.found.borrow_and_update());
                     self.division.found(found);
                 }
-                Ok(permit) = self.links.pool.reserve(), if has_orders => {
+                Ok(permit) = pool.reserve(), if has_orders => {
                     permit.send(self.division.take_orders());
                 }
                 Some(report) = self.links.reports.recv() => self.reported(report),
@@ -329,7 +330,9 @@ impl Ownership {
     fn read(&mut self, from: NodeId, bundle: &[u8]) {
         match letter::unpack(bundle) {
             Ok(letters) => letters.into_iter().for_each(|letter| self.heard(from, letter)),
-            Err(error) => warn!(%from, %error, "a member sent what is no letter; is it of another version?"),
+            Err(error) => {
+                warn!(%from, %error, "a member sent what is no letter; is it of another version?")
+            }
         }
     }
 
@@ -425,7 +428,9 @@ impl Ownership {
         }
         let has_given = self.exchange.is_idle() && self.succession.is_empty();
         let is_told = !self.division.has_orders();
-        !has_share && is_told && (has_given || self.division.is_alone(self.settings.me, present.now_ms))
+        !has_share
+            && is_told
+            && (has_given || self.division.is_alone(self.settings.me, present.now_ms))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-pub struct Showing {
+pub(super) struct Showing {
     me: NodeId,
     view: View,
     meters: Meters,
@@ -27,19 +27,19 @@ pub struct Showing {
 }
 
 /// What is shown beside the hand-over.
-pub struct Condition {
+pub(super) struct Condition {
     pub on_hold: bool,
     pub quorum: Option<Quorum>,
 }
 
 impl Showing {
-    pub fn new(me: NodeId, registry: &mut Registry) -> (watch::Receiver<Arc<View>>, Self) {
+    pub(super) fn new(me: NodeId, registry: &mut Registry) -> (watch::Receiver<Arc<View>>, Self) {
         let (seen, view) = watch::channel(Arc::default());
         let meters = Meters::new(registry);
         (view, Self { me, view: View::default(), meters, seen, began: BTreeMap::new() })
     }
 
-    pub fn moved(&mut self, moves: &[Move], now_ms: i64) {
+    pub(super) fn moved(&mut self, moves: &[Move], now_ms: i64) {
         self.view.moved(moves);
         for why in Why::ALL {
             let slots = moves.iter().filter(|one| one.why == why).count();
@@ -54,13 +54,13 @@ impl Showing {
     }
 
     /// The slot came here, or went away.
-    pub fn began(&mut self, slot: Slot, destinations: &[Arc<str>], now_ms: i64) {
+    pub(super) fn began(&mut self, slot: Slot, destinations: &[Arc<str>], now_ms: i64) {
         for destination in destinations {
             self.began.insert(Line { slot, destination: Arc::clone(destination) }, now_ms);
         }
     }
 
-    pub fn exchanged(&mut self, tally: Tally, now_ms: i64) {
+    pub(super) fn exchanged(&mut self, tally: Tally, now_ms: i64) {
         for refused in tally.refused {
             self.view.hand_over.refused(refused);
         }
@@ -75,7 +75,7 @@ impl Showing {
         }
     }
 
-    pub fn publish(&mut self, exchange: &Exchange, present: &Present, condition: Condition) {
+    pub(super) fn publish(&mut self, exchange: &Exchange, present: &Present, condition: Condition) {
         let hand_over = &mut self.view.hand_over;
         hand_over.taking = exchange.rules().closed();
         hand_over.giving = exchange.rules().unfinished();
