@@ -11,11 +11,12 @@ use tracing::{info, warn};
 
 use crate::{
     admin::{self, Admin, Readiness},
-    discovery::{Discovery, provider::Nameservers},
+    discovery::{Discovery, Snapshot, provider::Nameservers},
     outbox::Outbox,
+    ownership::orders::Orders,
     reload::{self, Listeners, Reload},
     runtime::{build, clock, files::FileWatch, meters, stop::Stop, tasks},
-    scrape::Pool,
+    scrape::{Pool, alone::Alone},
 };
 
 /// What can't change while the agent runs.
@@ -84,7 +85,8 @@ impl Agent {
             Outbox::new(&config.outbox, &config.destinations, &storage, &mut registry)?;
         let (discovery, discovery_part) =
             Discovery::new(config.jobs.clone(), Nameservers::System, &mut registry);
-        let (scrape, scrape_part) = Pool::new(outbox.clone(), &mut registry);
+        let (reports, _) = mpsc::channel(1);
+        let (scrape, scrape_part) = Pool::new(outbox.clone(), reports, &mut registry);
         let listeners = Listeners { outbox: outbox.clone(), discovery: discovery.clone() };
         let (reload, reload_part) = Reload::new(
             settings.config_file,
@@ -110,10 +112,11 @@ impl Agent {
         };
         let admin_part = Admin::new(&settings.listen_address, sources)?;
 
-        let targets = discovery.targets();
+        let (ordering, orders) = mpsc::channel(1);
+        drop(tasks::spawn("orders", order(discovery.targets(), ordering)));
         let agent = Self {
             outbox: Running::start("outbox", |stop| outbox_part.run(stop)),
-            scrape: Running::start("scrape", |stop| scrape_part.run(targets, stop)),
+            scrape: Running::start("scrape", |stop| scrape_part.run(orders, stop)),
             discovery: Running::start("discovery", |stop| discovery_part.run(stop)),
             reload: Running::start("reload", |stop| reload_part.run(stop)),
             admin: Running::start("admin", |stop| admin_part.run(stop)),
@@ -155,6 +158,18 @@ impl Agent {
             part.stop().await;
         }
         info!("starling has stopped");
+    }
+}
+
+/// All that discovery finds is scraped here.
+async fn order(mut found: watch::Receiver<Arc<Snapshot>>, orders: mpsc::Sender<Orders>) {
+    let mut alone = Alone::default();
+    found.mark_changed();
+    while found.changed().await.is_ok() {
+        let snapshot = Arc::clone(&found.borrow_and_update());
+        if orders.send(alone.orders(&snapshot)).await.is_err() {
+            return;
+        }
     }
 }
 

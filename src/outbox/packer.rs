@@ -141,15 +141,32 @@ impl Shapings {
 
     /// Once a series, not once a sample.
     pub fn encode(&self, labels: &Labels) -> SeriesBlobs {
-        let mut blobs = Vec::new();
-        for (shaping, _) in &self.shapings {
-            let blob = shaping.encode(labels);
+        self.gather(self.shapings.iter().map(|(shaping, _)| shaping.encode(labels)))
+    }
+
+    /// The names of the destinations that each shaping is for.
+    pub fn users(&self) -> impl ExactSizeIterator<Item = &[Arc<str>]> {
+        self.shapings.iter().map(|(_, users)| users.as_slice())
+    }
+
+    /// One blob a shaping, in the order of `users`, made one.
+    pub fn gather(&self, blobs: impl IntoIterator<Item = impl AsRef<[u8]>>) -> SeriesBlobs {
+        let mut all = Vec::new();
+        for blob in blobs {
+            let blob = blob.as_ref();
             if self.shapings.len() > 1 {
-                push_varint(&mut blobs, blob.len() as u64);
+                push_varint(&mut all, blob.len() as u64);
             }
-            blobs.extend_from_slice(&blob);
+            all.extend_from_slice(blob);
         }
-        SeriesBlobs(blobs.into_boxed_slice())
+        SeriesBlobs(all.into_boxed_slice())
+    }
+
+    /// The blob of each shaping, in the order of `users`.
+    pub fn part<'a>(&self, blobs: &'a SeriesBlobs) -> impl Iterator<Item = &'a [u8]> {
+        let (count, mut rest) = (self.shapings.len(), &*blobs.0);
+        let next = move |_| if count == 1 { Some(rest) } else { next_blob(&mut rest) };
+        (0..count).map_while(next)
     }
 
     fn borrow_tools(&self) -> Tools {

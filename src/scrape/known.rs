@@ -52,7 +52,7 @@ struct Text {
 #[derive(Debug)]
 pub(super) struct Series {
     /// The hash of the labels.
-    identity: u128,
+    pub(super) identity: u128,
     pub(super) blobs: SeriesBlobs,
     pub(super) presence: Presence,
 }
@@ -190,6 +190,20 @@ impl Known {
         for series in &mut self.series {
             series.presence.set_clock_back(timestamp_ms);
         }
+    }
+
+    /// The series that owe a marker if they are not there any more.
+    pub(super) fn live(&self) -> impl Iterator<Item = (u128, &SeriesBlobs)> {
+        let live = self.series.iter().filter(|series| series.presence.is_live());
+        live.map(|series| (series.identity, &series.blobs))
+    }
+
+    /// A series that the target's former owner had in its last scrape, about `last_ms`; not added.
+    pub(super) fn adopted(&mut self, identity: u128, blobs: SeriesBlobs, last_ms: i64) -> Series {
+        // To be known, a series must have been there in some round.
+        self.rounds.now = self.rounds.now.max(1);
+        let presence = Presence::adopted(self.rounds.kept.max(1), last_ms);
+        Series { identity, blobs, presence }
     }
 
     /// The series that owe a marker or were just there, by the hash of their labels; the tables are

@@ -33,6 +33,10 @@ pub(super) struct Meters {
     scrapes: Family<OfOutcome, Counter>,
     targets: Family<OfHealth, Gauge>,
     pub(super) ticks_missed: Counter,
+    pub(super) catch_ups: Counter,
+    pub(super) targets_adopted: Counter,
+    pub(super) slots_sealed: Counter,
+    pub(super) series_left_out: Counter,
     samples: Counter,
     samples_untimely: Counter,
     series_added: Counter,
@@ -49,6 +53,10 @@ impl Meters {
             scrapes: Family::default(),
             targets: Family::default(),
             ticks_missed: Counter::default(),
+            catch_ups: Counter::default(),
+            targets_adopted: Counter::default(),
+            slots_sealed: Counter::default(),
+            series_left_out: Counter::default(),
             samples: Counter::default(),
             samples_untimely: Counter::default(),
             series_added: Counter::default(),
@@ -101,6 +109,22 @@ impl Meters {
             registry.register(name, help, counter.clone());
         };
         counter("ticks_missed", "Scrapes that were due and not made", &self.ticks_missed);
+        counter(
+            "catch_ups",
+            "Scrapes off the ticks, for ticks that a former owner did not make",
+            &self.catch_ups,
+        );
+        counter(
+            "targets_adopted",
+            "Targets whose series a former owner has told of",
+            &self.targets_adopted,
+        );
+        counter("slots_sealed", "Slots that were left with all scrapes ended", &self.slots_sealed);
+        counter(
+            "series_left_out",
+            "Series that a next owner was not told of, for want of room",
+            &self.series_left_out,
+        );
         counter("samples", "Samples taken, after relabelling", &self.samples);
         counter(
             "samples_untimely",

@@ -1,9 +1,13 @@
 //! When a target is due, and which instant its samples carry. Pure: wall-clock time is handed in.
-//! A target is due at `k · interval + phase`, its phase hanging on its key alone (DESIGN.md).
+//! A target is due at `k · interval + phase`, its phase hanging on its key alone (DESIGN.md), and of
+//! these ticks those are taken here that lie within this member's duties.
 
 use std::time::Duration;
 
-use crate::model::slot::StreamKey;
+use crate::{
+    model::slot::StreamKey,
+    ownership::{assign::is_due, shares::Duties},
+};
 
 /// A clock that stepped back further than this has been set: ticks start over from its new time.
 /// Below it, ticks wait until the clock has passed the last one again.
@@ -17,31 +21,74 @@ const SLEEP_US_MAX: i64 = 15_000_000;
 /// is off by -0.4 to 0.7 ms, so a tick may start as much before it is due.
 const EARLY_US_MAX: i64 = 500;
 
+/// All instants at which a target is due, whoever scrapes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grid {
+    interval_ms: i64,
+    phase_ms: i64,
+}
+
 /// The ticks of one target. No tick is taken at or before the last one.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
-    interval_ms: i64,
-    phase_ms: i64,
+    grid: Grid,
     /// A scrape that starts this close to its tick carries the tick's instant.
     tolerance_us: i64,
-    last_ms: i64,
+    duties: Duties,
+    /// The last tick that was taken, here or by the target's former owner.
+    last_ms: Option<i64>,
     /// Ticks before this were not this schedule's to take, so they do not count as missed.
     since_ms: i64,
     /// The tick that is waited for: taken however late the sleeper wakes, within its interval.
     awaited_ms: Option<i64>,
+    /// A scrape off the ticks, in the place of the tick before it.
+    catch_up_ms: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     Sleep(Duration),
     Take(Tick),
+    /// Scrape now, off the ticks. The tick before stands as taken by that.
+    CatchUp,
+    /// Nothing more is due, until there are other duties.
+    Idle,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tick {
     pub(super) due_ms: i64,
-    /// Ticks since the last one that nobody took: a scrape overran them, or the process stood still.
+    /// Ticks within the duties since the last one that nobody took: a scrape overran them, or the
+    /// process stood still.
     pub(super) missed: u64,
+}
+
+impl Grid {
+    pub(super) fn of(key: StreamKey, interval: Duration) -> Self {
+        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX / 4).max(1);
+        let phase = key.0 % u64::try_from(interval_ms).expect("an interval is above zero");
+        let phase_ms = i64::try_from(phase).expect("a phase is below its interval");
+        Self { interval_ms, phase_ms }
+    }
+
+    pub(super) fn first_after(self, instant_ms: i64) -> i64 {
+        let into_interval = (instant_ms - self.phase_ms).rem_euclid(self.interval_ms);
+        instant_ms - into_interval + self.interval_ms
+    }
+
+    /// The instant itself, if the target is due at it.
+    fn last_before(self, instant_ms: i64) -> i64 {
+        self.first_after(instant_ms) - self.interval_ms
+    }
+
+    /// How many ticks lie behind `after_ms` and before `until_ms`.
+    fn count(self, after_ms: i64, until_ms: i64) -> u64 {
+        let first_ms = self.first_after(after_ms);
+        if first_ms >= until_ms {
+            return 0;
+        }
+        1 + ((until_ms - 1 - first_ms) / self.interval_ms).unsigned_abs()
+    }
 }
 
 impl Schedule {
@@ -50,18 +97,19 @@ impl Schedule {
         key: StreamKey,
         interval: Duration,
         tolerance: Duration,
+        duties: Duties,
         now_ms: i64,
     ) -> Self {
-        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX / 4).max(1);
-        let phase = key.0 % u64::try_from(interval_ms).expect("an interval is above zero");
+        let grid = Grid::of(key, interval);
         let tolerance_us = i64::try_from(tolerance.as_micros()).unwrap_or(i64::MAX);
         Self {
-            interval_ms,
-            phase_ms: i64::try_from(phase).expect("a phase is below its interval"),
-            tolerance_us: tolerance_us.min(interval_ms.saturating_mul(1000) / 100),
-            last_ms: now_ms,
+            grid,
+            tolerance_us: tolerance_us.min(grid.interval_ms.saturating_mul(1000) / 100),
+            duties,
+            last_ms: None,
             since_ms: now_ms,
             awaited_ms: None,
+            catch_up_ms: None,
         }
     }
 
@@ -73,26 +121,69 @@ impl Schedule {
         tolerance: Duration,
         now_ms: i64,
     ) -> Self {
-        Self { last_ms: self.last_ms, ..Self::new(key, interval, tolerance, now_ms) }
+        let new = Self::new(key, interval, tolerance, self.duties.clone(), now_ms);
+        Self { last_ms: self.last_ms, catch_up_ms: self.catch_up_ms, ..new }
+    }
+
+    pub(super) fn set_duties(&mut self, duties: Duties) {
+        self.duties = duties;
+    }
+
+    pub(super) fn duties(&self) -> &Duties {
+        &self.duties
+    }
+
+    /// Scrape once at that instant, unless the tick before it was taken, or the next comes first.
+    pub(super) fn set_catch_up(&mut self, at_ms: Option<i64>) {
+        self.catch_up_ms = at_ms;
+    }
+
+    /// The former owner took the tick of `tick_ms`, or a marker stands there.
+    pub(super) fn pass(&mut self, tick_ms: i64) {
+        self.last_ms = self.last_ms.max(Some(tick_ms));
+    }
+
+    /// What was waited for is not taken any more: the next tick is one that is still to come.
+    pub(super) fn skip(&mut self) {
+        self.awaited_ms = None;
     }
 
     /// What to do at `now_us` (microseconds since the Unix epoch): sleep and ask again, or scrape.
     pub(super) fn turn(&mut self, now_us: i64) -> Turn {
         let due_ms = match self.awaited_ms {
-            Some(due_ms) if self.is_on(due_ms, now_us) => due_ms,
-            _ => self.next_after(now_us),
+            Some(due_ms) if self.is_on(due_ms, now_us) && self.is_open(due_ms) => Some(due_ms),
+            Some(_) | None => self.next_after(now_us),
         };
-        self.awaited_ms = Some(due_ms);
-        if self.is_on(due_ms, now_us) {
+        self.awaited_ms = due_ms;
+        if let Some(due_ms) = due_ms.filter(|due_ms| self.is_on(*due_ms, now_us)) {
             return Turn::Take(self.take(due_ms));
         }
-        let wait_us = (due_ms * 1000 - self.early_us() - now_us).clamp(1, SLEEP_US_MAX);
+        let tick_us = due_ms.map(|due_ms| due_ms * 1000 - self.early_us());
+        let catch_up_us = self.next_catch_up(now_us).map(|at_ms| at_ms * 1000);
+        if let Some(at_us) = catch_up_us.filter(|at_us| *at_us <= now_us) {
+            self.catch_up_ms = None;
+            self.pass(self.grid.last_before(at_us / 1000));
+            return Turn::CatchUp;
+        }
+        let Some(next_us) = tick_us.into_iter().chain(catch_up_us).min() else {
+            return Turn::Idle;
+        };
+        let wait_us = (next_us - now_us).clamp(1, SLEEP_US_MAX);
         Turn::Sleep(Duration::from_micros(wait_us.unsigned_abs()))
+    }
+
+    pub(super) fn last_ms(&self) -> Option<i64> {
+        self.last_ms
     }
 
     /// The first tick after the last one taken: where a target that is gone is first missed.
     pub(super) fn first_missed_ms(&self) -> i64 {
-        self.first_after(self.last_ms)
+        self.grid.first_after(self.floor_ms())
+    }
+
+    /// Whether the tick is this member's to take.
+    pub(super) fn is_mine(&self, due_ms: i64) -> bool {
+        is_due(&self.duties, due_ms)
     }
 
     /// The instant for the samples of the tick `due_ms` when its scrape started at `started_us`.
@@ -104,38 +195,73 @@ impl Schedule {
     /// How long a scrape may take. One that may last a whole interval ends a little before the next
     /// tick, so that a target that hangs misses no tick and has `up` 0 on each.
     pub(super) fn budget(&self, timeout: Duration) -> Duration {
-        let margin_ms = (self.interval_ms / 20).min(10);
-        timeout.min(Duration::from_millis((self.interval_ms - margin_ms).unsigned_abs()))
+        let room_ms = self.grid.interval_ms - self.margin_ms();
+        timeout.min(Duration::from_millis(room_ms.unsigned_abs()))
+    }
+
+    /// The same of one that starts off the ticks.
+    pub(super) fn budget_before_tick(&self, timeout: Duration, started_us: i64) -> Duration {
+        let now_ms = started_us.div_euclid(1000);
+        let room_ms = self.grid.first_after(now_ms) - now_ms - self.margin_ms();
+        timeout.min(Duration::from_millis(room_ms.max(0).unsigned_abs()))
     }
 
     fn take(&mut self, due_ms: i64) -> Tick {
-        let first_ms = self.first_after(self.last_ms.max(self.since_ms));
-        let missed = (due_ms - first_ms).max(0) / self.interval_ms;
-        self.last_ms = due_ms;
+        let after_ms = self.floor_ms().max(self.since_ms);
+        let missed = self.duties.iter().map(|duty| {
+            let until_ms = duty.until_ms.map_or(due_ms, |until_ms| until_ms.min(due_ms));
+            self.grid.count(after_ms.max(duty.from_ms.saturating_sub(1)), until_ms)
+        });
+        let missed = missed.sum();
+        self.last_ms = Some(due_ms);
         self.awaited_ms = None;
-        Tick { due_ms, missed: missed.unsigned_abs() }
+        Tick { due_ms, missed }
     }
 
     fn is_on(&self, due_ms: i64, now_us: i64) -> bool {
         let from_us = due_ms * 1000 - self.early_us();
-        (from_us..(due_ms + self.interval_ms) * 1000).contains(&now_us)
+        (from_us..(due_ms + self.grid.interval_ms) * 1000).contains(&now_us)
     }
 
-    fn next_after(&mut self, now_us: i64) -> i64 {
+    fn is_open(&self, due_ms: i64) -> bool {
+        self.last_ms.is_none_or(|last_ms| due_ms > last_ms) && self.is_mine(due_ms)
+    }
+
+    fn next_after(&mut self, now_us: i64) -> Option<i64> {
         let clock_ms = now_us.div_euclid(1000);
-        if self.last_ms - clock_ms > CLOCK_STEP_BACK_MS_MAX {
-            self.last_ms = clock_ms;
+        if self.floor_ms() - clock_ms > CLOCK_STEP_BACK_MS_MAX {
+            self.last_ms = None;
             self.since_ms = clock_ms;
         }
         // A tick that an overrunning scrape has just covered by less than the tolerance is no late
         // one: it is taken, with its own instant.
         let earliest_ms = (now_us - self.tolerance_us - 1).div_euclid(1000);
-        self.first_after(earliest_ms.max(self.last_ms))
+        let after_ms = earliest_ms.max(self.floor_ms());
+        self.duties.iter().find_map(|duty| {
+            let due_ms = self.grid.first_after(after_ms.max(duty.from_ms.saturating_sub(1)));
+            duty.contains(due_ms).then_some(due_ms)
+        })
     }
 
-    fn first_after(&self, instant_ms: i64) -> i64 {
-        let into_interval = (instant_ms - self.phase_ms).rem_euclid(self.interval_ms);
-        instant_ms - into_interval + self.interval_ms
+    /// Forgets it where it is of no use any more.
+    fn next_catch_up(&mut self, now_us: i64) -> Option<i64> {
+        let at_ms = self.catch_up_ms?;
+        let next_ms = self.grid.first_after(at_ms);
+        let was_taken = self.last_ms.is_some_and(|last_ms| last_ms >= self.grid.last_before(at_ms));
+        let is_over = next_ms * 1000 - self.early_us() <= now_us;
+        if was_taken || is_over || !self.is_mine(at_ms.max(now_us.div_euclid(1000))) {
+            self.catch_up_ms = None;
+        }
+        self.catch_up_ms
+    }
+
+    /// Ticks up to this are not to be taken.
+    fn floor_ms(&self) -> i64 {
+        self.last_ms.unwrap_or(self.since_ms)
+    }
+
+    fn margin_ms(&self) -> i64 {
+        (self.grid.interval_ms / 20).min(10)
     }
 
     fn early_us(&self) -> i64 {
@@ -146,14 +272,20 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{model::member::Interval, ownership::shares::always};
 
     const SECOND: Duration = Duration::from_secs(1);
     const TOLERANCE: Duration = Duration::from_millis(2);
 
     /// Due at 250 ms after each full second.
     fn schedule(now_ms: i64) -> Schedule {
-        Schedule::new(StreamKey(7_250), SECOND, TOLERANCE, now_ms)
+        Schedule::new(StreamKey(7_250), SECOND, TOLERANCE, always(), now_ms)
     }
+
+    /// For `check`: there is nothing to wait for.
+    const IDLE: i64 = i64::MAX;
+    /// For `check`: a scrape off the ticks.
+    const CATCH_UP: i64 = i64::MIN;
 
     type Asked = Result<(i64, u64), i64>;
 
@@ -164,10 +296,14 @@ mod tests {
             let turn = match schedule.turn(now_us) {
                 Turn::Sleep(wait) => {
                     let woken_us = now_us + i64::try_from(wait.as_micros()).unwrap();
-                    assert_eq!((woken_us + EARLY_US_MAX) % 1000, 0, "at {now_us} µs");
-                    Err((woken_us + EARLY_US_MAX) / 1000)
+                    // Of a tick it is shortly before; of a catch-up the very instant.
+                    let early_us = if woken_us % 1000 == 0 { 0 } else { EARLY_US_MAX };
+                    assert_eq!((woken_us + early_us) % 1000, 0, "at {now_us} µs");
+                    Err((woken_us + early_us) / 1000)
                 }
                 Turn::Take(tick) => Ok((tick.due_ms, tick.missed)),
+                Turn::CatchUp => Ok((CATCH_UP, 0)),
+                Turn::Idle => Err(IDLE),
             };
             assert_eq!(turn, expected, "at {now_us} µs");
         }
@@ -240,7 +376,7 @@ mod tests {
     #[test]
     fn a_clock_set_forward_is_noticed_within_the_longest_sleep() {
         let hour = Duration::from_secs(3600);
-        let mut schedule = Schedule::new(StreamKey(0), hour, TOLERANCE, 1_000);
+        let mut schedule = Schedule::new(StreamKey(0), hour, TOLERANCE, always(), 1_000);
         for now_us in [1_000_000, 7_300_000_000] {
             assert_eq!(schedule.turn(now_us), Turn::Sleep(Duration::from_secs(15)));
         }
@@ -275,7 +411,7 @@ mod tests {
         ] {
             let interval = Duration::from_millis(interval_ms);
             let tolerance = Duration::from_millis(tolerance_ms);
-            let schedule = Schedule::new(StreamKey(0), interval, tolerance, 0);
+            let schedule = Schedule::new(StreamKey(0), interval, tolerance, always(), 0);
             let timestamp = schedule.timestamp_ms(100_250, started_us);
             assert_eq!(timestamp, expected, "{interval_ms} {tolerance_ms} {started_us}");
         }
@@ -292,7 +428,7 @@ mod tests {
     #[test]
     fn every_interval_ticks_once_whatever_the_key() {
         for key in [0, 1, 999, 1_000, u64::MAX] {
-            let mut schedule = Schedule::new(StreamKey(key), SECOND, TOLERANCE, 50_000);
+            let mut schedule = Schedule::new(StreamKey(key), SECOND, TOLERANCE, always(), 50_000);
             let mut ticks = Vec::new();
             for now_ms in 50_000..60_000 {
                 if let Turn::Take(tick) = schedule.turn(now_ms * 1000) {

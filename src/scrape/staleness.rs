@@ -60,6 +60,12 @@ pub(super) enum End {
 }
 
 impl Presence {
+    /// Of a series that another reader had in its last scrape, about `last_ms`; to this one it is as
+    /// if it had been there in `round`.
+    pub(super) fn adopted(round: u32, last_ms: i64) -> Self {
+        Self { last_ms, seen: round, live: true, tracked: true, times: 0 }
+    }
+
     pub(super) fn see(&mut self, rounds: Rounds, sight: Sight) -> Verdict {
         let is_new = self.seen == 0 || self.seen < rounds.kept;
         let again = self.seen == rounds.now;

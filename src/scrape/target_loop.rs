@@ -5,27 +5,34 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
-    sync::{mpsc, watch},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        watch,
+    },
     task::block_in_place,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{info, warn};
 use url::Url;
 
 use crate::{
-    config::Job,
     model::target::Target,
     outbox::{self, Packed, Shapings},
-    runtime::{clock, stop::Stop},
+    ownership::{assign::Ending, orders::Knowledge, shares::Duties},
+    runtime::{clock, stop::Stop, tasks},
     scrape::{
+        course::{self, Step},
+        desk::{Course, Desk, Orders, Setup},
+        duties::since_ms,
         failure::Failure,
         failure_log::{FailureLog, Line, LogBudget},
-        fetch::{Fetcher, Page, Shared, Terms},
+        fetch::{Fetcher, Page, Shared},
+        inventory::Inventory,
         metadata::{Fingerprint, Library},
         meters::Meters,
-        read::{Counts, Moment, Reader},
+        read::{Counts, Moment, Reader, end_all},
         report::Report,
-        schedule::{Schedule, Tick, Turn},
+        schedule::{Grid, Schedule, Tick},
         status::{Board, Health, TargetStatus},
     },
     wire::content_type,
@@ -37,6 +44,9 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// A body of this size takes some 0.2 ms to read; a larger one is read where other tasks can leave
 /// the thread.
 const INLINE_BYTES_MAX: usize = 256 << 10;
+
+/// Of a series, when what is known of a target is packed: so long does it take.
+const SERIES_PACKED_BYTES: usize = 128;
 
 /// After so many failures in a row what is known of the target's series is forgotten: they have all
 /// ended, and who is down for long should cost nothing.
@@ -52,46 +62,29 @@ pub(super) struct Context {
     pub(super) failures: FailureLog,
 }
 
-/// What one target is scraped by. A change takes effect at its next tick.
-#[derive(Clone)]
-pub(super) struct Setup {
-    pub(super) job: Arc<Job>,
-    pub(super) terms: Arc<Terms>,
-    pub(super) target: Arc<Target>,
-    /// Its job has more targets than it may: none is scraped, and all are down.
-    pub(super) limit_exceeded: bool,
-}
-
-impl Setup {
-    pub(super) fn is_same_as(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.terms, &other.terms)
-            && (Arc::ptr_eq(&self.target, &other.target) || self.target == other.target)
-            && self.limit_exceeded == other.limit_exceeded
-    }
-}
-
-#[derive(Clone)]
-pub(super) struct Orders {
-    pub(super) setup: Setup,
-    /// The target is gone: its series end at its first missed tick, unless it comes back before.
-    pub(super) leaving: bool,
-}
-
-/// What a loop tells its pool, by the number that it got there.
-#[derive(Clone, Copy, Debug)]
+/// What a loop tells its pool.
+#[derive(Debug)]
 pub(super) enum Ended {
-    /// Its series have ended; it waits to be let go, or to be called back.
+    /// By the number of the leaving. Its series have ended; it waits to be let go, or to be called
+    /// back.
     Gone(u64),
+    /// By the number of the leaving. All that it scraped is in the outbox, and this is known.
+    Moved(u64, Knowledge),
+    /// By the number of the loop.
     Panicked(u64),
 }
 
 pub(super) struct TargetLoop {
     number: u64,
     context: Arc<Context>,
-    orders: watch::Receiver<Orders>,
+    desk: Arc<Desk>,
     ended: mpsc::Sender<Ended>,
     board: Arc<Board>,
     setup: Setup,
+    course: Course,
+    on_hold: bool,
+    /// The leaving at which all series were ended.
+    ended_at: Option<u64>,
     schedule: Schedule,
     fetcher: Fetcher,
     reader: Reader,
@@ -115,19 +108,22 @@ impl TargetLoop {
     pub(super) fn new(
         number: u64,
         context: Arc<Context>,
-        orders: watch::Receiver<Orders>,
+        desk: Arc<Desk>,
         ended: mpsc::Sender<Ended>,
         board: Arc<Board>,
     ) -> Self {
-        let setup = orders.borrow().setup.clone();
+        let setup = desk.setup();
         let shapings = context.outbox.shapings();
         let current = Arc::clone(&shapings.borrow());
         Self {
             number,
-            orders,
             ended,
             board,
-            schedule: schedule(&setup, clock::now_ms()),
+            course: Course::Scrape,
+            on_hold: false,
+            ended_at: None,
+            schedule: schedule(&setup, desk.duties(), clock::now_ms()),
+            desk,
             fetcher: Fetcher::new(Arc::clone(&context.fetch)),
             reader: Reader::new(Arc::clone(&setup.job), &setup.target, current),
             context,
@@ -140,28 +136,23 @@ impl TargetLoop {
         }
     }
 
-    /// Ends when the agent stops, without a marker; or when its pool lets it go.
+    /// Ends when the agent stops, without a marker where its target is not gone; or when its pool
+    /// lets it go.
     pub(super) async fn run(mut self, stop: Stop) {
         let _guard = PanicGuard { number: self.number, ended: self.ended.clone() };
+        let desk = Arc::clone(&self.desk);
         loop {
-            let leaving = self.take_orders();
-            let first_missed_ms = self.schedule.first_missed_ms();
+            self.take_orders();
             tokio::select! {
                 biased;
-                () = stop.raised() => return,
-                changed = self.orders.changed() => match changed {
-                    Ok(()) => {}
-                    Err(_) => return,
-                },
-                tick = next_tick(&mut self.schedule) => {
-                    let work = async {
-                        if leaving { self.leave(first_missed_ms).await } else { self.tick(tick).await }
+                () = stop.raised() => return self.stop().await,
+                () = desk.news() => {}
+                step = next_step(self.course, self.on_hold, self.ended_at, &mut self.schedule) => {
+                    let is_last = tokio::select! {
+                        () = grace(&stop) => true,
+                        is_last = self.make(step) => is_last,
                     };
-                    tokio::select! {
-                        () = grace(&stop) => return,
-                        () = work => {}
-                    }
-                    if leaving && self.wait_for_orders(&stop).await.is_err() {
+                    if is_last {
                         return;
                     }
                 }
@@ -169,23 +160,75 @@ impl TargetLoop {
         }
     }
 
-    fn take_orders(&mut self) -> bool {
-        let Orders { setup, leaving } = self.orders.borrow_and_update().clone();
+    fn take_orders(&mut self) {
+        let Some(orders) = self.desk.take() else { return };
+        let Orders { setup, duties, course, on_hold, catch_up_ms, adopted } = orders;
         if !setup.is_same_as(&self.setup) {
-            let now_ms = clock::now_ms();
-            self.schedule = retuned(&self.schedule, &setup, now_ms);
+            self.schedule = retuned(&self.schedule, &setup, clock::now_ms());
             let before = std::mem::replace(&mut self.setup, setup);
             let (old, new) = (&before.target, &self.setup.target);
-            if before.job != self.setup.job || old.public_labels() != new.public_labels() {
+            let is_same_stream = old.key == new.key && old.public_labels() == new.public_labels();
+            if before.job != self.setup.job || !is_same_stream {
                 self.change_reader();
             }
         }
-        leaving
+        self.schedule.set_duties(duties);
+        if self.on_hold && !on_hold {
+            self.schedule.skip();
+        }
+        match course {
+            Course::Scrape if catch_up_ms.is_some() => self.schedule.set_catch_up(catch_up_ms),
+            Course::Scrape => {}
+            Course::Leave(..) | Course::Dismissed => self.schedule.set_catch_up(None),
+        }
+        (self.course, self.on_hold) = (course, on_hold);
+        for knowledge in adopted {
+            self.adopt(&knowledge);
+        }
+    }
+
+    fn adopt(&mut self, knowledge: &Knowledge) {
+        self.context.meters.targets_adopted.inc();
+        let last_ms = knowledge.last_tick_ms.unwrap_or(i64::MIN);
+        if knowledge.last_tick_ms.is_some() {
+            self.schedule.pass(last_ms);
+            self.last_timestamp_ms = self.last_timestamp_ms.max(last_ms);
+        }
+        let reader = &mut self.reader;
+        let adopting = || {
+            let inventory = Inventory::unpack(&knowledge.series, reader.shapings())?;
+            reader.adopt(inventory, last_ms);
+            Ok::<(), String>(())
+        };
+        if let Err(reason) = beside_others(knowledge.series.len(), adopting) {
+            warn_unreadable(&knowledge.target, &reason);
+        }
     }
 
     fn change_reader(&mut self) {
         let shapings = Arc::clone(&self.shapings.borrow_and_update());
         self.reader.change(Arc::clone(&self.setup.job), &self.setup.target, shapings);
+    }
+
+    /// Whether that was the last thing to do.
+    async fn make(&mut self, step: Step) -> bool {
+        match step {
+            Step::Scrape(tick) => self.tick(tick).await,
+            Step::CatchUp => self.catch_up().await,
+            Step::EndSeries { leaving, at_ms } => {
+                self.end_series(at_ms).await;
+                self.ended_at = Some(leaving);
+                // Nobody listens only when the pool has ended.
+                let _ = self.ended.send(Ended::Gone(leaving)).await;
+            }
+            Step::Depart { leaving } => {
+                self.depart(leaving).await;
+                return true;
+            }
+            Step::Return => return true,
+            Step::Sleep(_) | Step::Wait => {}
+        }
+        false
     }
 
     async fn tick(&mut self, tick: Tick) {
@@ -195,31 +238,55 @@ impl TargetLoop {
         self.context.meters.ticks_missed.inc_by(tick.missed);
 
         let timestamp_ms = self.schedule.timestamp_ms(tick.due_ms, started_us);
-        let now_ms = started_us.div_euclid(1000);
-        let moment = Moment { timestamp_ms, now_ms };
         if timestamp_ms <= self.last_timestamp_ms {
             self.reader.set_clock_back(timestamp_ms);
         }
-        self.last_timestamp_ms = timestamp_ms;
+        let moment = Moment {
+            timestamp_ms,
+            now_ms: started_us.div_euclid(1000),
+            since_ms: since_ms(self.schedule.duties(), tick.due_ms),
+        };
+        let page = self.fetch(self.schedule.budget(self.setup.target.timeout)).await;
+        self.scraped(page, started, moment).await;
+    }
+
+    /// In the place of a tick that nobody took; it must not cost the next one.
+    async fn catch_up(&mut self) {
+        let (started, started_us) = (Instant::now(), clock::now_us());
+        let now_ms = started_us.div_euclid(1000);
+        if now_ms <= self.last_timestamp_ms {
+            return;
+        }
+        let timeout = self.setup.target.timeout;
+        let budget = self.schedule.budget_before_tick(timeout, started_us);
+        let page = self.fetch(budget).await;
+        if budget < timeout && matches!(page, Err(Failure::Timeout { .. })) {
+            // It may be well: it had less time than it may take. The tick will tell.
+            return;
+        }
+        self.context.meters.catch_ups.inc();
+        let since_ms = since_ms(self.schedule.duties(), now_ms);
+        self.scraped(page, started, Moment { timestamp_ms: now_ms, now_ms, since_ms }).await;
+    }
+
+    async fn scraped(&mut self, page: Result<Page, Failure>, started: Instant, moment: Moment) {
+        self.last_timestamp_ms = moment.timestamp_ms;
         if !Arc::ptr_eq(self.reader.shapings(), &self.shapings.borrow()) {
             self.change_reader();
         }
-
-        let page = self.fetch().await;
         let mut outcome = self.take(page, started, moment);
         let packed = std::mem::take(&mut outcome.packed);
-        self.tell(outcome, now_ms);
+        self.tell(outcome, moment.now_ms);
         for packed in packed {
             self.context.outbox.append(packed).await;
         }
     }
 
-    async fn fetch(&mut self) -> Result<Page, Failure> {
+    async fn fetch(&mut self, timeout: Duration) -> Result<Page, Failure> {
         let Setup { job, terms, target, limit_exceeded } = &self.setup;
         if *limit_exceeded {
             return Err(Failure::TargetLimit { targets_max: job.limits.targets_max });
         }
-        let timeout = self.schedule.budget(target.timeout);
         self.fetcher.fetch(&target.url, terms, target.timeout, timeout).await
     }
 
@@ -322,21 +389,61 @@ impl TargetLoop {
         }
     }
 
-    async fn leave(&mut self, timestamp_ms: i64) {
-        let moment = Moment { timestamp_ms, now_ms: clock::now_ms() };
+    async fn end_series(&mut self, at_ms: i64) {
+        self.schedule.pass(at_ms);
+        let since_ms = since_ms(self.schedule.duties(), at_ms);
+        let moment = Moment { timestamp_ms: at_ms, now_ms: clock::now_ms(), since_ms };
         for packed in self.reader.end(moment) {
             self.context.outbox.append(packed).await;
         }
-        // Nobody listens only when the pool has ended.
-        let _ = self.ended.send(Ended::Gone(self.number)).await;
     }
 
-    async fn wait_for_orders(&mut self, stop: &Stop) -> Result<(), ()> {
-        tokio::select! {
-            () = stop.raised() => Err(()),
-            changed = self.orders.changed() => changed.map_err(drop),
+    /// Another member goes on: without markers, but with what it must know to write them.
+    async fn depart(&mut self, leaving: u64) {
+        // Room first, so that of many that leave at once few are packed and wait in memory. Nobody
+        // listens only when the pool has ended.
+        let Ok(room) = self.ended.reserve().await else { return };
+        let reader = &self.reader;
+        let series = reader.series_count();
+        let (series, left_out) = beside_others(series * SERIES_PACKED_BYTES, || reader.pack());
+        self.context.meters.series_left_out.inc_by(left_out as u64);
+        let target = Arc::clone(&self.setup.target);
+        let last_tick_ms = self.schedule.last_ms();
+        room.send(Ended::Moved(leaving, Knowledge { target, last_tick_ms, series }));
+    }
+
+    /// The agent stops: a target that is gone ends at the tick that it would have waited for.
+    async fn stop(&mut self) {
+        let is_gone = match self.course {
+            Course::Leave(Ending::Gone, leaving) => self.ended_at != Some(leaving),
+            Course::Leave(Ending::Moved, _) | Course::Scrape | Course::Dismissed => false,
+        };
+        if is_gone {
+            let at_ms = self.schedule.first_missed_ms();
+            // The outbox may take nothing any more.
+            let _ = timeout(STOP_GRACE, self.end_series(at_ms)).await;
         }
     }
+}
+
+/// The markers of a target that is gone, and that another member scraped last: at the tick that it
+/// missed first. They are filed behind that member's samples and before this one's: the new
+/// ownership began after the last tick of the former, and the former before it.
+pub(super) async fn end_of(context: Arc<Context>, knowledge: Arc<Knowledge>) {
+    let Some(last_tick_ms) = knowledge.last_tick_ms else { return };
+    let target = &knowledge.target;
+    let shapings = Arc::clone(&context.outbox.shapings().borrow());
+    let unpacking = || Inventory::unpack(&knowledge.series, &shapings);
+    let inventory = match beside_others(knowledge.series.len(), unpacking) {
+        Ok(inventory) => inventory,
+        Err(reason) => return warn_unreadable(target, &reason),
+    };
+    let moment = Moment {
+        timestamp_ms: Grid::of(target.key, target.interval).first_after(last_tick_ms),
+        now_ms: clock::now_ms(),
+        since_ms: Some(last_tick_ms + 1),
+    };
+    context.outbox.append(end_all(&inventory, shapings, target.key, moment)).await;
 }
 
 struct PanicGuard {
@@ -347,16 +454,22 @@ struct PanicGuard {
 impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // Where the pool has no room for the news, it sees at its next change that the task
-            // has ended.
-            let _ = self.ended.try_send(Ended::Panicked(self.number));
+            let told = self.ended.try_send(Ended::Panicked(self.number));
+            if let Err(TrySendError::Full(news)) = told {
+                // A slot may wait for this loop, so that it must be heard of.
+                let ended = self.ended.clone();
+                drop(tasks::spawn(
+                    "news of a panic",
+                    async move { ended.send(news).await.is_ok() },
+                ));
+            }
         }
     }
 }
 
-fn schedule(setup: &Setup, now_ms: i64) -> Schedule {
+fn schedule(setup: &Setup, duties: Duties, now_ms: i64) -> Schedule {
     let Setup { job, target, .. } = setup;
-    Schedule::new(target.key, target.interval, job.timestamp_tolerance, now_ms)
+    Schedule::new(target.key, target.interval, job.timestamp_tolerance, duties, now_ms)
 }
 
 fn retuned(before: &Schedule, setup: &Setup, now_ms: i64) -> Schedule {
@@ -364,11 +477,18 @@ fn retuned(before: &Schedule, setup: &Setup, now_ms: i64) -> Schedule {
     before.retuned(target.key, target.interval, job.timestamp_tolerance, now_ms)
 }
 
-async fn next_tick(schedule: &mut Schedule) -> Tick {
+/// Resolves when there is something to do.
+async fn next_step(
+    course: Course,
+    on_hold: bool,
+    ended_at: Option<u64>,
+    schedule: &mut Schedule,
+) -> Step {
     loop {
-        match schedule.turn(clock::now_us()) {
-            Turn::Take(tick) => return tick,
-            Turn::Sleep(wait) => sleep(wait).await,
+        match course::next_step(course, on_hold, ended_at, schedule, clock::now_us()) {
+            Step::Sleep(wait) => sleep(wait).await,
+            Step::Wait => std::future::pending().await,
+            step => return step,
         }
     }
 }
@@ -382,6 +502,11 @@ async fn grace(stop: &Stop) {
 fn beside_others<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let may_leave = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
     if bytes > INLINE_BYTES_MAX && may_leave { block_in_place(work) } else { work() }
+}
+
+fn warn_unreadable(target: &Target, reason: &str) {
+    let (job, url) = (&*target.job, shown_url(target));
+    warn!(job, url, reason, "the series of a target that was handed over can't be read");
 }
 
 /// Without what may be secret in it.

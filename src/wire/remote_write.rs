@@ -46,6 +46,15 @@ pub fn encode_labels(labels: &Labels) -> Vec<u8> {
     blob
 }
 
+/// Whether `encode_labels` may have made these bytes, which came from elsewhere.
+pub fn is_labels(blob: &[u8]) -> bool {
+    let is_label = |field| match field {
+        Ok((LABELS, FieldValue::Bytes(label))) => decode_label(label).is_ok(),
+        Ok(_) | Err(_) => false,
+    };
+    Fields::of(blob).all(is_label)
+}
+
 /// Appends one `WriteRequest.timeseries` field: labels that `encode_labels` made, and one sample.
 #[inline]
 pub fn push_series(out: &mut Vec<u8>, label_blob: &[u8], sample: Sample, exemplars: &[Exemplar]) {

@@ -66,7 +66,7 @@ impl House {
         let destinations = &loaded.destinations;
         let outbox = Outbox::new(&loaded.outbox, destinations, folder.path(), &mut registry);
         let (outbox, outbox_part) = outbox.unwrap();
-        let (scrape, _) = Pool::new(outbox.clone(), &mut registry);
+        let (scrape, _) = Pool::new(outbox.clone(), mpsc::channel(1).0, &mut registry);
         let sources = Sources {
             config: seen_config,
             reload,

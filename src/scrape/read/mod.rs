@@ -7,6 +7,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hashbrown::HashMap;
 
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     outbox::{Packed, Packer, SeriesBlobs, Shapings},
     scrape::{
         failure::Failure,
+        inventory::{Inventory, Writer},
         known::{Known, Lead, Series, TextId},
         metadata::Fingerprint,
         report::{self, Report},
@@ -52,6 +54,8 @@ pub(super) struct Moment {
     /// For samples that bring no timestamp.
     pub(super) timestamp_ms: i64,
     pub(super) now_ms: i64,
+    /// When the ownership began that the scrape is of; `None` where the target is not divided.
+    pub(super) since_ms: Option<i64>,
 }
 
 /// Reads the bodies of one target.
@@ -146,7 +150,7 @@ impl Reader {
 
     /// For a scrape that brought no body to `read`.
     pub(super) fn begin(&mut self, moment: Moment) {
-        self.packer.begin(self.stream, moment.timestamp_ms, None);
+        self.packer.begin(self.stream, moment.timestamp_ms, moment.since_ms);
     }
 
     /// Adds the markers of what has ended, and the report.
@@ -179,6 +183,36 @@ impl Reader {
         self.reported = 0;
         packed.push(self.packer.finish());
         packed
+    }
+
+    /// What the target's next owner must know of its series; and how many found no room in it.
+    pub(super) fn pack(&self) -> (Bytes, usize) {
+        let mut writer = Writer::new();
+        let shapings = self.packer.shapings();
+        writer.report(shapings, &self.reports[..self.reported]);
+        writer.series(shapings, self.known.live());
+        for former in &self.former {
+            let live = former.series.values().filter(|series| series.presence.is_live());
+            writer.series(&former.shapings, live.map(|series| (series.identity, &series.blobs)));
+        }
+        writer.finish()
+    }
+
+    /// The target was scraped by another until about `last_ms`, and these were there. What the next
+    /// kept scrape lacks of them ends then; what is known here is left as it is.
+    pub(super) fn adopt(&mut self, inventory: Inventory, last_ms: i64) {
+        self.reported = self.reported.max(inventory.reports.len().min(self.reports.len()));
+        let mut series = HashMap::new();
+        for (identity, blobs) in inventory.series {
+            let is_owed = |former: &Former| former.series.contains_key(&identity);
+            if self.known.series_of(identity).is_none() && !self.former.iter().any(is_owed) {
+                series.insert(identity, self.known.adopted(identity, blobs, last_ms));
+            }
+        }
+        if !series.is_empty() {
+            let shapings = Arc::clone(self.packer.shapings());
+            self.former.push(Former { shapings, series });
+        }
     }
 
     /// The clock was set back: samples from now on may be older than those before, as nothing else
@@ -215,7 +249,7 @@ impl Reader {
         let mut ended = Vec::new();
         for former in self.former.drain(..) {
             let mut packer = Packer::new(former.shapings);
-            packer.begin(self.stream, moment.timestamp_ms, None);
+            packer.begin(self.stream, moment.timestamp_ms, moment.since_ms);
             let mut series: Vec<(u128, Series)> = former.series.into_iter().collect();
             series.sort_unstable_by_key(|(identity, _)| *identity);
             for (_, mut series) in series {
@@ -227,6 +261,21 @@ impl Reader {
         }
         ended
     }
+}
+
+/// The markers of all series of a target that is gone, by what its former owner knew of it.
+pub(super) fn end_all(
+    inventory: &Inventory,
+    shapings: Arc<Shapings>,
+    stream: StreamKey,
+    moment: Moment,
+) -> Packed {
+    let mut packer = Packer::new(shapings);
+    packer.begin(stream, moment.timestamp_ms, moment.since_ms);
+    for blobs in inventory.series.iter().map(|(_, blobs)| blobs).chain(&inventory.reports) {
+        packer.push(blobs, marker(moment), None, 0);
+    }
+    packer.finish()
 }
 
 fn encode_reports(shape: &Shape, shapings: &Shapings) -> Vec<SeriesBlobs> {
