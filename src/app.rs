@@ -1,23 +1,43 @@
 //! The one wiring diagram: what an agent is made of, in the order it starts; it stops in the order
-//! of the data, so that what was scraped is packed and what was packed is written or sent.
+//! of the data, so that what is whose is handed over, what was scraped is packed, and what was packed
+//! is written or sent.
 
-use std::{collections::BTreeMap, path::PathBuf, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
+use prometheus_client::registry::Registry;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
+    time::timeout,
 };
 use tracing::{info, warn};
 
 use crate::{
-    admin::{self, Admin, Readiness},
-    discovery::{Discovery, Snapshot, provider::Nameservers},
+    admin::{self, Admin, FleetSources, Readiness},
+    config::{self, Cluster, Config, TypedCluster},
+    discovery::{self, Discovery, provider::Nameservers},
+    fleet::{
+        self, Fleet, FleetSettings, alone,
+        channel::{self, Channel, ChannelSettings},
+        membership::Order,
+        node_id,
+        standing::Standing,
+    },
+    model::member::{NodeId, Roster},
     outbox::Outbox,
-    ownership::orders::Orders,
+    ownership::{self, Links, Ownership},
     reload::{self, Listeners, Reload},
-    runtime::{build, clock, files::FileWatch, meters, stop::Stop, tasks},
-    scrape::{Pool, alone::Alone},
+    runtime::{build, clock, files::FileWatch, lease::Lease, meters, stop::Stop, tasks},
+    scrape::Pool,
 };
+
+/// Orders that the pool has not seen yet; more are gathered into one.
+const ORDERS_MAX: usize = 4;
+/// What the pool has to tell ownership; it keeps the rest.
+const REPORTS_MAX: usize = 1_024;
+/// A share that could not be handed over by then stays on this disk. It ends before a service manager
+/// loses patience: systemd gives 90 s, and others 30.
+const LEAVE_MAX: Duration = Duration::from_secs(20);
 
 /// What can't change while the agent runs.
 #[derive(Clone, Debug)]
@@ -28,6 +48,8 @@ pub struct Settings {
     pub listen_address: String,
     /// Whether `POST /-/quit` ends the agent.
     pub enable_lifecycle: bool,
+    /// What flags and environment say over the file's `cluster` section.
+    pub cluster: TypedCluster,
     /// All flags as they are in force, for `/api/v1/status/flags`.
     pub flags: BTreeMap<String, String>,
 }
@@ -57,12 +79,15 @@ pub async fn run(
 
 /// All parts, running.
 struct Agent {
+    members: Members,
     outbox: Running,
     scrape: Running,
+    ownership: Running,
     discovery: Running,
     reload: Running,
     admin: Running,
-    first_round: Pin<Box<dyn Future<Output = ()> + Send>>,
+    division: ownership::Handle,
+    ready: Pin<Box<dyn Future<Output = ()> + Send>>,
     readiness: watch::Sender<Readiness>,
 }
 
@@ -74,22 +99,51 @@ impl Agent {
     ) -> Result<Self, String> {
         // The watch comes before the reading, so that a change in between is noticed.
         let files = FileWatch::new(vec![settings.config_file.clone()]);
-        let config = Arc::new(reload::load(settings.config_file.clone()).await?);
+        let loading = reload::load(settings.config_file.clone(), settings.cluster.clone());
+        let config = Arc::new(loading.await?);
         for warning in &config.warnings {
             warn!(warning, "configuration");
         }
         let mut registry = meters::registry();
+        let me = node_id::load_or_create(&settings.storage_path)?;
 
+        let (mut members, peers) = Members::meet(me, &settings, &config, &mut registry).await?;
         let storage = settings.storage_path.join("outbox");
-        let (outbox, outbox_part) =
-            Outbox::new(&config.outbox, &config.destinations, &storage, &mut registry)?;
+        let (outbox, outbox_part) = Outbox::new(
+            &config.outbox,
+            &config.destinations,
+            &storage,
+            me,
+            members.lease.clone(),
+            &mut registry,
+        )?;
         let (discovery, discovery_part) =
             Discovery::new(config.jobs.clone(), Nameservers::System, &mut registry);
-        let (reports, _) = mpsc::channel(1);
-        let (scrape, scrape_part) = Pool::new(outbox.clone(), reports, &mut registry);
-        let listeners = Listeners { outbox: outbox.clone(), discovery: discovery.clone() };
+        let (orders, ordered) = mpsc::channel(ORDERS_MAX);
+        let (reports, reported) = mpsc::channel(REPORTS_MAX);
+        let (scrape, scrape_part) =
+            Pool::new(outbox.clone(), reports, members.lease.clone(), &mut registry);
+        let links = Links {
+            roster: members.roster.clone(),
+            status: members.status.clone(),
+            fleet: members.fleet.clone(),
+            peers,
+            found: discovery.targets(),
+            outbox: outbox.clone(),
+            pool: orders,
+            reports: reported,
+        };
+        let (division, ownership_part) =
+            Ownership::new(division_of(me, &settings, &config.cluster), links, &mut registry);
+        let listeners = Listeners {
+            outbox: outbox.clone(),
+            discovery: discovery.clone(),
+            fleet: members.fleet.clone(),
+            channel: members.channel.clone(),
+        };
         let (reload, reload_part) = Reload::new(
             settings.config_file,
+            settings.cluster,
             Arc::clone(&config),
             listeners,
             files,
@@ -103,7 +157,7 @@ impl Agent {
             targets: discovery.targets(),
             scrape,
             outbox,
-            fleet: None,
+            fleet: members.shown(me, &config.cluster, &division),
             ready,
             registry: Arc::new(registry),
             flags: settings.flags,
@@ -112,20 +166,28 @@ impl Agent {
         };
         let admin_part = Admin::new(&settings.listen_address, sources)?;
 
-        let (ordering, orders) = mpsc::channel(1);
-        drop(tasks::spawn("orders", order(discovery.targets(), ordering)));
+        members.start();
         let agent = Self {
             outbox: Running::start("outbox", |stop| outbox_part.run(stop)),
-            scrape: Running::start("scrape", |stop| scrape_part.run(orders, stop)),
+            scrape: Running::start("scrape", |stop| scrape_part.run(ordered, stop)),
+            ownership: Running::start("ownership", |stop| ownership_part.run(stop)),
             discovery: Running::start("discovery", |stop| discovery_part.run(stop)),
             reload: Running::start("reload", |stop| reload_part.run(stop)),
             admin: Running::start("admin", |stop| admin_part.run(stop)),
-            first_round: Box::pin(discovery.first_round()),
+            ready: Box::pin(is_ready(
+                discovery,
+                members.fleet.clone(),
+                members.status.clone(),
+            )),
+            division,
             readiness,
+            members,
         };
         info!(
             version = build::VERSION,
             listen = settings.listen_address,
+            node = %me,
+            cluster = agent.members.fleet.is_some().then_some(&*config.cluster.name),
             jobs = config.jobs.len(),
             destinations = config.destinations.len(),
             "starling runs"
@@ -133,18 +195,20 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Is ready when discovery has had its first round; resolves when a part ends although nobody
-    /// asked it to.
+    /// Is ready when discovery has had its first round and the fleet was met or given up on; resolves
+    /// when a part ends although nobody asked it to.
     async fn any_ended(&mut self) -> &'static str {
         let ready = async {
-            self.first_round.as_mut().await;
+            self.ready.as_mut().await;
             self.readiness.send_replace(Readiness::Ready);
             std::future::pending().await
         };
         tokio::select! {
             name = ready => name,
+            name = self.members.ended() => name,
             name = self.outbox.ended() => name,
             name = self.scrape.ended() => name,
+            name = self.ownership.ended() => name,
             name = self.discovery.ended() => name,
             name = self.reload.ended() => name,
             name = self.admin.ended() => name,
@@ -154,21 +218,157 @@ impl Agent {
     async fn stop(self) {
         info!("starling stops");
         self.readiness.send_replace(Readiness::Stopping);
-        for part in [self.reload, self.discovery, self.scrape, self.outbox, self.admin] {
+        if self.members.fleet.is_some() {
+            let left = timeout(LEAVE_MAX, self.division.leave()).await;
+            match left {
+                Ok(()) => info!("this member's share is handed over"),
+                Err(_) => warn!(
+                    seconds = LEAVE_MAX.as_secs(),
+                    "not all of this member's share was handed over in time; what is unsent of it stays on this disk"
+                ),
+            }
+        }
+        for part in [self.reload, self.discovery, self.scrape, self.ownership] {
+            part.stop().await;
+        }
+        self.members.stop().await;
+        for part in [self.outbox, self.admin] {
             part.stop().await;
         }
         info!("starling has stopped");
     }
 }
 
-/// All that discovery finds is scraped here.
-async fn order(mut found: watch::Receiver<Arc<Snapshot>>, orders: mpsc::Sender<Orders>) {
-    let mut alone = Alone::default();
-    found.mark_changed();
-    while found.changed().await.is_ok() {
-        let snapshot = Arc::clone(&found.borrow_and_update());
-        if orders.send(alone.orders(&snapshot)).await.is_err() {
-            return;
+fn division_of(me: NodeId, settings: &Settings, cluster: &Cluster) -> ownership::Settings {
+    ownership::Settings {
+        me,
+        folder: settings.storage_path.join("ownership"),
+        fence_max: cluster.fence_max,
+        on_partition: cluster.on_partition,
+    }
+}
+
+async fn is_ready(
+    discovery: discovery::Handle,
+    fleet: Option<fleet::Handle>,
+    mut status: watch::Receiver<Arc<fleet::Status>>,
+) {
+    discovery.first_round().await;
+    let Some(fleet) = fleet else { return };
+    fleet.order(Order::Ready).await;
+    let is_met = |status: &Arc<fleet::Status>| match status.standing {
+        Standing::Seeking | Standing::Refused => false,
+        Standing::Waiting
+        | Standing::Active { .. }
+        | Standing::Holding
+        | Standing::Leaving { .. }
+        | Standing::Gone => true,
+    };
+    if status.wait_for(is_met).await.is_err() {
+        // The fleet has ended before; nobody shall take that for readiness.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The fleet and the channel between its members; of a cluster of one a roster alone.
+struct Members {
+    name: String,
+    roster: watch::Receiver<Arc<Roster>>,
+    status: watch::Receiver<Arc<fleet::Status>>,
+    lease: Lease,
+    fleet: Option<fleet::Handle>,
+    channel: Option<channel::Handle>,
+    parts: Option<(Fleet, Channel)>,
+    running: Vec<Running>,
+}
+
+type Peers = Option<(channel::Handle, channel::Inbox)>;
+
+impl Members {
+    async fn meet(
+        me: NodeId,
+        settings: &Settings,
+        config: &Config,
+        registry: &mut Registry,
+    ) -> Result<(Self, Peers), String> {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let cluster = &config.cluster;
+        let name = cluster.node_name.clone().unwrap_or_else(|| host.clone());
+        let api_address = settings.listen_address.clone();
+        if !cluster.enabled {
+            let (roster, status) = alone::alone(me, name.clone(), api_address);
+            let members = Self {
+                name,
+                roster,
+                status,
+                lease: Lease::endless(),
+                fleet: None,
+                channel: None,
+                parts: None,
+                running: Vec::new(),
+            };
+            return Ok((members, None));
+        }
+        let fleet_settings = FleetSettings::of(cluster, me, host, api_address);
+        let secrets = fleet_settings.secrets.clone();
+        let (fleet, fleet_part) = Fleet::new(fleet_settings, registry).await?;
+        let channel_settings = ChannelSettings {
+            cluster: cluster.name.clone(),
+            me,
+            listen: fleet.local_address(),
+            secrets,
+        };
+        let (channel, inbox, channel_part) =
+            Channel::new(channel_settings, fleet.status(), registry).await?;
+        let members = Self {
+            name,
+            roster: fleet.roster(),
+            status: fleet.status(),
+            lease: fleet.lease(),
+            fleet: Some(fleet),
+            channel: Some(channel.clone()),
+            parts: Some((fleet_part, channel_part)),
+            running: Vec::new(),
+        };
+        Ok((members, Some((channel, inbox))))
+    }
+
+    fn shown(
+        &self,
+        me: NodeId,
+        cluster: &config::Cluster,
+        division: &ownership::Handle,
+    ) -> Option<FleetSources> {
+        self.fleet.as_ref()?;
+        Some(FleetSources {
+            me,
+            name: self.name.clone(),
+            cluster: cluster.name.clone(),
+            roster: self.roster.clone(),
+            status: self.status.clone(),
+            ownership: division.view(),
+        })
+    }
+
+    fn start(&mut self) {
+        if let Some((fleet, channel)) = self.parts.take() {
+            self.running.push(Running::start("channel", |stop| channel.run(stop)));
+            self.running.push(Running::start("fleet", |stop| fleet.run(stop)));
+        }
+    }
+
+    /// For ever where there are none.
+    async fn ended(&mut self) -> &'static str {
+        if self.running.is_empty() {
+            return std::future::pending().await;
+        }
+        let ends = self.running.iter_mut().map(|running| Box::pin(running.ended()));
+        futures_util::future::select_all(ends).await.0
+    }
+
+    async fn stop(self) {
+        for part in self.running {
+            part.stop().await;
         }
     }
 }

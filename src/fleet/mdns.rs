@@ -42,6 +42,8 @@ pub enum Interfaces {
     /// On all but the loopback. Announced is the one address that others are to use, so neither a
     /// container bridge's nor the loopback's is ever told.
     Outward,
+    /// On those of these names alone.
+    Named(Vec<String>),
     /// On the loopback alone, with a port of its own in place of 5353: for tests.
     Loopback { port: u16 },
 }
@@ -78,14 +80,21 @@ struct Session {
 
 impl Session {
     fn start(settings: &MdnsSettings) -> mdns_sd::Result<Self> {
-        let daemon = match settings.interfaces {
+        let daemon = match &settings.interfaces {
             Interfaces::Outward => {
                 let daemon = ServiceDaemon::new()?;
                 daemon.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
                 daemon
             }
+            Interfaces::Named(names) => {
+                let daemon = ServiceDaemon::new()?;
+                daemon.disable_interface(IfKind::All)?;
+                let names: Vec<IfKind> = names.iter().cloned().map(IfKind::Name).collect();
+                daemon.enable_interface(names)?;
+                daemon
+            }
             Interfaces::Loopback { port } => {
-                let daemon = ServiceDaemon::new_with_port(port)?;
+                let daemon = ServiceDaemon::new_with_port(*port)?;
                 daemon.disable_interface(IfKind::All)?;
                 daemon.enable_interface(IfKind::LoopbackV4)?;
                 daemon

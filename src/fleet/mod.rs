@@ -22,6 +22,7 @@ pub mod peers;
 pub mod records;
 pub mod seal;
 mod seek;
+mod settings;
 pub mod standing;
 pub mod transport;
 
@@ -58,7 +59,7 @@ use self::{
     standing::Standing,
     transport::{Transport, Udp, route_source},
 };
-pub use self::{mdns::Interfaces, outlook::Facts};
+pub use self::{mdns::Interfaces, outlook::Facts, settings::FleetSettings};
 
 /// Orders beyond that many wait at the sender.
 const ORDERS_MAX: usize = 16;
@@ -68,30 +69,6 @@ const STATUS: Duration = Duration::from_secs(1);
 const ADVERTISE: Duration = Duration::from_secs(5);
 /// A goodbye is repeated for so long, as datagrams get lost.
 const GOODBYE: Duration = Duration::from_millis(300);
-
-#[derive(Clone, Debug)]
-pub struct FleetSettings {
-    pub cluster: String,
-    pub id: NodeId,
-    pub name: String,
-    pub listen: SocketAddr,
-    /// Where others reach this node; without it, the address that a route to a peer would use.
-    pub advertise: Option<SocketAddr>,
-    /// Where its admin API answers, as `host:port`.
-    pub api_address: String,
-    pub weight: u32,
-    pub zone: String,
-    /// Sealed is with the first, opened with any.
-    pub secrets: Vec<Secret>,
-    pub peers: Vec<Peer>,
-    pub mdns: Option<Interfaces>,
-    /// How far ahead joins and leaves are announced.
-    pub settle: Duration,
-    /// The first share begins when so many members are here …
-    pub wait_for_size: usize,
-    /// … or after so long.
-    pub wait_timeout: Duration,
-}
 
 /// How late the loop may look at the clock and still vouch for what it knows.
 const FRESH: Duration = Duration::from_millis(100);

@@ -79,7 +79,7 @@ pub struct Links {
     pub status: watch::Receiver<Arc<fleet::Status>>,
     /// `None` for a member that is alone.
     pub fleet: Option<fleet::Handle>,
-    pub peers: Option<(channel::Handle, mpsc::Receiver<(NodeId, Bytes)>)>,
+    pub peers: Option<(channel::Handle, channel::Inbox)>,
     pub found: watch::Receiver<Arc<Snapshot>>,
     pub outbox: outbox::Handle,
     pub pool: mpsc::Sender<Orders>,
@@ -435,10 +435,10 @@ impl Ownership {
 }
 
 async fn receive(
-    peers: &mut Option<(channel::Handle, mpsc::Receiver<(NodeId, Bytes)>)>,
+    peers: &mut Option<(channel::Handle, channel::Inbox)>,
 ) -> Option<(NodeId, Bytes)> {
     match peers {
-        Some((_, inbox)) => inbox.recv().await,
+        Some((_, inbox)) => inbox.receive().await,
         None => std::future::pending().await,
     }
 }
