@@ -174,11 +174,7 @@ impl Agent {
             discovery: Running::start("discovery", |stop| discovery_part.run(stop)),
             reload: Running::start("reload", |stop| reload_part.run(stop)),
             admin: Running::start("admin", |stop| admin_part.run(stop)),
-            ready: Box::pin(is_ready(
-                discovery,
-                members.fleet.clone(),
-                members.status.clone(),
-            )),
+            ready: Box::pin(is_ready(discovery, members.fleet.clone(), members.status.clone())),
             division,
             readiness,
             members,

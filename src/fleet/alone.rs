@@ -33,6 +33,7 @@ pub fn alone(
         fleet_offset_ms: 0,
         notices: Vec::new(),
         facts: BTreeMap::new(),
+        generation: 0,
     };
     (watch::channel(Arc::new(roster)).1, watch::channel(Arc::new(status)).1)
 }

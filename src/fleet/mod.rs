@@ -82,6 +82,8 @@ pub struct Status {
     /// What someone should look at, now, in order of kind.
     pub notices: Vec<Raised>,
     pub facts: BTreeMap<NodeId, Facts>,
+    /// Of the lease: who has acted on this status may grant it.
+    pub generation: u64,
 }
 
 type Candidates = watch::Receiver<BTreeSet<SocketAddr>>;
@@ -186,9 +188,10 @@ impl Fleet {
         );
         let node = Node::new(membership, sealer);
         let (roster, roster_seen) = watch::channel(Arc::default());
-        let (status, status_seen) = watch::channel(Arc::new(status_of(&node, &[])));
-        let (command_sender, commands) = mpsc::channel(ORDERS_MAX);
         let lease = Lease::new();
+        let status = status_of(&node, &[], lease.generation());
+        let (status, status_seen) = watch::channel(Arc::new(status));
+        let (command_sender, commands) = mpsc::channel(ORDERS_MAX);
         let handle = Handle {
             roster: roster_seen,
             status: status_seen,
@@ -337,7 +340,8 @@ impl Fleet {
         let standing = membership.standing();
         if is_new || standing != self.status.borrow().standing || Instant::now() >= *status_due {
             *status_due = Instant::now() + STATUS;
-            let status = status_of(&self.node, &self.status.borrow().notices);
+            let generation = self.lease.generation();
+            let status = status_of(&self.node, &self.status.borrow().notices, generation);
             if status != **self.status.borrow() {
                 tell_status(&self.status.borrow(), &status);
                 self.meters.status(&status);
@@ -431,13 +435,14 @@ fn advertised(local: SocketAddr, mut candidates: impl Iterator<Item = SocketAddr
     SocketAddr::new(ip, local.port())
 }
 
-fn status_of(node: &Node, raised: &[Raised]) -> Status {
+fn status_of(node: &Node, raised: &[Raised], generation: u64) -> Status {
     let membership = &node.membership;
     Status {
         standing: membership.standing(),
         fleet_offset_ms: membership.fleet_offset_ms(),
         notices: notice::raise(raised, membership.notices(), now_ms()),
         facts: membership.facts(),
+        generation,
     }
 }
 

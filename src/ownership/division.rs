@@ -125,6 +125,10 @@ impl Division {
         self.tasks.extend(seals.into_iter().map(|(slot, until_ms)| Task::Seal { slot, until_ms }));
     }
 
+    pub(super) fn grant(&mut self, generation: u64) {
+        self.tasks.push(Task::Grant(generation));
+    }
+
     pub(super) fn has_orders(&self) -> bool {
         self.is_news || !self.tasks.is_empty()
     }

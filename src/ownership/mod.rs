@@ -125,6 +125,8 @@ pub struct Ownership {
     /// The fleet was met, or given up on: before that nothing is divided.
     is_met: bool,
     on_hold: bool,
+    /// The generation of the lease that the pool was last told of.
+    granted: u64,
     next_tick: Instant,
 }
 
@@ -159,6 +161,7 @@ impl Ownership {
             leaving: None,
             is_met: false,
             on_hold: false,
+            granted: 0,
             next_tick: Instant::now(),
             settings,
             links,
@@ -228,6 +231,24 @@ impl Ownership {
             | Standing::Leaving { .. } => self.meet(status.standing),
         }
         self.look_at_hold();
+        self.roster_changed();
+        self.grant(&status);
+    }
+
+    /// The roster that belongs to the status is acted on, as far as orders go.
+    fn grant(&mut self, status: &fleet::Status) {
+        match status.standing {
+            Standing::Active { .. } | Standing::Leaving { .. } => {}
+            Standing::Seeking
+            | Standing::Waiting
+            | Standing::Holding
+            | Standing::Refused
+            | Standing::Gone => return,
+        }
+        if self.granted != status.generation {
+            self.granted = status.generation;
+            self.division.grant(status.generation);
+        }
     }
 
     /// From now on it is known what is whose.
@@ -434,9 +455,7 @@ impl Ownership {
     }
 }
 
-async fn receive(
-    peers: &mut Option<(channel::Handle, channel::Inbox)>,
-) -> Option<(NodeId, Bytes)> {
+async fn receive(peers: &mut Option<(channel::Handle, channel::Inbox)>) -> Option<(NodeId, Bytes)> {
     match peers {
         Some((_, inbox)) => inbox.receive().await,
         None => std::future::pending().await,

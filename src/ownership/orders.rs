@@ -35,6 +35,8 @@ pub enum Task {
     /// When all scrapes of the slot's ticks before `until_ms` have ended, and what they brought is
     /// in the outbox, say `Report::Sealed`.
     Seal { slot: Slot, until_ms: i64 },
+    /// All that was heard up to this generation of the lease is in the tasks before.
+    Grant(u64),
     /// What its former owner knew of a target that runs here, or is about to.
     Adopt(Arc<Knowledge>),
     /// The target is gone, and its former owner left the markers of its series to this member.

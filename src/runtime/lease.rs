@@ -1,5 +1,6 @@
 //! The right to act for the fleet, which runs out by itself: a process that stood still must not go
-//! on with what was its share before anybody could tell it that it no longer is.
+//! on with what was its share before anybody could tell it that it no longer is. It is renewed by who
+//! hears the others; once it was revoked, it also takes the word of who acts on what was heard.
 
 use std::sync::{
     Arc,
@@ -12,33 +13,59 @@ use tokio::time::{Duration, Instant};
 #[derive(Clone, Debug)]
 pub struct Lease {
     started: Instant,
-    /// Milliseconds after `started`.
-    until: Arc<AtomicU64>,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Milliseconds after `started`; 0 where it was revoked.
+    until: AtomicU64,
+    /// Rises with each revocation.
+    generation: AtomicU64,
+    /// The generation whose news were acted on.
+    granted: AtomicU64,
 }
 
 impl Lease {
-    /// Runs out unless it is renewed; nothing may be done before it was for the first time.
+    /// Runs out unless it is renewed; nothing may be done before it was renewed and granted for the
+    /// first time.
     pub fn new() -> Self {
-        Self { started: Instant::now(), until: Arc::default() }
+        let state = State { generation: AtomicU64::new(1), ..State::default() };
+        Self { started: Instant::now(), state: Arc::new(state) }
     }
 
     /// Of a member that is alone: nobody takes anything from it.
     pub fn endless() -> Self {
-        Self { started: Instant::now(), until: Arc::new(AtomicU64::new(u64::MAX)) }
+        let state = State { until: AtomicU64::new(u64::MAX), ..State::default() };
+        Self { started: Instant::now(), state: Arc::new(state) }
     }
 
     pub fn renew(&self, length: Duration) {
         let until_ms = self.now_ms().saturating_add(millis(length));
-        self.until.store(until_ms, Ordering::Release);
+        self.state.until.store(until_ms, Ordering::SeqCst);
     }
 
-    /// Ends it at once.
+    /// Ends it at once. Renewed again, it needs to be granted anew.
     pub fn revoke(&self) {
-        self.until.store(0, Ordering::Release);
+        if self.state.until.swap(0, Ordering::SeqCst) > 0 {
+            self.state.generation.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Names what the news must be of that is acted on before it is granted.
+    pub fn generation(&self) -> u64 {
+        self.state.generation.load(Ordering::SeqCst)
+    }
+
+    /// All that was heard up to this generation is acted on.
+    pub fn grant(&self, generation: u64) {
+        self.state.granted.store(generation, Ordering::SeqCst);
     }
 
     pub fn is_valid(&self) -> bool {
-        self.now_ms() < self.until.load(Ordering::Acquire)
+        let state = &self.state;
+        self.now_ms() < state.until.load(Ordering::SeqCst)
+            && state.granted.load(Ordering::SeqCst) == state.generation.load(Ordering::SeqCst)
     }
 
     fn now_ms(&self) -> u64 {
@@ -65,6 +92,8 @@ mod tests {
         let lease = Lease::new();
         assert!(!lease.is_valid(), "nobody has given it yet");
         lease.renew(Duration::from_millis(900));
+        assert!(!lease.is_valid(), "nobody has acted on it yet");
+        lease.grant(lease.generation());
         let other = lease.clone();
         tokio::time::advance(Duration::from_millis(899)).await;
         assert!(other.is_valid());
@@ -72,8 +101,14 @@ mod tests {
         assert!(!other.is_valid());
         lease.renew(Duration::from_millis(900));
         assert!(other.is_valid());
+        let before = lease.generation();
         lease.revoke();
         assert!(!other.is_valid());
+        lease.renew(Duration::from_millis(900));
+        other.grant(before);
+        assert!(!other.is_valid(), "what was acted on is older than the revocation");
+        other.grant(other.generation());
+        assert!(lease.is_valid());
         assert!(Lease::endless().is_valid());
     }
 }

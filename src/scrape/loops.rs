@@ -127,6 +127,7 @@ impl Loops {
                     self.order(&target, |orders| orders.catch_up_ms = Some(at_ms));
                 }
                 Task::Hold(on_hold) => self.hold(on_hold),
+                Task::Grant(generation) => self.context.lease.grant(generation),
                 Task::Seal { slot, until_ms } => drop(seals.insert(slot, until_ms)),
                 Task::Adopt(knowledge) => drop(self.adopt(&knowledge)),
                 Task::End(knowledge) => self.end(knowledge),

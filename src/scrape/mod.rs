@@ -43,7 +43,7 @@ pub use crate::scrape::{
 use crate::{
     outbox,
     ownership::orders::{Orders, Report},
-    runtime::{stop::Stop, tasks},
+    runtime::{lease::Lease, stop::Stop, tasks},
     scrape::{
         failure_log::{FailureLog, FailureWriter, LogBudget},
         fetch::Shared,
@@ -72,6 +72,7 @@ impl Pool {
     pub fn new(
         outbox: outbox::Handle,
         reports: mpsc::Sender<Report>,
+        lease: Lease,
         registry: &mut Registry,
     ) -> (Handle, Self) {
         let meters = Meters::new(registry);
@@ -85,6 +86,7 @@ impl Pool {
             meters,
             budget: LogBudget::new(Instant::now()),
             failures: log,
+            lease,
         };
         let loops = Loops::new(Arc::new(context), boards, sender);
         (Handle::new(seen), Self { loops, ended, reports, failures })

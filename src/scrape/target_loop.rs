@@ -19,11 +19,11 @@ use crate::{
     model::target::Target,
     outbox::{self, Packed, Shapings},
     ownership::{assign::Ending, orders::Knowledge, shares::Duties},
-    runtime::{clock, stop::Stop, tasks},
+    runtime::{clock, lease::Lease, stop::Stop, tasks},
     scrape::{
         course::{self, Step},
         desk::{Course, Desk, Orders, Setup},
-        duties::since_ms,
+        duties::{is_divided, since_ms},
         failure::Failure,
         failure_log::{FailureLog, Line, LogBudget},
         fetch::{Fetcher, Page, Shared},
@@ -40,6 +40,9 @@ use crate::{
 
 /// A scrape that is under way when the agent stops may take so long to end, or it never was.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// How often is looked whether the right to scrape has come back.
+const LEASE_PAUSE: Duration = Duration::from_millis(50);
 
 /// A body of this size takes some 0.2 ms to read; a larger one is read where other tasks can leave
 /// the thread.
@@ -60,6 +63,7 @@ pub(super) struct Context {
     pub(super) meters: Meters,
     pub(super) budget: LogBudget,
     pub(super) failures: FailureLog,
+    pub(super) lease: Lease,
 }
 
 /// What a loop tells its pool.
@@ -147,7 +151,9 @@ impl TargetLoop {
                 biased;
                 () = stop.raised() => return self.stop().await,
                 () = desk.news() => {}
-                step = next_step(self.course, self.on_hold, self.ended_at, &mut self.schedule) => {
+                step = next_step(
+                    &self.context.lease, self.course, self.on_hold, self.ended_at, &mut self.schedule,
+                ) => {
                     let is_last = tokio::select! {
                         () = grace(&stop) => true,
                         is_last = self.make(step) => is_last,
@@ -479,12 +485,18 @@ fn retuned(before: &Schedule, setup: &Setup, now_ms: i64) -> Schedule {
 
 /// Resolves when there is something to do.
 async fn next_step(
+    lease: &Lease,
     course: Course,
     on_hold: bool,
     ended_at: Option<u64>,
     schedule: &mut Schedule,
 ) -> Step {
     loop {
+        // A tick that waits for it is still taken within its interval.
+        if is_divided(schedule.duties()) && !lease.is_valid() {
+            sleep(LEASE_PAUSE).await;
+            continue;
+        }
         match course::next_step(course, on_hold, ended_at, schedule, clock::now_us()) {
             Step::Sleep(wait) => sleep(wait).await,
             Step::Wait => std::future::pending().await,

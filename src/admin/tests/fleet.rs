@@ -48,7 +48,13 @@ fn status(standing: Standing, notices: Vec<Raised>) -> Status {
         loads: LoadsTag::default(),
         clock_ahead_ms: Some(-12),
     };
-    Status { standing, fleet_offset_ms: 3, notices, facts: [(NodeId(2), facts)].into() }
+    Status {
+        standing,
+        fleet_offset_ms: 3,
+        notices,
+        facts: [(NodeId(2), facts)].into(),
+        generation: 0,
+    }
 }
 
 fn view() -> View {
