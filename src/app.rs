@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::{
     admin::{self, Admin, Readiness},
+    config::TypedCluster,
     discovery::{Discovery, provider::Nameservers},
     outbox::Outbox,
     reload::{self, Listeners, Reload},
@@ -27,6 +28,8 @@ pub struct Settings {
     pub listen_address: String,
     /// Whether `POST /-/quit` ends the agent.
     pub enable_lifecycle: bool,
+    /// What flags and environment say over the file's `cluster` section.
+    pub cluster: TypedCluster,
     /// All flags as they are in force, for `/api/v1/status/flags`.
     pub flags: BTreeMap<String, String>,
 }
@@ -73,7 +76,8 @@ impl Agent {
     ) -> Result<Self, String> {
         // The watch comes before the reading, so that a change in between is noticed.
         let files = FileWatch::new(vec![settings.config_file.clone()]);
-        let config = Arc::new(reload::load(settings.config_file.clone()).await?);
+        let config =
+            Arc::new(reload::load(settings.config_file.clone(), settings.cluster.clone()).await?);
         for warning in &config.warnings {
             warn!(warning, "configuration");
         }
@@ -88,6 +92,7 @@ impl Agent {
         let listeners = Listeners { outbox: outbox.clone(), discovery: discovery.clone() };
         let (reload, reload_part) = Reload::new(
             settings.config_file,
+            settings.cluster,
             Arc::clone(&config),
             listeners,
             files,
