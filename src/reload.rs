@@ -11,7 +11,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
-    config::{self, Config},
+    config::{self, Config, TypedCluster},
     discovery, outbox,
     runtime::{
         clock,
@@ -32,6 +32,7 @@ pub struct Listeners {
 
 pub struct Reload {
     config_file: PathBuf,
+    cluster: TypedCluster,
     listeners: Listeners,
     state: watch::Sender<Arc<ConfigState>>,
     orders: mpsc::Receiver<ReloadOrder>,
@@ -57,10 +58,11 @@ impl Handle {
 }
 
 impl Reload {
-    /// `config` is what the parts were started with, `files` a watch on the file that was begun
-    /// before it was read; `hangups` brings one message a SIGHUP.
+    /// `cluster` is what flags say over the file, `config` what the parts were started with, `files`
+    /// a watch on the file that was begun before it was read; `hangups` brings one message a SIGHUP.
     pub fn new(
         config_file: PathBuf,
+        cluster: TypedCluster,
         config: Arc<Config>,
         listeners: Listeners,
         mut files: FileWatch,
@@ -74,7 +76,7 @@ impl Reload {
         let (state, seen) =
             watch::channel(Arc::new(ConfigState { config, loaded_ms, refused: None }));
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
-        let part = Self { config_file, listeners, state, orders, hangups, files, meters };
+        let part = Self { config_file, cluster, listeners, state, orders, hangups, files, meters };
         (Handle { state: seen, orders: sender }, part)
     }
 
@@ -98,7 +100,7 @@ impl Reload {
     }
 
     async fn load_and_hand_out(&mut self) -> Result<(), String> {
-        let outcome = match load(self.config_file.clone()).await {
+        let outcome = match load(self.config_file.clone(), self.cluster.clone()).await {
             Ok(config) => self.hand_out(config).await,
             Err(problems) => Err(problems),
         };
@@ -129,6 +131,10 @@ impl Reload {
         for warning in &config.warnings {
             warn!(warning, "configuration");
         }
+        let running = Arc::clone(&self.state.borrow().config);
+        for key in config::cluster_keys_that_need_a_restart(&running.cluster, &config.cluster) {
+            warn!(key, "a change in `cluster` takes effect at the next start");
+        }
         self.listeners.outbox.apply(config.outbox.clone(), config.destinations.clone()).await?;
         self.listeners.discovery.apply(config.jobs.clone()).await;
         info!(
@@ -145,9 +151,9 @@ impl Reload {
 ///
 /// # Errors
 /// Every problem of the file, one a line.
-pub async fn load(config_file: PathBuf) -> Result<Config, String> {
+pub async fn load(config_file: PathBuf, cluster: TypedCluster) -> Result<Config, String> {
     let environment = |name: &str| std::env::var(name).ok();
-    let loading = spawn_blocking(move || config::load(&config_file, &environment));
+    let loading = spawn_blocking(move || config::load(&config_file, &cluster, &environment));
     match loading.await {
         Ok(outcome) => outcome.map_err(|problems| problems.to_string()),
         Err(panic) => Err(format!("loading the configuration failed: {panic}")),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    config::{self, Config, Discovery, Job},
+    config::{self, Cluster, Config, Discovery, Job, TypedCluster},
     discovery::resolve,
 };
 
@@ -15,12 +15,18 @@ use crate::{
 ///
 /// A warning is something that the agent accepts and that a person may not have meant: a server's
 /// section, a key without effect, a password or certificate file that is not there (yet: such files
-/// are read again whenever they are needed). Where `strict`, warnings count as problems.
-pub fn check(paths: &[PathBuf], strict: bool, out: &mut impl Write) -> io::Result<u8> {
+/// are read again whenever they are needed). Where `strict`, warnings count as problems. `cluster` is
+/// what flags say over the files' section.
+pub fn check(
+    paths: &[PathBuf],
+    strict: bool,
+    cluster: &TypedCluster,
+    out: &mut impl Write,
+) -> io::Result<u8> {
     let environment = |name: &str| std::env::var(name).ok();
     let mut code = 0;
     for path in paths {
-        match config::load(path, &environment) {
+        match config::load(path, cluster, &environment) {
             Ok(config) => {
                 let faults: Vec<String> =
                     config.jobs.iter().flat_map(|job| static_faults(job)).collect();
@@ -85,10 +91,14 @@ fn accepted(
     let destinations = counted(config.destinations.len(), "destination", "destinations");
     writeln!(out, "{path}: accepted: {jobs}, {destinations}, {warnings}")?;
     for job in &config.jobs {
-        writeln!(out, "  job `{}`: {}", job.job_name, sources(job))?;
+        let divided = if job.clustering.enabled { ", divided among the members" } else { "" };
+        writeln!(out, "  job `{}`: {}{divided}", job.job_name, sources(job))?;
     }
     for destination in &config.destinations {
         writeln!(out, "  destination `{}`: {}", destination.name, destination.shown_url())?;
+    }
+    if config.cluster.enabled {
+        writeln!(out, "  cluster `{}`: {}", config.cluster.name, company(&config.cluster))?;
     }
     if config.destinations.is_empty() {
         writeln!(out, "  no `remote_write`: what is scraped goes nowhere")?;
@@ -114,6 +124,25 @@ fn sources(job: &Job) -> String {
     if sources.is_empty() { "no targets".into() } else { sources.join(", ") }
 }
 
+/// How `cluster` finds its members, and whom it keeps out.
+fn company(cluster: &Cluster) -> String {
+    let mut ways = Vec::new();
+    if !cluster.peers.is_empty() {
+        ways.push(counted(cluster.peers.len(), "peer", "peers"));
+    }
+    if cluster.mdns {
+        ways.push("multicast DNS".to_owned());
+    }
+    if ways.is_empty() {
+        ways.push("found by others only".to_owned());
+    }
+    ways.push(match cluster.secrets.len() {
+        0 => "no secret: any host may join".to_owned(),
+        count => counted(count, "secret", "secrets"),
+    });
+    ways.join(", ")
+}
+
 fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
@@ -128,7 +157,11 @@ mod tests {
         let path = folder.path().join("a.yml");
         std::fs::write(&path, text).expect("written");
         let mut out = Vec::new();
-        assert_eq!(check(&[path], strict, &mut out).expect("written"), code, "{text}");
+        assert_eq!(
+            check(&[path], strict, &TypedCluster::default(), &mut out).expect("written"),
+            code,
+            "{text}"
+        );
         let out = String::from_utf8(out).expect("text");
         assert_eq!(out.replace(&format!("{}/", folder.path().display()), ""), expected);
     }

@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and which part does it.
 
 pub mod check;
+mod cluster;
 pub mod debug_parse;
 pub mod debug_relabel;
 mod demo;
@@ -22,6 +23,7 @@ use tracing::warn;
 
 use crate::{
     app,
+    cli::cluster::ClusterFlags,
     runtime::{
         build,
         log::{self, Format},
@@ -47,6 +49,8 @@ enum Command {
         /// Fail on warnings as well
         #[arg(long)]
         strict: bool,
+        #[command(flatten)]
+        cluster: ClusterFlags,
     },
     /// Show it all on this machine: example targets, an agent, and a receiver that checks each sample
     Demo(demo::Flags),
@@ -96,6 +100,8 @@ struct Run {
     enable_lifecycle: bool,
     #[command(flatten)]
     log: LogFlags,
+    #[command(flatten)]
+    cluster: ClusterFlags,
     /// Threads that scrape and send; as many as there are cores, at most 4, where not given
     #[arg(long = "runtime.threads", env = "STARLING_RUNTIME_THREADS", value_name = "NUMBER",
         value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
@@ -140,7 +146,9 @@ const THREADS_DEFAULT_MAX: usize = 4;
 pub fn main() -> ExitCode {
     let outcome = match Line::parse().command {
         Command::Run(flags) => flags.run().map(|()| ExitCode::SUCCESS),
-        Command::Check { files, strict } => on_output(|out| check::check(&files, strict, out)),
+        Command::Check { files, strict, cluster } => cluster
+            .typed()
+            .and_then(|cluster| on_output(|out| check::check(&files, strict, &cluster, out))),
         Command::Demo(flags) => demo::run(&flags),
         Command::Debug(Debug::Relabel) => {
             on_output(|out| debug_relabel::run(io::stdin().lock(), out).map(|()| 0))
@@ -176,6 +184,7 @@ impl Run {
         }
         let threads = self.threads.map_or_else(threads_default, usize::from);
         let settings = app::Settings {
+            cluster: self.cluster.typed()?,
             flags: self.flags(threads),
             config_file: self.config_file,
             storage_path: self.storage_path,
@@ -200,7 +209,9 @@ impl Run {
             ("runtime.threads", threads.to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        .into_iter()
+        .chain(self.cluster.shown())
+        .collect()
     }
 }
 

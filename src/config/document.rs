@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::config::{
-    Config, Global, Job,
+    Config, Global, Job, TypedCluster, cluster,
     decode::{Findings, NamedFile, Section, shown},
     global::{self, Environment},
     outbox,
@@ -13,7 +13,7 @@ use crate::config::{
 };
 
 /// Starling's own sections that come later.
-const LATER: [&str; 4] = ["cluster", "gateway", "history", "admin"];
+const LATER: [&str; 3] = ["gateway", "history", "admin"];
 
 /// A file whose YAML is read, and nothing more.
 pub(super) struct Document {
@@ -64,16 +64,18 @@ impl Document {
     }
 }
 
-/// `included` are the files that the patterns of `main` match, in their order.
+/// `included` are the files that the patterns of `main` match, in their order; `flags` lie over the
+/// `cluster` section.
 pub(super) fn decode(
     mut main: Document,
     included: Vec<Document>,
+    flags: &TypedCluster,
     environment: Environment<'_>,
 ) -> Result<Decoded, Problems> {
     let mut jobs = Jobs::default();
     let mut config = Config::default();
     if let Some(root) = main.root.take() {
-        top(&root, &mut config, &mut jobs, environment, &mut main.findings);
+        top(&root, &mut config, &mut jobs, flags, environment, &mut main.findings);
     }
     let mut all = vec![main.findings];
     for mut document in included {
@@ -143,6 +145,7 @@ fn top(
     root: &Node,
     config: &mut Config,
     jobs: &mut Jobs,
+    flags: &TypedCluster,
     environment: Environment<'_>,
     findings: &mut Findings,
 ) {
@@ -163,6 +166,7 @@ fn top(
     if let Some(node) = section.get("outbox") {
         config.outbox = outbox::outbox(node, section.findings);
     }
+    config.cluster = cluster::cluster(&mut section, flags);
     for key in LATER {
         section.unsupported(key);
     }

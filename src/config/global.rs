@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     config::{
-        Global, Limits,
+        Clustering, Global, Limits, clustering,
         decode::{Findings, Section},
         labels, scrape,
         yaml::Node,
@@ -32,6 +32,7 @@ impl Default for Global {
             limits: Limits::default(),
             keep_dropped_targets: 0,
             scrape_failure_log_file: None,
+            clustering: Clustering::default(),
         }
     }
 }
@@ -62,6 +63,7 @@ pub(super) fn global(node: &Node, environment: Environment<'_>, findings: &mut F
         limits: scrape::limits(&mut section),
         keep_dropped_targets: scrape::keep_dropped(&mut section).unwrap_or(0),
         scrape_failure_log_file: scrape::failure_log(&mut section),
+        clustering: clustering::clustering(&mut section, &unset.clustering),
     };
     server_only(&mut section);
     section.close();

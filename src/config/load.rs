@@ -2,13 +2,15 @@
 //! whether those it names are there.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use crate::config::{
-    Config,
+    Cluster, Config, Secret, Source, TypedCluster,
+    cluster::MAKE_A_SECRET,
     decode::NamedFile,
     document::{self, Document, Include},
     glob,
@@ -20,11 +22,22 @@ use crate::config::{
 const FILE_BYTES_MAX: u64 = 64 << 20;
 /// More matches of `scrape_config_files` are refused: a pattern has caught the wrong directory.
 const INCLUDED_FILES_MAX: usize = 10_000;
+/// A larger file is refused: it is not a secret.
+const SECRET_BYTES_MAX: u64 = 4_096;
+/// A shorter secret gets a warning: whoever records a datagram could try all there are.
+const SECRET_BYTES_MIN: usize = 16;
+/// The secret of a cluster that was told to do without: it keeps nobody out.
+const KNOWN_TO_ALL: &str = "insecure";
 
-/// Reads and checks the file at `path` and those it includes. What is missing of the files that a
+/// Reads and checks the file at `path` and those it includes, with `flags` over its `cluster`
+/// section. What is missing of the files that a
 /// request will need (passwords, certificates) is a warning: they may come later, and are read again
 /// then.
-pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
+pub fn load(
+    path: &Path,
+    flags: &TypedCluster,
+    environment: Environment<'_>,
+) -> Result<Config, Problems> {
     let text = read(path).map_err(|error| {
         let message = format!("cannot be read: {error}");
         let file: Arc<str> = path.display().to_string().into();
@@ -32,17 +45,74 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Problem
     })?;
     let mut main = Document::read(path, &text);
     let (included, mut files) = included(&mut main);
-    let decoded = document::decode(main, included, environment)?;
+    let decoded = document::decode(main, included, flags, environment)?;
     let mut config = decoded.config;
+    unlock(&mut config, &decoded.named_files)?;
     files.insert(0, path.to_owned());
-    for named in decoded.named_files {
-        config.warnings.extend(missing(&named));
-        if !files.contains(&named.path) {
-            files.push(named.path);
+    config.warnings.extend(decoded.named_files.iter().filter_map(missing));
+    let named = decoded.named_files.into_iter().map(|named| named.path);
+    for file in named.chain(config.cluster.secret_files().cloned()) {
+        if !files.contains(&file) {
+            files.push(file);
         }
     }
     config.files = files;
     Ok(config)
+}
+
+/// Reads the cluster's secrets. Unlike other files they can't come later: without them nobody can be
+/// spoken to.
+fn unlock(config: &mut Config, named_files: &[NamedFile]) -> Result<(), Problems> {
+    let Cluster { enabled, secrets, keys, .. } = &mut config.cluster;
+    if !*enabled {
+        return Ok(());
+    }
+    let mut problems = Vec::new();
+    for secret in &*secrets {
+        let (what, outcome) = match secret {
+            Source::Inline(secret) => ("`secret`".to_owned(), Ok(secret.clone())),
+            Source::File(path) => (path.display().to_string(), read_secret(path)),
+        };
+        // One that a flag names has no place.
+        let named = named_files
+            .iter()
+            .find(|named| matches!(secret, Source::File(path) if *path == named.path));
+        let (file, place) =
+            named.map(|named| (named.file.clone(), named.place)).unwrap_or_default();
+        let told = |message: String| Problem { file, place, message };
+        match outcome {
+            Ok(key) if key.expose().len() < SECRET_BYTES_MIN => {
+                let message = format!(
+                    "the cluster's secret in {what} is shorter than {SECRET_BYTES_MIN} bytes and can be guessed from one datagram: {MAKE_A_SECRET}"
+                );
+                config.warnings.push(told(message).to_string());
+                keys.push(key);
+            }
+            Ok(key) => keys.push(key),
+            Err(error) => {
+                let message = format!("the cluster's secret in {what} cannot be read: {error}");
+                problems.push(told(message));
+            }
+        }
+    }
+    if secrets.is_empty() {
+        keys.push(Secret::new(KNOWN_TO_ALL));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+}
+
+fn read_secret(path: &Path) -> io::Result<Secret> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > SECRET_BYTES_MAX {
+        return Err(io::Error::other(format!("larger than {SECRET_BYTES_MAX} bytes")));
+    }
+    // An editor ends a file with a line break, which is none of the secret's.
+    let secret = text.trim();
+    if secret.is_empty() {
+        return Err(io::Error::other(format!("it is empty; {MAKE_A_SECRET}")));
+    }
+    Ok(Secret::new(secret))
 }
 
 fn included(main: &mut Document) -> (Vec<Document>, Vec<PathBuf>) {

@@ -1,6 +1,9 @@
 //! What the file means: every setting with its default applied, checked as a whole.
 
+pub mod cluster;
+mod clustering;
 mod decode;
+mod digest;
 mod discovery;
 mod document;
 mod glob;
@@ -29,6 +32,10 @@ use std::{
 };
 
 pub use crate::config::{
+    cluster::{
+        AdvertiseAddress, Cluster, OnPartition, TypedCluster, cluster_keys_that_need_a_restart,
+    },
+    digest::{digest, job_digest},
     global::Environment,
     load::load,
     problem::{Problem, Problems},
@@ -45,7 +52,8 @@ use crate::model::{
 /// and `scrape_config_files` match none.
 pub fn parse(path: &Path, text: &str, environment: Environment<'_>) -> Result<Config, Problems> {
     let main = document::Document::read(path, text);
-    document::decode(main, Vec::new(), environment).map(|decoded| decoded.config)
+    let decoded = document::decode(main, Vec::new(), &TypedCluster::default(), environment);
+    decoded.map(|decoded| decoded.config)
 }
 
 /// A bare list of relabelling rules.
@@ -62,8 +70,9 @@ pub struct Config {
     pub jobs: Vec<Arc<Job>>,
     pub destinations: Vec<Arc<Destination>>,
     pub outbox: OutboxSettings,
+    pub cluster: Cluster,
     /// Every file whose change means a reload: the file itself, `scrape_config_files` and the
-    /// folders of their patterns, credentials, certificates and keys. (`file_sd` files are watched by their provider.)
+    /// folders of their patterns, secrets, credentials, certificates and keys. (`file_sd` files are watched by their provider.)
     pub files: Vec<PathBuf>,
     /// For a person: what is accepted and has no effect, with its place.
     pub warnings: Vec<String>,
@@ -87,6 +96,7 @@ pub struct Global {
     pub limits: Limits,
     pub keep_dropped_targets: usize,
     pub scrape_failure_log_file: Option<PathBuf>,
+    pub clustering: Clustering,
 }
 
 /// One entry of `scrape_configs`, with `global` applied.

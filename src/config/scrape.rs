@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     config::{
-        Global, Job, Limits, Scheme,
+        Global, Job, Limits, Scheme, clustering,
         decode::{Findings, Section, shown},
         discovery, http, relabel,
         yaml::Node,
@@ -63,7 +63,6 @@ pub(super) fn job(node: &Node, global: &Global, findings: &mut Findings) -> Opti
         discovery::check_addresses(&mut section);
     }
     let job = Job {
-        clustering: super::Clustering::default(),
         job_name: Arc::from(name.as_str()),
         scrape_interval,
         scrape_timeout,
@@ -104,6 +103,7 @@ pub(super) fn job(node: &Node, global: &Global, findings: &mut Findings) -> Opti
             validation,
             "empty or null metric relabeling rule in scrape config",
         ),
+        clustering: clustering::clustering(&mut section, &global.clustering),
     };
     warn_of_histograms(&mut section, &job);
     section.close();
@@ -333,7 +333,6 @@ fn params(section: &mut Section<'_, '_>) -> BTreeMap<String, Vec<String>> {
 
 /// What a job can be told and is not run yet.
 fn later(section: &mut Section<'_, '_>) {
-    section.unsupported("clustering");
     let limit: Option<u64> =
         section.number("native_histogram_bucket_limit", 0..=i128::from(u32::MAX));
     let factor = section.float("native_histogram_min_bucket_factor");

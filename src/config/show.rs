@@ -3,12 +3,14 @@
 
 use crate::{
     config::{
-        BasicAuth, Config, Destination, Discovery, DnsRecord, Global, HttpClient, Job, Limits,
-        OutboxSettings, Scheme, Source, Tls, TlsVersion, discovery, outbox, scrape, units,
+        BasicAuth, Cluster, Clustering, Config, Destination, Discovery, DnsRecord, Global,
+        HttpClient, Job, Limits, OutboxSettings, Scheme, Source, Tls, TlsVersion, cluster,
+        discovery, outbox, scrape, units,
         yaml_out::{Shown, flag, list, map, number, text},
     },
     model::{
-        protocol::ScrapeProtocol,
+        labels::Labels,
+        protocol::{Escaping, ScrapeProtocol},
         relabel::{NameValidation, Rule},
         target::TargetGroup,
     },
@@ -24,32 +26,30 @@ pub fn show(config: &Config) -> String {
         ("scrape_configs", Some(Shown::List(jobs))),
         ("remote_write", Some(Shown::List(destinations))),
         ("outbox", Some(outbox_settings(&config.outbox))),
+        ("cluster", show_cluster(&config.cluster)),
     ])
     .to_yaml()
 }
 
 fn global(global: &Global) -> Shown {
-    let labels = global.external_labels.iter();
-    let labels: Vec<_> = labels.map(|(name, value)| (name.to_owned(), text(value))).collect();
+    let external_labels = &global.external_labels;
     let mut fields = vec![
         ("scrape_interval", Some(duration(global.scrape_interval))),
         ("scrape_timeout", Some(duration(global.scrape_timeout))),
         ("scrape_timestamp_tolerance", Some(duration(global.scrape_timestamp_tolerance))),
         ("scrape_protocols", global.scrape_protocols.as_deref().map(protocols)),
-        ("external_labels", (!labels.is_empty()).then_some(Shown::Map(labels))),
+        ("external_labels", (!external_labels.is_empty()).then(|| labels(external_labels))),
         ("scrape_failure_log_file", global.scrape_failure_log_file.as_deref().map(path)),
     ];
     fields.extend(limits(&global.limits, global.keep_dropped_targets));
     fields.extend([
         ("metric_name_validation_scheme", Some(validation(global.metric_name_validation))),
-        (
-            "metric_name_escaping_scheme",
-            Some(text(scrape::escaping_name(global.metric_name_escaping))),
-        ),
+        ("metric_name_escaping_scheme", Some(escaping(global.metric_name_escaping))),
         ("scrape_native_histograms", Some(flag(global.scrape_native_histograms))),
         ("always_scrape_classic_histograms", set(global.always_scrape_classic_histograms)),
         ("convert_classic_histograms_to_nhcb", set(global.convert_classic_histograms_to_nhcb)),
         ("extra_scrape_metrics", Some(flag(global.extra_scrape_metrics))),
+        ("clustering", clustering(&global.clustering)),
     ]);
     map(fields)
 }
@@ -81,11 +81,9 @@ fn show_job(job: &Job) -> Shown {
     fields.extend(limits(&job.limits, job.keep_dropped_targets));
     fields.extend([
         ("metric_name_validation_scheme", Some(validation(job.metric_name_validation))),
-        (
-            "metric_name_escaping_scheme",
-            Some(text(scrape::escaping_name(job.metric_name_escaping))),
-        ),
+        ("metric_name_escaping_scheme", Some(escaping(job.metric_name_escaping))),
         ("extra_scrape_metrics", Some(flag(job.extra_scrape_metrics))),
+        ("clustering", clustering(&job.clustering)),
     ]);
     fields.extend(client(&job.http));
     fields.push(("relabel_configs", rules(&job.relabel)));
@@ -127,6 +125,53 @@ fn outbox_settings(settings: &OutboxSettings) -> Shown {
         ("min_free_disk", Some(bytes(settings.free_disk_bytes_min))),
         ("when_full", when_full.map(|(name, _)| text(*name))),
     ])
+}
+
+/// Where something is set; the whole then, as it is in force.
+fn show_cluster(settings: &Cluster) -> Option<Shown> {
+    if *settings == Cluster::default() {
+        return None;
+    }
+    let on_partition =
+        cluster::ON_PARTITION.iter().find(|(_, value)| *value == settings.on_partition);
+    let advertise = settings.advertise_address.map(|address| text(address.to_string()));
+    let mut fields = vec![
+        ("enabled", Some(flag(settings.enabled))),
+        ("name", Some(text(&*settings.name))),
+        ("node_name", settings.node_name.as_deref().map(text)),
+        ("peers", Some(texts(&settings.peers))),
+        ("mdns", Some(flag(settings.mdns))),
+        ("mdns_interfaces", some_texts(&settings.mdns_interfaces)),
+        ("listen_address", Some(text(settings.listen_address.to_string()))),
+        ("advertise_address", advertise),
+    ];
+    fields.push(match &settings.secrets[..] {
+        [] => ("secret", None),
+        [one] => source(Some(one), ["secret", "secret_file"]).expect("there is one"),
+        several => ("secret_files", Some(list(several.iter().map(secret)))),
+    });
+    fields.extend([
+        ("insecure", Some(flag(settings.insecure))),
+        ("wait_for_size", Some(number(settings.wait_for_size))),
+        ("wait_timeout", Some(duration(settings.wait_timeout))),
+        ("settle", Some(duration(settings.settle))),
+        ("weight", Some(number(settings.weight))),
+        ("zone", some_text(&settings.zone)),
+        ("on_partition", on_partition.map(|(name, _)| text(*name))),
+        ("reload_grace", Some(duration(settings.reload_grace))),
+        ("fence_max", Some(duration(settings.fence_max))),
+    ]);
+    Some(map(fields))
+}
+
+pub(super) fn clustering(clustering: &Clustering) -> Option<Shown> {
+    (*clustering != Clustering::default()).then(|| {
+        map([
+            ("enabled", Some(flag(clustering.enabled))),
+            ("key_include", some_texts(&clustering.key_include)),
+            ("key_exclude", some_texts(&clustering.key_exclude)),
+        ])
+    })
 }
 
 type Field = (&'static str, Option<Shown>);
@@ -190,6 +235,13 @@ fn headers(headers: &[(String, Vec<Source>)]) -> Option<Shown> {
     (!headers.is_empty()).then(|| Shown::Map(shown.collect()))
 }
 
+fn secret(source: &Source) -> Shown {
+    match source {
+        Source::Inline(_) => text(SECRET),
+        Source::File(file) => path(file),
+    }
+}
+
 fn source(source: Option<&Source>, [inline, file]: [&'static str; 2]) -> Option<Field> {
     Some(match source? {
         Source::Inline(_) => (inline, Some(text(SECRET))),
@@ -234,16 +286,14 @@ fn discoveries(found: &[Discovery]) -> Vec<Field> {
 
 fn group(group: &TargetGroup) -> Shown {
     let targets = group.targets.iter().map(|labels| text(labels.get("__address__")));
-    let labels: Vec<_> =
-        group.labels.iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
     map([
         ("targets", Some(list(targets))),
-        ("labels", (!labels.is_empty()).then_some(Shown::Map(labels))),
+        ("labels", (!group.labels.is_empty()).then(|| labels(&group.labels))),
     ])
 }
 
 /// With the defaults that Prometheus shows: all but the regular expression.
-fn rules(rules: &[Rule]) -> Option<Shown> {
+pub(super) fn rules(rules: &[Rule]) -> Option<Shown> {
     let shown = rules.iter().map(|rule| {
         let spec = rule.spec();
         let separator = spec.separator.as_deref().unwrap_or(";");
@@ -263,7 +313,7 @@ fn rules(rules: &[Rule]) -> Option<Shown> {
     some_list(shown.collect())
 }
 
-fn limits(limits: &Limits, keep_dropped_targets: usize) -> Vec<Field> {
+pub(super) fn limits(limits: &Limits, keep_dropped_targets: usize) -> Vec<Field> {
     let some = |limit: usize| (limit > 0).then(|| number(limit));
     vec![
         ("body_size_limit", (limits.body_bytes_max > 0).then(|| bytes(limits.body_bytes_max))),
@@ -276,18 +326,26 @@ fn limits(limits: &Limits, keep_dropped_targets: usize) -> Vec<Field> {
     ]
 }
 
+pub(super) fn labels(labels: &Labels) -> Shown {
+    Shown::Map(labels.iter().map(|(name, value)| (name.to_owned(), text(value))).collect())
+}
+
 fn protocols(protocols: &[ScrapeProtocol]) -> Shown {
     list(protocols.iter().map(|protocol| text(scrape::protocol_name(*protocol))))
 }
 
-fn validation(validation: NameValidation) -> Shown {
+pub(super) fn validation(validation: NameValidation) -> Shown {
     text(match validation {
         NameValidation::Utf8 => "utf8",
         NameValidation::Legacy => "legacy",
     })
 }
 
-fn scheme(scheme: Scheme) -> Shown {
+pub(super) fn escaping(escaping: Escaping) -> Shown {
+    text(scrape::escaping_name(escaping))
+}
+
+pub(super) fn scheme(scheme: Scheme) -> Shown {
     text(match scheme {
         Scheme::Http => "http",
         Scheme::Https => "https",
@@ -313,7 +371,7 @@ fn record_name(record: DnsRecord) -> &'static str {
     }
 }
 
-fn duration(duration: std::time::Duration) -> Shown {
+pub(super) fn duration(duration: std::time::Duration) -> Shown {
     text(units::print_duration(duration))
 }
 
@@ -329,8 +387,12 @@ fn url(url: &str) -> Shown {
     text(discovery::without_credentials(url))
 }
 
-fn texts(texts: &[String]) -> Shown {
+pub(super) fn texts(texts: &[String]) -> Shown {
     list(texts.iter().map(|own| text(&**own)))
+}
+
+fn some_texts(own: &[String]) -> Option<Shown> {
+    (!own.is_empty()).then(|| texts(own))
 }
 
 fn some_list(entries: Vec<Shown>) -> Option<Shown> {

@@ -37,6 +37,8 @@ struct Provider {
     groups: Vec<TargetGroup>,
     faults: Vec<String>,
     answered: bool,
+    /// When its latest round without a fault began.
+    refreshed_ms: Option<i64>,
 }
 
 /// What a new list of jobs asks for.
@@ -53,6 +55,8 @@ pub(super) struct Learned<'c> {
     pub(super) faults: &'c [String],
     /// The faults of the round before, where they were others.
     pub(super) faults_before: Option<Vec<String>>,
+    /// All of it is known anew.
+    pub(super) refreshed: bool,
 }
 
 impl Catalogue {
@@ -108,9 +112,15 @@ impl Catalogue {
                 entry.stale = true;
             }
         }
+        // A part that kept what it had before, as it could not be read, is not known anew.
+        let refreshed = round.faults.is_empty();
+        if refreshed {
+            provider.refreshed_ms = provider.refreshed_ms.max(Some(round.began_ms));
+        }
         let faults_before = (round.faults != provider.faults)
             .then(|| mem::replace(&mut provider.faults, round.faults));
-        Some(Learned { settings: &provider.settings, faults: &provider.faults, faults_before })
+        let (settings, faults) = (&provider.settings, &provider.faults);
+        Some(Learned { settings, faults, faults_before, refreshed })
     }
 
     /// Brings one job up to date. `None` when all are.
@@ -128,13 +138,32 @@ impl Catalogue {
     }
 
     /// Of all jobs that were resolved at least once.
-    pub(super) fn snapshot(&self) -> Snapshot {
-        Snapshot { jobs: self.jobs.iter().filter_map(|entry| entry.targets.clone()).collect() }
+    pub(super) fn snapshot(&self, now_ms: i64) -> Snapshot {
+        let jobs = self.jobs.iter().filter_map(|entry| {
+            let targets = entry.targets.clone()?;
+            Some(JobTargets { refreshed_ms: self.refreshed_ms(entry, now_ms), ..targets })
+        });
+        Snapshot { jobs: jobs.collect() }
     }
 
     /// Each provider has answered or failed at least once.
     pub(super) fn all_answered(&self) -> bool {
         self.providers.values().all(|provider| provider.answered)
+    }
+
+    /// When the oldest of the rounds began that make up the job's targets. A list in the
+    /// configuration itself is as good as read now.
+    fn refreshed_ms(&self, entry: &Entry, now_ms: i64) -> i64 {
+        let rounds = entry.providers.iter().map(|id| {
+            let Provider { settings, refreshed_ms, .. } = &self.providers[id];
+            match settings {
+                config::Discovery::Static(_) => refreshed_ms.map(|_| now_ms),
+                config::Discovery::File { .. }
+                | config::Discovery::Http { .. }
+                | config::Discovery::Dns { .. } => *refreshed_ms,
+            }
+        });
+        rounds.min().unwrap_or(Some(now_ms)).unwrap_or(i64::MIN)
     }
 
     fn running(&self, settings: &config::Discovery) -> Option<ProviderId> {
@@ -155,7 +184,8 @@ impl Catalogue {
         let groups = former.map_or_else(Vec::new, |former| former.groups.clone());
         self.started += 1;
         let id = ProviderId(self.started);
-        let provider = Provider { settings, groups, faults: Vec::new(), answered: false };
+        let provider =
+            Provider { settings, groups, faults: Vec::new(), answered: false, refreshed_ms: None };
         self.providers.insert(id, provider);
         id
     }
@@ -176,7 +206,11 @@ mod tests {
     fn found(addresses: &[&str]) -> Round {
         let targets = addresses.iter().map(|a| [(ADDRESS, *a)].into_iter().collect()).collect();
         let group = TargetGroup { targets, ..TargetGroup::default() };
-        Round { groups: Some(vec![group]), faults: Vec::new() }
+        Round { began_ms: 0, groups: Some(vec![group]), faults: Vec::new() }
+    }
+
+    fn failed() -> Round {
+        Round::failed(0, "no".to_owned())
     }
 
     fn resolve_all(catalogue: &mut Catalogue) -> Vec<String> {
@@ -213,7 +247,7 @@ mod tests {
         assert_eq!(resolve_all(&mut catalogue), ["x: a", "y: a"]);
         catalogue.learn(ProviderId(1), found(&["a"]));
         assert!(!catalogue.is_stale(), "the same again");
-        catalogue.learn(ProviderId(2), Round::failed("no".to_owned()));
+        catalogue.learn(ProviderId(2), failed());
         assert!(catalogue.all_answered(), "a failure is an answer");
         assert!(catalogue.learn(ProviderId(7), found(&["a"])).is_none());
     }
@@ -226,12 +260,12 @@ mod tests {
         catalogue.learn(ProviderId(1), found(&["a"]));
         catalogue.learn(ProviderId(2), found(&["b"]));
         resolve_all(&mut catalogue);
-        let before = catalogue.snapshot();
+        let before = catalogue.snapshot(0);
 
         let changes = catalogue.apply(jobs(&format!("{{job_name: z, {FILE}}}, {x}")));
         assert_eq!(ids(&changes), (vec![], vec![2]));
         assert_eq!(resolve_all(&mut catalogue), ["z: a"]);
-        let after = catalogue.snapshot();
+        let after = catalogue.snapshot(0);
         assert!(Arc::ptr_eq(&before.jobs[0].active, &after.jobs[1].active));
         assert!(Arc::ptr_eq(&before.jobs[0].job, &after.jobs[1].job));
 
@@ -239,7 +273,7 @@ mod tests {
         let rule = "metric_relabel_configs: [{target_label: l, replacement: x}]";
         catalogue.apply(jobs(&format!("{{job_name: x, {FILE}, {rule}}}")));
         resolve_all(&mut catalogue);
-        let relabelled = catalogue.snapshot();
+        let relabelled = catalogue.snapshot(0);
         assert!(Arc::ptr_eq(&before.jobs[0].active, &relabelled.jobs[0].active));
         assert!(!Arc::ptr_eq(&before.jobs[0].job, &relabelled.jobs[0].job));
     }
@@ -268,12 +302,54 @@ mod tests {
         catalogue.apply(jobs(&format!("{{job_name: x, {FILE}}}")));
         let mut learn = |faults: &[&str]| {
             let faults = faults.iter().map(|fault| (*fault).to_owned()).collect();
-            let round = Round { groups: None, faults };
+            let round = Round { began_ms: 0, groups: None, faults };
             catalogue.learn(ProviderId(1), round).unwrap().faults_before
         };
         assert_eq!(learn(&[]), None);
         assert_eq!(learn(&["one"]), Some(vec![]));
         assert_eq!(learn(&["one"]), None);
         assert_eq!(learn(&[]), Some(vec!["one".to_owned()]));
+    }
+
+    #[test]
+    fn a_job_is_as_fresh_as_the_oldest_of_its_rounds() {
+        let mut catalogue = Catalogue::default();
+        catalogue.apply(jobs(&format!(
+            "{{job_name: x, {FILE}, static_configs: [{{targets: [s]}}]}}, {{job_name: y, {OTHER}}}, {{job_name: z}}"
+        )));
+        let (file, list, other) = (ProviderId(1), ProviderId(2), ProviderId(3));
+        let kinds: Vec<bool> = [file, list, other]
+            .map(|id| matches!(catalogue.providers[&id].settings, config::Discovery::Static(_)))
+            .to_vec();
+        assert_eq!(kinds, [false, true, false]);
+        let mut now_ms = 1_000;
+        let mut check = |id: ProviderId, round: Option<Round>, expected: [i64; 3]| {
+            let refreshed = round.map(|round| catalogue.learn(id, round).unwrap().refreshed);
+            while catalogue.resolve_next().is_some() {}
+            now_ms += 1;
+            let fresh: Vec<i64> = catalogue
+                .snapshot(now_ms)
+                .jobs
+                .iter()
+                .map(|targets| targets.refreshed_ms)
+                .collect();
+            assert_eq!(fresh, expected, "{id:?} at {now_ms}");
+            refreshed
+        };
+        let began = |began_ms| Some(Round { began_ms, ..found(&["a"]) });
+        let unchanged = |began_ms| Some(Round { began_ms, ..Round::default() });
+        check(list, began(7), [i64::MIN, i64::MIN, 1_001]);
+        check(file, began(10), [10, i64::MIN, 1_002]);
+        check(other, Some(failed()), [10, i64::MIN, 1_003]);
+        assert_eq!(check(other, unchanged(30), [10, 30, 1_004]), Some(true));
+        assert_eq!(
+            check(file, Some(Round::failed(40, "no".to_owned())), [10, 30, 1_005]),
+            Some(false)
+        );
+        // A part of it is as old as before.
+        let half = Round { faults: vec!["no".to_owned()], ..found(&["b"]) };
+        check(file, Some(Round { began_ms: 50, ..half }), [10, 30, 1_006]);
+        check(file, unchanged(60), [60, 30, 1_007]);
+        check(file, None, [60, 30, 1_008]);
     }
 }

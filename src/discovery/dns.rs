@@ -23,6 +23,7 @@ use crate::{
         labels::Labels,
         target::{ADDRESS, TargetGroup},
     },
+    runtime::clock,
 };
 
 const NAME: &str = "__meta_dns_name";
@@ -52,9 +53,10 @@ pub(super) async fn run(
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         due.tick().await;
+        let began_ms = clock::now_ms();
         let round = match Resolver::new(&nameservers) {
-            Ok(resolver) => refresh(&asked, &resolver, &mut groups).await,
-            Err(fault) => Round::failed(fault),
+            Ok(resolver) => refresh(&asked, &resolver, &mut groups, began_ms).await,
+            Err(fault) => Round::failed(began_ms, fault),
         };
         rounds.tell(round).await;
     }
@@ -64,6 +66,7 @@ async fn refresh(
     asked: &Asked,
     resolver: &Resolver,
     groups: &mut BTreeMap<String, TargetGroup>,
+    began_ms: i64,
 ) -> Round {
     let record_type = match asked.record {
         DnsRecord::A => RecordType::A,
@@ -87,7 +90,7 @@ async fn refresh(
             Err(fault) => faults.push(format!("`{name}`: {fault}")),
         }
     }
-    Round { groups: Some(groups.values().cloned().collect()), faults }
+    Round { began_ms, groups: Some(groups.values().cloned().collect()), faults }
 }
 
 /// Records of another type than was asked for (a CNAME on the way) are passed over. Servers give

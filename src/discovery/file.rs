@@ -19,7 +19,10 @@ use crate::{
         provider::{Round, Rounds},
     },
     model::target::TargetGroup,
-    runtime::files::{folders_of, is_change},
+    runtime::{
+        clock,
+        files::{folders_of, is_change},
+    },
 };
 
 const FILEPATH: &str = "__meta_filepath";
@@ -37,11 +40,12 @@ pub(super) async fn run(patterns: Vec<String>, refresh_interval: Duration, round
         // The watches come first: a change while the files are being read is then told as an event.
         watch.follow(&patterns);
         let wanted = patterns.clone();
+        let began_ms = clock::now_ms();
         let reading = spawn_blocking(move || read_all(&wanted));
         let next = Instant::now() + refresh_interval;
         let round = match reading.await {
-            Ok(reading) => files.learn(reading),
-            Err(panic) => Round::failed(format!("reading files failed: {panic}")),
+            Ok(reading) => files.learn(reading, began_ms),
+            Err(panic) => Round::failed(began_ms, format!("reading files failed: {panic}")),
         };
         rounds.tell(round).await;
         tokio::select! {
@@ -67,7 +71,7 @@ struct Files(BTreeMap<String, Vec<TargetGroup>>);
 impl Files {
     /// A file that can't be read or understood keeps its groups, as does one in a folder that can't
     /// be listed; one that is gone loses them.
-    fn learn(&mut self, reading: Reading) -> Round {
+    fn learn(&mut self, reading: Reading, began_ms: i64) -> Round {
         let Reading { files, unlisted } = reading;
         self.0.retain(|file, _| files.contains_key(file) || unlisted.contains_key(split(file).0));
         let mut faults: Vec<String> = unlisted.into_values().collect();
@@ -77,7 +81,8 @@ impl Files {
                 Err(why) => faults.push(format!("`{file}`: {why}")),
             }
         }
-        Round { groups: Some(self.0.values().flatten().cloned().collect()), faults }
+        let groups = self.0.values().flatten().cloned().collect();
+        Round { began_ms, groups: Some(groups), faults }
     }
 }
 
@@ -294,7 +299,7 @@ mod tests {
     fn what_can_not_be_read_keeps_its_groups() {
         let mut files = Files::default();
         let mut check = |reading: Reading, addresses: &[&str], faults: &[&str]| {
-            let round = files.learn(reading);
+            let round = files.learn(reading, 0);
             let groups = round.groups.unwrap();
             let found: Vec<&str> = groups
                 .iter()

@@ -18,7 +18,7 @@ use crate::{
         provider::{Round, Rounds},
     },
     model::target::TargetGroup,
-    runtime::http::Caller,
+    runtime::{clock, http::Caller},
 };
 
 const URL: &str = "__meta_url";
@@ -61,9 +61,12 @@ struct Server {
 
 impl Server {
     async fn refresh(&mut self) -> Round {
+        let began_ms = clock::now_ms();
         match self.ask().await {
-            Ok(groups) => Round { groups, faults: Vec::new() },
-            Err(fault) => Round::failed(format!("`{}`: {fault}", without_query(&self.shown))),
+            Ok(groups) => Round { began_ms, groups, faults: Vec::new() },
+            Err(fault) => {
+                Round::failed(began_ms, format!("`{}`: {fault}", without_query(&self.shown)))
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //! `catalogue` knows which job hangs on which provider.
 
 mod catalogue;
+pub mod digest;
 mod dns;
 mod file;
 pub mod group;
@@ -43,7 +44,11 @@ pub struct Snapshot {
 #[derive(Clone, Debug)]
 pub struct JobTargets {
     pub job: Arc<Job>,
-    /// Each id once. Also filled when `limit_exceeded`: such targets report `up` 0 unscraped.
+    /// When the discovery began of which `active` is the outcome, in milliseconds since the Unix
+    /// epoch: of each of the job's providers the latest round without a fault, of these the oldest.
+    /// `i64::MIN` before. A target that is not among `active` was not there at this time.
+    pub refreshed_ms: i64,
+    /// The same `Arc` as in the snapshot before where nothing in it has changed. Each id once. Also filled when `limit_exceeded`: such targets report `up` 0 unscraped.
     pub active: Arc<[Arc<Target>]>,
     /// As many as `keep_dropped_targets` allows.
     pub dropped: Arc<[DroppedTarget]>,
@@ -179,7 +184,8 @@ impl Discovery {
                 info!(kind, "discovery works again");
             }
         }
-        if self.catalogue.is_stale() || !*self.complete.borrow() {
+        let refreshed = learned.refreshed;
+        if refreshed || self.catalogue.is_stale() || !*self.complete.borrow() {
             self.publish_soon();
         }
     }
@@ -195,7 +201,7 @@ impl Discovery {
             // A job of many thousand targets takes its time; others on this thread go in between.
             tokio::task::yield_now().await;
         }
-        let snapshot = self.catalogue.snapshot();
+        let snapshot = self.catalogue.snapshot(clock::now_ms());
         self.meters.published(&snapshot);
         self.targets.send_replace(Arc::new(snapshot));
         if self.catalogue.all_answered() {

@@ -15,6 +15,8 @@ use crate::{
 /// What one refresh brought.
 #[derive(Debug, Default, PartialEq)]
 pub struct Round {
+    /// When the refresh began: what changed before is in it. In milliseconds since the Unix epoch.
+    pub began_ms: i64,
     /// All groups of the provider; `None`: those of the round before.
     pub groups: Option<Vec<TargetGroup>>,
     /// What went wrong with all or a part of it. What is affected keeps its groups.
@@ -22,8 +24,8 @@ pub struct Round {
 }
 
 impl Round {
-    pub fn failed(fault: String) -> Self {
-        Self { groups: None, faults: vec![fault] }
+    pub fn failed(began_ms: i64, fault: String) -> Self {
+        Self { began_ms, groups: None, faults: vec![fault] }
     }
 }
 

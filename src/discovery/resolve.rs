@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// All targets of `job`. What is as it was in `before` keeps its place in memory, so that who holds
+/// All targets of `job`; when they were found is for who knows the rounds to say. What is as it was in `before` keeps its place in memory, so that who holds
 /// it sees at once that nothing has changed.
 pub fn resolve<'g>(
     job: &Arc<Job>,
@@ -61,6 +61,7 @@ pub fn resolve<'g>(
     let targets_max = job.limits.targets_max;
     JobTargets {
         job: Arc::clone(job),
+        refreshed_ms: i64::MIN,
         limit_exceeded: targets_max > 0 && active.len() > targets_max,
         active: kept_if(before.map(|b| &b.active), active, |old, new| {
             old.iter().zip(new).all(|(old, new)| Arc::ptr_eq(old, new))

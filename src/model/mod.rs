@@ -4,6 +4,7 @@ pub mod batch;
 pub mod labels;
 pub mod member;
 pub mod overrides;
+pub mod peer;
 pub mod protocol;
 pub mod record;
 pub mod relabel;

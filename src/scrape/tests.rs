@@ -126,6 +126,7 @@ fn quick_job() -> Job {
 
 fn found(job: &Arc<Job>, targets: Vec<Target>) -> JobTargets {
     JobTargets {
+        refreshed_ms: 0,
         job: Arc::clone(job),
         active: targets.into_iter().map(Arc::new).collect(),
         dropped: Arc::default(),

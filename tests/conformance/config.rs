@@ -8,7 +8,7 @@ use serde_json::Value;
 use starling::{
     cli::check::check,
     config::{
-        self, Config, Problems, show,
+        self, Config, Problems, TypedCluster, show,
         yaml::{self, Node},
     },
 };
@@ -123,7 +123,7 @@ fn check_judges_static_targets_and_missing_files() {
         let strict = !case["syntax_only"].as_bool().unwrap();
         let path = folder.join("promtool").join(case["file"].as_str().unwrap());
         let mut out = Vec::new();
-        let code = check(&[path], strict, &mut out).unwrap();
+        let code = check(&[path], strict, &TypedCluster::default(), &mut out).unwrap();
         let out = String::from_utf8(out).unwrap();
         let expected = match case["error_contains"].as_str() {
             Some("error checking authorization credentials or bearer token file") => {
@@ -192,7 +192,7 @@ fn a_servers_sections_are_warnings() {
         let id = case["id"].as_str().unwrap();
         let home = if case["error_contains"].is_null() { "good" } else { "bad" };
         let path = folder.join(home).join(id);
-        let config = match config::load(&path, &|_| None) {
+        let config = match config::load(&path, &TypedCluster::default(), &|_| None) {
             Ok(config) => config,
             Err(problems) => {
                 faults.push(format!("{id}: refused: {problems}"));
@@ -220,7 +220,7 @@ fn later_discoveries_are_told_as_such() {
             let id = &case["id"];
             let file = folder.join(case["file"].as_str().unwrap());
             let text = fs::read_to_string(&file).unwrap();
-            let Err(problems) = config::load(&file, &|_| None) else {
+            let Err(problems) = config::load(&file, &TypedCluster::default(), &|_| None) else {
                 faults.push(format!("{id}: accepted"));
                 continue;
             };
@@ -279,5 +279,6 @@ fn needs_only_ours(case: &Value) -> bool {
 }
 
 fn load(folder: &Path, case: &Value) -> Result<Config, Problems> {
-    config::load(&folder.join(case["file"].as_str().unwrap()), &|_| None)
+    let file = folder.join(case["file"].as_str().unwrap());
+    config::load(&file, &TypedCluster::default(), &|_| None)
 }

@@ -170,6 +170,7 @@ fn snapshot(config: &Config) -> Snapshot {
         DroppedTarget { discovered: [("__address__", "b:1")].into_iter().collect(), error: None };
     Snapshot {
         jobs: vec![JobTargets {
+            refreshed_ms: 0,
             job: config.jobs[0].clone(),
             active: [Arc::new(target)].into(),
             dropped: [dropped].into(),

@@ -32,6 +32,7 @@ use crate::{
         demo::{receiver::Receiver, summary::Summary, targets::Example},
         runtime, signals, threads_default,
     },
+    config::TypedCluster,
     runtime::{
         log::{self, Format},
         stop::Stop,
@@ -164,6 +165,7 @@ impl Agent {
             storage_path: home.join("storage"),
             listen_address: address.clone(),
             enable_lifecycle: false,
+            cluster: TypedCluster::default(),
             flags: BTreeMap::from([("web.listen-address".to_owned(), address.clone())]),
         };
         let task = tasks::spawn("agent", app::run(settings, hangups, stop.clone()));

@@ -364,14 +364,12 @@ fn the_outbox_is_bounded() {
 #[test]
 fn what_comes_later_is_told_as_that() {
     check(
-        "cluster: {enabled: true}\ngateway: {}\nhistory: {x: 1}\nadmin: {x: 1}\nscrape_configs:\n- job_name: a\n  clustering: {enabled: true}\n  fallback_scrape_protocol: PrometheusProto\n",
+        "gateway: {}\nhistory: {x: 1}\nadmin: {x: 1}\nscrape_configs:\n- job_name: a\n  fallback_scrape_protocol: PrometheusProto\n",
         &[
-            "1:1: `cluster` is not supported yet",
-            "2:1: `gateway` is not supported yet",
-            "3:1: `history` is not supported yet",
-            "4:1: `admin` is not supported yet",
-            "7:3: `clustering` is not supported yet",
-            "8:3: `fallback_scrape_protocol: PrometheusProto` is not supported yet",
+            "1:1: `gateway` is not supported yet",
+            "2:1: `history` is not supported yet",
+            "3:1: `admin` is not supported yet",
+            "6:3: `fallback_scrape_protocol: PrometheusProto` is not supported yet",
         ],
     );
     check_warnings(
@@ -451,7 +449,8 @@ fn files_are_relative_to_who_names_them() {
     write("jobs/c.txt", "no YAML [");
     write("secret", "x");
 
-    let config = load(&folder.path().join("main.yml"), &|_| None).expect("good");
+    let config =
+        load(&folder.path().join("main.yml"), &TypedCluster::default(), &|_| None).expect("good");
     let names: Vec<&str> = config.jobs.iter().map(|job| &*job.job_name).collect();
     assert_eq!(names, ["main", "a", "b"]);
     let files: Vec<String> = config
@@ -474,7 +473,8 @@ fn files_are_relative_to_who_names_them() {
         "jobs/b.yml",
         "scrape_configs:\n- job_name: main\n- job_name: x\n  scheme: y\nglobal: {}\n",
     );
-    let problems = load(&folder.path().join("main.yml"), &|_| None).expect_err("bad");
+    let problems = load(&folder.path().join("main.yml"), &TypedCluster::default(), &|_| None)
+        .expect_err("bad");
     let lines: Vec<String> = problems
         .to_string()
         .lines()
@@ -488,6 +488,7 @@ fn files_are_relative_to_who_names_them() {
             "jobs/b.yml:5:1: unknown key `global` at the top level",
         ],
     );
-    let missing = load(&folder.path().join("nope.yml"), &|_| None).expect_err("missing");
+    let missing = load(&folder.path().join("nope.yml"), &TypedCluster::default(), &|_| None)
+        .expect_err("missing");
     assert!(missing.to_string().contains("nope.yml: cannot be read: No such file"), "{missing}");
 }

@@ -1,0 +1,133 @@
+//! What all members must have alike, as numbers that they compare: what decides which targets there
+//! are, whose they are and what their series are called. Neither credentials, nor files, nor where
+//! discovery asks and destinations are: these may differ from host to host.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::config::{
+    Config, Job, show,
+    yaml_out::{Shown, flag, map, text},
+};
+
+/// Of the jobs that are divided, in any order, and of what is done to all series. A job that each
+/// member scrapes for itself is its own affair.
+pub fn digest(config: &Config) -> u64 {
+    let mut jobs: Vec<&Job> =
+        config.jobs.iter().map(|job| &**job).filter(|job| job.clustering.enabled).collect();
+    jobs.sort_by(|one, other| one.job_name.cmp(&other.job_name));
+    let jobs = jobs.into_iter().map(|job| text(format!("{:016x}", job_digest(job))));
+    let writes = config.destinations.iter().filter_map(|each| show::rules(&each.write_relabel));
+    hash(&map([
+        ("jobs", Some(Shown::List(jobs.collect()))),
+        ("external_labels", Some(show::labels(&config.global.external_labels))),
+        ("write_relabel_configs", Some(Shown::List(writes.collect()))),
+    ]))
+}
+
+/// Of one job. Its discovery is not in it: members compare what they find.
+pub fn job_digest(job: &Job) -> u64 {
+    let params = job.params.iter().map(|(name, values)| (name.clone(), show::texts(values)));
+    let mut fields = vec![
+        ("job_name", Some(text(&*job.job_name))),
+        ("scrape_interval", Some(show::duration(job.scrape_interval))),
+        ("scrape_timeout", Some(show::duration(job.scrape_timeout))),
+        ("scrape_timestamp_tolerance", Some(show::duration(job.timestamp_tolerance))),
+        ("scheme", Some(show::scheme(job.scheme))),
+        ("metrics_path", Some(text(&*job.metrics_path))),
+        ("params", Some(Shown::Map(params.collect()))),
+        ("honor_labels", Some(flag(job.honor_labels))),
+        ("honor_timestamps", Some(flag(job.honor_timestamps))),
+        ("track_timestamps_staleness", Some(flag(job.track_timestamps_staleness))),
+        ("extra_scrape_metrics", Some(flag(job.extra_scrape_metrics))),
+        ("metric_name_validation_scheme", Some(show::validation(job.metric_name_validation))),
+        ("metric_name_escaping_scheme", Some(show::escaping(job.metric_name_escaping))),
+        ("relabel_configs", show::rules(&job.relabel)),
+        ("metric_relabel_configs", show::rules(&job.metric_relabel)),
+        ("clustering", show::clustering(&job.clustering)),
+    ];
+    // How many dropped ones are listed changes no target.
+    fields.extend(show::limits(&job.limits, 0));
+    hash(&map(fields))
+}
+
+/// The same on every host and in every version: what is added later must be left out where it has
+/// its default, or a fleet would differ for as long as it is being upgraded.
+fn hash(shown: &Shown) -> u64 {
+    xxh3_64(shown.to_yaml().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::parse;
+
+    fn read(text: &str) -> Config {
+        parse(Path::new(""), text, &|_| None).expect("good")
+    }
+
+    const DIVIDED: &str = "job_name: a, clustering: {enabled: true}";
+
+    #[test]
+    fn what_may_differ_and_what_may_not() {
+        let plain = job_digest(&read(&format!("scrape_configs: [{{{DIVIDED}}}]")).jobs[0]);
+        let check = |fields: &str, same: bool| {
+            let config = read(&format!("scrape_configs: [{{{DIVIDED}, {fields}}}]"));
+            assert_eq!(job_digest(&config.jobs[0]) == plain, same, "{fields}");
+        };
+        for fields in [
+            "basic_auth: {username: u, password: p}",
+            "tls_config: {ca_file: /a}",
+            "file_sd_configs: [{files: [/a.json]}]",
+            "http_sd_configs: [{url: 'http://localhost/'}]",
+            "static_configs: [{targets: ['h:1']}]",
+            "scrape_failure_log_file: /a",
+            "keep_dropped_targets: 5",
+        ] {
+            check(fields, true);
+        }
+        for fields in [
+            "scrape_interval: 15s",
+            "scheme: https",
+            "metrics_path: /x",
+            "params: {module: [x]}",
+            "honor_labels: true",
+            "sample_limit: 5",
+            "relabel_configs: [{target_label: b, replacement: c}]",
+            "metric_relabel_configs: [{target_label: b, replacement: c}]",
+            "metric_name_validation_scheme: legacy",
+        ] {
+            check(fields, false);
+        }
+    }
+
+    #[test]
+    fn a_whole_is_its_divided_jobs_and_what_is_done_to_series() {
+        let b = "job_name: b, clustering: {enabled: true, key_include: [x]}";
+        let of =
+            |jobs: &str, rest: &str| digest(&read(&format!("scrape_configs: [{jobs}]\n{rest}")));
+        let both = of(&format!("{{{DIVIDED}}}, {{{b}}}"), "");
+        let check = |jobs: &str, rest: &str, same: bool| {
+            assert_eq!(of(jobs, rest) == both, same, "{jobs}\n{rest}");
+        };
+        let pair = format!("{{{b}}}, {{{DIVIDED}}}");
+        check(&pair, "", true);
+        check(&format!("{pair}, {{job_name: own}}"), "", true);
+        check(&format!("{{{b}}}"), "", false);
+        check(&pair, "global: {external_labels: {a: b}}", false);
+        check(&pair, "remote_write: [{url: 'http://a/'}]", true);
+        check(&pair, "cluster: {zone: x}", true);
+        let rules = "write_relabel_configs: [{target_label: a}]";
+        check(&pair, &format!("remote_write: [{{url: 'http://a/', {rules}}}]"), false);
+    }
+
+    /// Members of two versions compare them: when this fails, a rolling upgrade will show drift.
+    #[test]
+    fn digests_stay_as_they_are() {
+        let text = "global: {external_labels: {a: b}}\nscrape_configs: [{job_name: a, scrape_interval: 15s, params: {m: [x]}, sample_limit: 5, relabel_configs: [{source_labels: [a], regex: b, action: keep}], clustering: {enabled: true, key_exclude: [__param_m]}}]\n";
+        let config = read(text);
+        assert_eq!(job_digest(&config.jobs[0]), 0);
+        assert_eq!(digest(&config), 0);
+    }
+}
