@@ -34,7 +34,8 @@ pub enum Standing {
     Holding,
     /// It may not join; `Notice` says why.
     Refused,
-    /// It gives up its share at this instant of fleet time, and stays.
+    /// It gives up its share at this instant of fleet time, and stays: it was told to, or its share
+    /// is to begin anew with another weight.
     Leaving { until_ms: i64 },
     /// It said goodbye.
     Gone,
@@ -52,9 +53,16 @@ impl Membership {
             Standing::Active { from_ms } => {
                 self.raise(from_ms, now);
                 self.yield_name(now);
+                self.reweigh(now);
             }
             Standing::Holding => self.try_end_hold(now),
-            Standing::Leaving { .. } | Standing::Gone => {}
+            Standing::Leaving { until_ms } => {
+                // Nobody told it to: it comes back with its new weight.
+                if self.ready && self.clock.fleet_ms(now) >= until_ms {
+                    self.standing = Standing::Waiting;
+                }
+            }
+            Standing::Gone => {}
         }
     }
 
@@ -85,6 +93,9 @@ impl Membership {
         }
         self.seek.contest = None;
         self.intervals = earlier.as_ref().map(intervals_of).unwrap_or_default();
+        if let Some(earlier) = &earlier {
+            self.about.weight = earlier.about.weight;
+        }
         let kept = self.intervals.last().filter(|(_, until)| until.is_none());
         // Still listed as alive after a restart: nothing has moved, and nothing shall.
         self.standing =
@@ -121,9 +132,29 @@ impl Membership {
         if !self.ready || !self.seek.had_size && size < self.settings.wait_for_size && is_patient {
             return;
         }
+        if self.about.weight != self.settings.about.weight {
+            let ends_ms = self.intervals.last().and_then(|&(_, until)| until);
+            if ends_ms.is_some_and(|until_ms| until_ms > self.clock.fleet_ms(now)) {
+                return;
+            }
+            self.about.weight = self.settings.about.weight;
+        }
         self.seek.had_size = true;
         self.open(now);
         self.proclaim();
+    }
+
+    /// A weight has no instant of its own from which it counts: others take it up when they hear of
+    /// it. So a member that is configured with another one, which takes a restart, first ends the
+    /// share that it still has, with the weight that it was given for; the next one begins with the
+    /// new weight, when nobody's ticks hang on either.
+    fn reweigh(&mut self, now: Now) {
+        if self.about.weight != self.settings.about.weight {
+            let until_ms = self.clock.fleet_ms(now) + self.settings.settle_ms;
+            self.end_interval(until_ms);
+            self.standing = Standing::Leaving { until_ms };
+            self.proclaim();
+        }
     }
 
     /// A new interval, from the settling time on.

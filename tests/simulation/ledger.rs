@@ -3,8 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use starling::{fleet::standing::Standing, model::member::NodeId};
-use xxhash_rust::xxh3::xxh3_64;
+use starling::{
+    fleet::standing::Standing,
+    model::{
+        member::{NodeId, Roster},
+        overrides::Overrides,
+        slot::Slot,
+    },
+    ownership::placement,
+};
 
 use crate::world::World;
 
@@ -16,8 +23,8 @@ pub(crate) struct Ledger {
     done: BTreeMap<i64, [u8; SLOTS]>,
     /// The last tick that each host looked at, and the life it did so in.
     looked: BTreeMap<usize, (u64, i64)>,
-    /// Which members a host last saw active, with the scores worked out.
-    owners: BTreeMap<Vec<NodeId>, [NodeId; SLOTS]>,
+    /// Who owns what among such active members, of such weights.
+    owners: BTreeMap<Vec<(NodeId, u32)>, [NodeId; SLOTS]>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -54,10 +61,11 @@ impl Ledger {
             let roster = node.membership.roster(0);
             let mut at = begin + TICK_MS;
             while at <= tick {
-                let active: Vec<NodeId> = roster.active_at(at).map(|member| member.id).collect();
+                let active: Vec<(NodeId, u32)> =
+                    roster.active_at(at).map(|member| (member.id, member.weight)).collect();
                 let done = self.done.entry(at).or_default();
                 if !active.is_empty() {
-                    let owners = self.owners.entry(active).or_insert_with_key(|a| owners(a));
+                    let owners = self.owners.entry(active).or_insert_with(|| owners(&roster, at));
                     for (slot, owner) in owners.iter().enumerate() {
                         done[slot] += u8::from(*owner == host.id);
                     }
@@ -87,11 +95,9 @@ impl Ledger {
     }
 }
 
-/// By rendezvous: the highest score has the slot.
-fn owners(active: &[NodeId]) -> [NodeId; SLOTS] {
-    std::array::from_fn(|slot| {
-        let score =
-            |id: &&NodeId| xxh3_64(&[&slot.to_le_bytes()[..], &id.0.to_le_bytes()].concat());
-        *active.iter().max_by_key(score).unwrap()
+fn owners(roster: &Roster, at_ms: i64) -> [NodeId; SLOTS] {
+    std::array::from_fn(|n| {
+        let slot = Slot::new(n as u16).unwrap();
+        placement::owner(slot, at_ms, roster, &Overrides::default()).unwrap()
     })
 }

@@ -94,6 +94,38 @@ fn a_quick_restart_moves_nothing() {
     });
 }
 
+/// Killed or stopped in peace, it comes back with another weight: its share ends and begins anew at
+/// instants that all know before, and until then all count with the weight that it had.
+#[test]
+fn another_weight_takes_effect_at_a_fence() {
+    for_seeds(SEEDS, |seed| {
+        let (mut world, mut ledger) = fleet(seed, (seed % 3) as u32 * 10, 0)?;
+        let begin = world.fleet_ms(0);
+        let is_planned = seed % 2 == 0;
+        if is_planned {
+            world.order(3, Order::Leave);
+            // Now and then it does not wait for the end of its share.
+            let patience_ms = if seed % 4 == 0 { SETTLE_MS as u64 + 200 } else { 900 };
+            ledger.run(&mut world, patience_ms);
+        }
+        world.kill(3);
+        ledger.run(&mut world, 500);
+        world.hosts[3].weight = 300;
+        world.start(3);
+        ledger.run(&mut world, 15_000);
+        settle(&mut world, AGREE_MS_MAX)?;
+        for n in 0..5 {
+            let member = world.member(n, 3).unwrap();
+            let is_new = member.intervals.last().unwrap().from_ms > begin;
+            if member.weight != 300 || !is_new {
+                return Err(format!("{n} sees {member:?}"));
+            }
+        }
+        // Only what it was down for is missed.
+        expect(&ledger.judge(begin, world.fleet_ms(0) - 1000), 1500, 0)
+    });
+}
+
 #[test]
 fn one_that_hangs_comes_back_in_order() {
     for_seeds(SEEDS, |seed| {

@@ -47,6 +47,8 @@ pub(crate) struct Host {
     hung_until_us: Option<u64>,
     inbox: VecDeque<Delivery>,
     pub(crate) skew_ms: i64,
+    /// What its process is configured with when it starts next.
+    pub(crate) weight: u32,
     wake_us: Option<u64>,
     /// When its process started.
     pub(crate) born_us: u64,
@@ -92,7 +94,7 @@ impl World {
             name: host.name.clone(),
             address: host.address,
             api_address: host.address.to_string(),
-            weight: 100,
+            weight: host.weight,
             zone: String::new(),
             started_ms: now.wall_ms,
             config_digest: 1,
@@ -346,6 +348,7 @@ impl Host {
             hung_until_us: None,
             inbox: VecDeque::new(),
             skew_ms: 0,
+            weight: 100,
             wake_us: None,
             born_us: 0,
         }
