@@ -117,13 +117,10 @@ impl<'k> Dialing<'k> {
         answer: &[u8; ANSWER_BYTES],
     ) -> Result<([u8; PROOF_BYTES], Keys), Refused> {
         let own = nonce_of(&self.hello);
-        let (other, mut sealed) = answer.split_first_chunk().map_or_else(
-            || unreachable!("an answer is longer than its nonce"),
-            |(nonce, sealed)| (*nonce, sealed.to_vec()),
-        );
-        let [ours, theirs] = self.key.directions([&own, &other]);
+        let (other, sealed) = answer.split_first_chunk().expect("it begins with its nonce");
+        let [ours, theirs] = self.key.directions([&own, other]);
         let (mut sealing, mut opening) = (Sealing::new(ours), Opening::new(theirs));
-        let id = opened_id(&mut opening, &beside_answer(&self.hello, &other), &mut sealed)?;
+        let id = opened_id(&mut opening, &beside_answer(&self.hello, other), &mut sealed.to_vec())?;
         if id == self.me {
             return Err(Refused::Own);
         }

@@ -45,6 +45,8 @@ impl Meters {
         let dropped = meters.dropped.clone();
         let help = "Messages thrown away unsent, as their member could not be reached";
         registry.register("dropped_messages", help, dropped);
+        // Shown from the start, not from the first connection on.
+        let _ = (meters.outgoing(), meters.incoming());
         meters
     }
 

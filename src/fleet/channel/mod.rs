@@ -70,6 +70,7 @@ enum Command {
     Secrets(Vec<Secret>),
 }
 
+type Task = JoinHandle<Option<()>>;
 type Queues = Arc<BTreeMap<NodeId, Queue>>;
 
 #[derive(Clone)]
@@ -114,7 +115,7 @@ pub struct Channel {
     keys: watch::Sender<Arc<Keyring>>,
     queues: watch::Sender<Queues>,
     members: BTreeMap<NodeId, Known>,
-    unproven: VecDeque<(Stop, JoinHandle<Option<()>>)>,
+    unproven: VecDeque<(Stop, Task)>,
     commands: mpsc::Receiver<Command>,
     admitted_sender: mpsc::Sender<Admitted>,
     admitted: mpsc::Receiver<Admitted>,
@@ -140,7 +141,7 @@ struct Known {
 struct Heard {
     key: KeyId,
     stop: Stop,
-    task: JoinHandle<Option<()>>,
+    task: Task,
 }
 
 impl Channel {

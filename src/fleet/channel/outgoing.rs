@@ -157,8 +157,8 @@ impl Outgoing {
         let meters = self.meters.outgoing();
         let _connected = meters.connected();
         let (reader, mut writer) = stream.into_split();
-        let (heard_sender, heard) = watch::channel(Instant::now());
-        let mut hearing = pin!(hear(reader, opening, heard_sender));
+        let (alive_sender, alive) = watch::channel(Instant::now());
+        let mut hearing = pin!(hear(reader, opening, alive_sender));
         let mut next = Some(first);
         let mut said = Instant::now();
         let mut ping_due = said + PING;
@@ -189,7 +189,7 @@ impl Outgoing {
                     if now >= said + IDLE {
                         return None;
                     }
-                    asked = asked.filter(|&asked| *heard.borrow() < asked);
+                    asked = asked.filter(|&asked| *alive.borrow() < asked);
                     if asked.is_some_and(|asked| now >= asked + SILENCE) {
                         return Some(Fault::Silent);
                     }
@@ -224,11 +224,11 @@ impl Outgoing {
 async fn hear(
     mut reader: OwnedReadHalf,
     mut opening: Opening,
-    heard: watch::Sender<Instant>,
+    alive: watch::Sender<Instant>,
 ) -> Fault {
     loop {
         let read = async {
-            // Whether it is silent is for the side that asks to judge.
+            // Whether it is silent for too long is for who asks to judge.
             let head = connection::read_head(&mut reader, Duration::MAX).await?;
             match head.0.kind {
                 Kind::Pong => connection::read_body(&mut reader, &mut opening, head).await,
@@ -236,7 +236,7 @@ async fn hear(
             }
         };
         match read.await {
-            Ok(_) => heard.send_replace(Instant::now()),
+            Ok(_) => alive.send_replace(Instant::now()),
             Err(fault) => return fault,
         };
     }

@@ -311,6 +311,15 @@ fn fill(from: &Running, to: NodeId) -> usize {
     (0..1000).take_while(|_| from.handle.send(to, megabyte.clone())).count()
 }
 
+/// As much as both ends of one connection may hold.
+fn kernel_mebibytes() -> usize {
+    let greatest = |file: &str| -> usize {
+        let text = std::fs::read_to_string(format!("/proc/sys/net/ipv4/{file}")).unwrap();
+        text.split_whitespace().last().unwrap().parse().unwrap()
+    };
+    (greatest("tcp_rmem") + greatest("tcp_wmem")).div_ceil(1 << 20)
+}
+
 #[tokio::test]
 async fn a_member_that_hangs_stops_nobody_else() {
     let a = Running::usual(A).await;
@@ -347,7 +356,8 @@ async fn a_member_that_stops_reading_is_noticed() {
         taken += more;
         sleep(Duration::from_millis(200)).await;
     }
-    assert!(taken < 64, "{taken} MiB went to who does not read");
+    let may = (QUEUE_BYTES_MAX >> 20) + kernel_mebibytes() + 1;
+    assert!(taken <= may, "{taken} MiB, and not {may}, went to who does not read");
     a.shows("connections{direction=\"out\"}", "0").await;
 }
 
@@ -378,8 +388,9 @@ async fn who_does_not_receive_is_sent_no_more_than_there_is_room_for() {
         sleep(Duration::from_millis(50)).await;
     }
     let room = (ARRIVING_BYTES_MAX + QUEUE_BYTES_MAX) >> 20;
-    // Beside the room on both sides, what the kernel holds.
-    assert!((room..room + 32).contains(&taken), "{taken} MiB were taken, with room for {room}");
+    // Beside the room on both sides, what the kernel holds, and one message under way.
+    let may = room + kernel_mebibytes() + 1;
+    assert!((room..=may).contains(&taken), "{taken} MiB were taken, with room for {room} to {may}");
     for _ in 0..taken {
         let message = timeout(PATIENCE, b.inbox.receive()).await.unwrap().unwrap();
         assert_eq!(message.1.len(), 1 << 20);
