@@ -217,11 +217,11 @@ impl fmt::Display for Notice {
             ),
             Self::Holding { why: HoldReason::Stalled } => f.write_str(
                 "this process stood still for a while, so it does nothing until a peer has said \
-                 whether its share was given away; where this repeats, the host is starved or suspended",
+                 whether its share was given away; where this repeats, find out what starves or suspends this host",
             ),
             Self::Holding { why: HoldReason::DeclaredDead } => f.write_str(
                 "the others have declared this node dead, so it does nothing until a peer has \
-                 answered it; where this repeats, packets to or from this host are lost",
+                 answered it; where this repeats, find out what loses packets to or from this host",
             ),
             Self::ConfigDrift { name, .. } => write!(
                 f,

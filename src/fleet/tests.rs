@@ -5,7 +5,11 @@ use std::process::Command as Process;
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::*;
-use crate::model::member::Member;
+use crate::{
+    fleet::notice::Notice,
+    model::member::Member,
+    runtime::log::{Format, lines},
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -130,6 +134,34 @@ async fn strangers_stay_outside_and_both_sides_say_why() {
     b.handle.set_secrets(vec![Secret::new("secret")]).await;
     b.handle.order(Order::Ready).await;
     a.roster("b comes with the right secret", |roster| active(roster) == ["a", "b"]).await;
+}
+
+#[test]
+fn each_notice_is_told_once_when_it_comes_and_when_it_goes() {
+    let status = |notices| Status {
+        standing: Standing::Waiting,
+        fleet_offset_ms: 0,
+        notices,
+        facts: BTreeMap::new(),
+    };
+    let calm = status(Vec::new());
+    for notice in Notice::examples() {
+        let (kind, sentence) = (notice.kind(), notice.to_string());
+        let loud = status(vec![notice::Raised { notice, since_ms: 0 }]);
+        let told = lines(Format::Json, || {
+            tell_status(&calm, &loud);
+            tell_status(&loud, &loud);
+            tell_status(&loud, &calm);
+        });
+        let told: Vec<serde_json::Value> =
+            told.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        for (line, level) in told.iter().zip(["warn", "info"]) {
+            let found = (&line["level"], &line["kind"], &line["problem"]);
+            let expected = (&level.into(), &kind.into(), &sentence.as_str().into());
+            assert_eq!(found, expected, "{line}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -226,3 +226,113 @@ fn count(number: usize) -> i64 {
 fn in_seconds(ms: i64) -> f64 {
     std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0)).as_secs_f64()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::overrides::Stamp,
+        ownership::view::{HandOver, Imbalance, Quorum, Share},
+        runtime::meters::Exposition,
+    };
+
+    const ME: NodeId = NodeId(1);
+
+    fn check(act: impl FnOnce(&Meters), expected: &[&str], absent: &[&str]) {
+        let mut registry = Registry::default();
+        act(&Meters::new(&mut registry));
+        let text = Exposition::Text.encode(&registry).unwrap();
+        for line in expected {
+            assert!(text.lines().any(|found| found == *line), "{line} in {text}");
+        }
+        for part in absent {
+            assert!(!text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn all_is_there_from_the_start() {
+        check(
+            |_| {},
+            &[
+                "starling_ownership_slot_moves_total{reason=\"start\"} 0",
+                "starling_ownership_slot_moves_total{reason=\"join\"} 0",
+                "starling_ownership_slot_moves_total{reason=\"leave\"} 0",
+                "starling_ownership_slot_moves_total{reason=\"death\"} 0",
+                "starling_ownership_slot_moves_total{reason=\"balance\"} 0",
+                "starling_ownership_slot_moves_total{reason=\"weight\"} 0",
+                "starling_fence_late_total 0",
+                "starling_handover_lines{direction=\"in\"} 0",
+                "starling_handover_lines{direction=\"out\"} 0",
+            ],
+            &[],
+        );
+    }
+
+    #[test]
+    fn what_happens_is_counted() {
+        check(
+            |meters| {
+                meters.moved(Why::Join, 3);
+                meters.moved(Why::Join, 4);
+                meters.fence_late(250);
+                meters.handed_over(0.5);
+                meters.gap(5.0);
+            },
+            &[
+                "starling_ownership_slot_moves_total{reason=\"join\"} 7",
+                "starling_fence_late_total 1",
+                "starling_fence_lateness_seconds_sum 0.25",
+                "starling_handover_duration_seconds_sum 0.5",
+                "starling_ownership_gap_seconds_count 1",
+            ],
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_view_is_shown_and_what_is_unknown_is_not() {
+        let share = Share { slots: 2000, part: 0.5, samples_per_second: Some(12.5) };
+        let view = View {
+            shares: [(ME, share)].into(),
+            imbalance: Imbalance { by_slots: 1.5, by_samples: Some(2.5) },
+            hand_over: HandOver {
+                taking: 3,
+                giving: 4,
+                longest_wait_ms: Some(1500),
+                refused_unnamed: 7,
+                ..HandOver::default()
+            },
+            on_hold: true,
+            quorum: Some(Quorum { base: vec![ME, NodeId(2)], here: 1, holds: true }),
+            overrides: Some(Stamp { version: 9, publisher: ME }),
+            ..View::default()
+        };
+        check(
+            |meters| meters.set(&view, ME),
+            &[
+                "starling_ownership_slots 2000",
+                "starling_ownership_samples_per_second 12.5",
+                "starling_ownership_imbalance_ratio{by=\"slots\"} 1.5",
+                "starling_ownership_imbalance_ratio{by=\"samples\"} 2.5",
+                "starling_ownership_on_hold 1",
+                "starling_ownership_quorum_base_members 2",
+                "starling_ownership_quorum_present_members 1",
+                "starling_ownership_override_version 9",
+                "starling_handover_lines{direction=\"in\"} 3",
+                "starling_handover_lines{direction=\"out\"} 4",
+                "starling_handover_refused_lines 7",
+                "starling_handover_longest_wait_seconds 1.5",
+            ],
+            &[],
+        );
+        check(
+            |meters| {
+                meters.set(&view, ME);
+                meters.set(&View::default(), ME);
+            },
+            &["starling_ownership_slots 0", "starling_ownership_quorum_base_members 0"],
+            &["by=\"samples\""],
+        );
+    }
+}

@@ -218,3 +218,122 @@ impl Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{
+            member::{Interval, Member, MemberState},
+            overrides::Overrides,
+            slot::Slot,
+        },
+        ownership::balance::encode_load,
+    };
+
+    fn roster(weights: &[u32]) -> Roster {
+        let member = |(id, weight): (u128, &u32)| Member {
+            id: NodeId(id),
+            name: format!("n{id}"),
+            api_address: String::new(),
+            weight: *weight,
+            zone: String::new(),
+            state: MemberState::Alive,
+            intervals: vec![Interval { from_ms: 0, until_ms: None }],
+        };
+        let members = (1..).zip(weights).map(member);
+        Roster { members: members.map(|m| (m.id, m)).collect(), version: 0 }
+    }
+
+    fn weighed(weights: &[u32], told: &[(u128, f64)]) -> View {
+        let roster = roster(weights);
+        let owners = Table::new(0, &roster, &Overrides::default());
+        let vector = |load| vec![encode_load(load); usize::from(SLOTS)];
+        let vectors = told.iter().map(|&(id, load)| (NodeId(id), vector(load))).collect();
+        let mut view = View::default();
+        view.weigh(&owners, &roster, &vectors);
+        view
+    }
+
+    #[test]
+    fn shares_add_up_to_all() {
+        let view = weighed(&[100, 300, 0], &[]);
+        let slots: Vec<usize> = view.shares.values().map(|share| share.slots).collect();
+        assert_eq!(slots.iter().sum::<usize>(), usize::from(SLOTS));
+        assert!((900..1150).contains(&slots[0]) && view.shares.len() == 2, "{slots:?}");
+        assert!((view.shares.values().map(|s| s.part).sum::<f64>() - 1.0).abs() < 1e-9);
+        assert!((1.0..1.1).contains(&view.imbalance.by_slots), "{view:?}");
+        assert_eq!(view.imbalance.by_samples, None);
+    }
+
+    #[test]
+    fn samples_are_known_where_they_were_told() {
+        let view = weighed(&[100, 100], &[(1, 2.0)]);
+        let busy = |id| view.shares[&NodeId(id)].samples_per_second;
+        assert!((busy(1).unwrap() / view.shares[&NodeId(1)].slots as f64 - 2.0).abs() < 1e-9);
+        assert_eq!((busy(2), view.imbalance.by_samples), (None, None));
+
+        // Slots of one are three times as busy: it has 1.5 of what it should.
+        let view = weighed(&[100, 100], &[(1, 6.0), (2, 2.0)]);
+        let hot = view.imbalance.by_samples.unwrap();
+        assert!((1.4..1.6).contains(&hot), "{hot}");
+    }
+
+    #[test]
+    fn late_news_of_one_instant_is_late_once() {
+        let mut view = View::default();
+        let one = |number, at_ms, why, is_late| Move {
+            slot: Slot::new(number).unwrap(),
+            at_ms,
+            from: Some(NodeId(1)),
+            to: Some(NodeId(2)),
+            why,
+            is_late,
+        };
+        view.moved(&[
+            one(1, 10, Why::Join, true),
+            one(2, 10, Why::Join, true),
+            one(3, 20, Why::Join, true),
+            one(4, 30, Why::Death, false),
+        ]);
+        assert_eq!(view.moves, [("death", 1), ("join", 3)].into());
+        assert_eq!(view.late_fences, 2);
+    }
+
+    #[test]
+    fn refused_lines_are_named_up_to_a_bound_until_they_are_settled() {
+        let line = |number| Line { slot: Slot::new(number).unwrap(), destination: "far".into() };
+        let refuse = |number, records| Refused {
+            line: line(number),
+            by: NodeId(2),
+            records,
+            why: Verdict::NoRoom,
+        };
+        let mut found = HandOver::default();
+        for number in 0..100 {
+            found.refused(refuse(number, 1));
+        }
+        found.refused(refuse(0, 5));
+        assert_eq!((found.refused.len(), found.refused_unnamed), (REFUSED_MAX, 36));
+        assert_eq!(found.refused[0].records, 5);
+        (0..64).for_each(|number| found.settled(&line(number)));
+        assert_eq!((found.refused.len(), found.refused_unnamed), (0, 0));
+    }
+
+    #[test]
+    fn only_the_latest_spans_are_kept() {
+        let mut spans = Spans::default();
+        assert_eq!((spans.last_ms(), spans.longest_ms()), (None, None));
+        (0..1000).rev().for_each(|ms| spans.add(ms));
+        assert_eq!((spans.last_ms(), spans.longest_ms()), (Some(0), Some(255)));
+    }
+
+    #[test]
+    fn a_quorum_counts_who_is_here() {
+        let base = Base::of([NodeId(1), NodeId(2), NodeId(9)]);
+        let found = Quorum::of(&base, &roster(&[100, 100]));
+        assert_eq!((found.here, found.holds, found.base.len()), (2, true, 3));
+        let found = Quorum::of(&base, &roster(&[100]));
+        assert_eq!((found.here, found.holds), (1, false));
+    }
+}

@@ -331,6 +331,17 @@ fn on_one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// The lines of `events`.
+#[cfg(test)]
+pub(crate) fn lines(format: Format, events: impl FnOnce()) -> Vec<String> {
+    let written = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sink = written.clone();
+    let write = move |line: &str| sink.lock().unwrap().push(line.to_owned());
+    let subscriber = tracing_subscriber::registry().with(Lines::new(format, write));
+    tracing::subscriber::with_default(subscriber, events);
+    std::mem::take(&mut *written.lock().unwrap())
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -338,22 +349,11 @@ mod tests {
         fs::{self, File},
         os::unix::{fs::MetadataExt, net::UnixDatagram},
         process::Command,
-        sync::{Arc, Mutex},
     };
 
     use tracing::{enabled, info, info_span, warn};
 
     use super::*;
-
-    /// The lines of `events`, without their time.
-    fn lines(format: Format, events: impl FnOnce()) -> Vec<String> {
-        let written = Arc::new(Mutex::new(Vec::new()));
-        let sink = written.clone();
-        let write = move |line: &str| sink.lock().unwrap().push(line.to_owned());
-        let subscriber = tracing_subscriber::registry().with(Lines::new(format, write));
-        tracing::subscriber::with_default(subscriber, events);
-        std::mem::take(&mut *written.lock().unwrap())
-    }
 
     #[test]
     fn text_is_one_line_an_event_with_the_fields_of_its_spans() {

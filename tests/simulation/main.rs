@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "a simulation tells what it measured")]
 
 mod ledger;
+mod loud;
 mod membership;
 mod shares;
 mod strangers;

@@ -42,6 +42,8 @@ pub(crate) struct Host {
     pub(crate) address: SocketAddr,
     pub(crate) id: NodeId,
     pub(crate) name: String,
+    pub(crate) secret: &'static str,
+    pub(crate) cluster: &'static str,
     pub(crate) node: Option<Node>,
     /// Its process stands still until then.
     hung_until_us: Option<u64>,
@@ -113,7 +115,8 @@ impl World {
         };
         let mut session = [0; 16];
         self.rng.fill(&mut session);
-        let sealer = Sealer::new(&[Secret::new("secret")], "simulated", Session(session)).unwrap();
+        let secret = Secret::new(host.secret);
+        let sealer = Sealer::new(&[secret], host.cluster, Session(session)).unwrap();
         let node = Node::new(Membership::new(settings, self.rng.random()), sealer);
         let host = &mut self.hosts[n];
         host.node = Some(node);
@@ -344,6 +347,8 @@ impl Host {
             address: SocketAddr::from(([10, 0, (n / 250) as u8, (n % 250) as u8 + 1], 9734)),
             id: NodeId(id),
             name: format!("node-{n}"),
+            secret: "secret",
+            cluster: "simulated",
             node: None,
             hung_until_us: None,
             inbox: VecDeque::new(),
