@@ -12,7 +12,9 @@ use tracing::{error, info, warn};
 
 use crate::{
     config::{self, Config, TypedCluster},
-    discovery, outbox,
+    discovery,
+    fleet::{self, channel, settings},
+    outbox,
     runtime::{
         clock,
         config_state::{ConfigState, ReloadOrder},
@@ -28,6 +30,9 @@ const ORDERS_MAX: usize = 4;
 pub struct Listeners {
     pub outbox: outbox::Handle,
     pub discovery: discovery::Handle,
+    /// `None` of a cluster of one, as is the channel.
+    pub fleet: Option<fleet::Handle>,
+    pub channel: Option<channel::Handle>,
 }
 
 pub struct Reload {
@@ -137,6 +142,9 @@ impl Reload {
         }
         self.listeners.outbox.apply(config.outbox.clone(), config.destinations.clone()).await?;
         self.listeners.discovery.apply(config.jobs.clone()).await;
+        if running.cluster.keys != config.cluster.keys {
+            self.change_secrets(&config).await;
+        }
         info!(
             file = %self.config_file.display(),
             jobs = config.jobs.len(),
@@ -144,6 +152,16 @@ impl Reload {
             "configuration in force"
         );
         Ok(config)
+    }
+
+    async fn change_secrets(&self, config: &Config) {
+        let (Some(fleet), Some(channel)) = (&self.listeners.fleet, &self.listeners.channel) else {
+            return;
+        };
+        let secrets = settings::secrets(&config.cluster);
+        info!(secrets = secrets.len(), "the secrets of the cluster have changed");
+        fleet.set_secrets(secrets.clone()).await;
+        channel.set_secrets(secrets).await;
     }
 }
 

@@ -308,8 +308,3 @@ pub enum WhenFull {
     DropOldest,
     PushBack,
 }
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnPartition {
-    ScrapeAll,
-    MinorityStops,
-}

@@ -22,7 +22,7 @@ pub mod peers;
 pub mod records;
 pub mod seal;
 mod seek;
-mod settings;
+pub mod settings;
 pub mod standing;
 pub mod transport;
 

@@ -85,7 +85,7 @@ impl Division {
             name: Arc::clone(&targets.job.job_name),
             clustering: targets.job.clustering.clone(),
             targets: Arc::clone(&targets.active),
-            refreshed_ms: 0,
+            refreshed_ms: targets.refreshed_ms,
         };
         let jobs: Vec<JobShare> = found.jobs.iter().map(share).collect();
         self.found = found;
