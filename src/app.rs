@@ -2,7 +2,13 @@
 //! of the data, so that what is whose is handed over, what was scraped is packed, and what was packed
 //! is written or sent.
 
-use std::{collections::BTreeMap, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use prometheus_client::registry::Registry;
 use tokio::{
@@ -123,18 +129,6 @@ impl Agent {
         let (reports, reported) = mpsc::channel(REPORTS_MAX);
         let (scrape, scrape_part) =
             Pool::new(outbox.clone(), reports, members.lease.clone(), &mut registry);
-        let links = Links {
-            roster: members.roster.clone(),
-            status: members.status.clone(),
-            fleet: members.fleet.clone(),
-            peers,
-            found: discovery.targets(),
-            outbox: outbox.clone(),
-            pool: orders,
-            reports: reported,
-        };
-        let (division, ownership_part) =
-            Ownership::new(division_of(me, &settings, &config.cluster), links, &mut registry);
         let listeners = Listeners {
             outbox: outbox.clone(),
             discovery: discovery.clone(),
@@ -148,6 +142,22 @@ impl Agent {
             listeners,
             files,
             hangups,
+            &mut registry,
+        );
+        let links = Links {
+            roster: members.roster.clone(),
+            status: members.status.clone(),
+            fleet: members.fleet.clone(),
+            peers,
+            found: discovery.targets(),
+            config: reload.state(),
+            outbox: outbox.clone(),
+            pool: orders,
+            reports: reported,
+        };
+        let (division, ownership_part) = Ownership::new(
+            division_of(me, &settings.storage_path, &config.cluster),
+            links,
             &mut registry,
         );
         let (readiness, ready) = watch::channel(Readiness::Starting);
@@ -235,12 +245,13 @@ impl Agent {
     }
 }
 
-fn division_of(me: NodeId, settings: &Settings, cluster: &Cluster) -> ownership::Settings {
+fn division_of(me: NodeId, storage_path: &Path, cluster: &Cluster) -> ownership::Settings {
     ownership::Settings {
         me,
-        folder: settings.storage_path.join("ownership"),
+        folder: storage_path.join("ownership"),
         fence_max: cluster.fence_max,
         on_partition: cluster.on_partition,
+        reload_grace: cluster.reload_grace,
     }
 }
 

@@ -6,6 +6,7 @@ pub mod assign;
 pub mod balance;
 mod division;
 mod exchange;
+mod forms;
 pub mod handoff;
 pub mod kept;
 pub mod key;
@@ -31,17 +32,23 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    config::OnPartition,
-    discovery::Snapshot,
-    fleet::{self, channel, standing::Standing},
+    config::{self, OnPartition},
+    discovery::{Snapshot, jobs_digests},
+    fleet::{
+        self, channel,
+        membership::{Description, Order},
+        message::LoadsTag,
+        standing::Standing,
+    },
     model::{
-        member::{NodeId, Roster},
+        member::{MemberState, NodeId, Roster},
         slot::Slot,
     },
     outbox,
     ownership::{
         division::{Change, Division},
         exchange::{Answer, Exchange, Present},
+        forms::Forms,
         handoff::{Handoff, Line, Saved},
         kept::Kept,
         letter::Letter,
@@ -51,7 +58,7 @@ use crate::{
         succession::Succession,
         view::{Quorum, View},
     },
-    runtime::{clock, stop::Stop},
+    runtime::{clock, config_state::ConfigState, stop::Stop},
 };
 
 /// How often the rules are asked what time alone has brought about.
@@ -71,6 +78,8 @@ pub struct Settings {
     pub folder: PathBuf,
     pub fence_max: Duration,
     pub on_partition: OnPartition,
+    /// How long a changed job waits for the other members to have it, too.
+    pub reload_grace: Duration,
 }
 
 /// What ownership hangs on.
@@ -81,6 +90,7 @@ pub struct Links {
     pub fleet: Option<fleet::Handle>,
     pub peers: Option<(channel::Handle, channel::Inbox)>,
     pub found: watch::Receiver<Arc<Snapshot>>,
+    pub config: watch::Receiver<Arc<ConfigState>>,
     pub outbox: outbox::Handle,
     pub pool: mpsc::Sender<Orders>,
     pub reports: mpsc::Receiver<Report>,
@@ -112,6 +122,8 @@ pub struct Ownership {
     settings: Settings,
     links: Links,
     division: Division,
+    forms: Forms,
+    config_digest: u64,
     exchange: Exchange,
     succession: Succession,
     showing: Showing,
@@ -150,6 +162,8 @@ impl Ownership {
         let (sender, leaves) = mpsc::channel(LEAVES_MAX);
         let part = Self {
             division: Division::new(assign),
+            forms: Forms::default(),
+            config_digest: 0,
             exchange: Exchange::new(rules, links.outbox.clone()),
             succession: Succession::default(),
             showing,
@@ -174,16 +188,15 @@ impl Ownership {
         self.links.roster.mark_changed();
         self.links.status.mark_changed();
         self.links.found.mark_changed();
+        self.links.config.mark_changed();
         while !stop.is_raised() {
             let wake = self.wake_at();
             let has_orders = self.division.has_orders();
             tokio::select! {
                 Ok(()) = self.links.status.changed() => self.status_changed(),
                 Ok(()) = self.links.roster.changed() => self.roster_changed(),
-                Ok(()) = self.links.found.changed() => {
-                    let found = Arc::clone(&self.links.found.borrow_and_update());
-                    self.division.found(found);
-                }
+                Ok(()) = self.links.found.changed() => self.found_changed().await,
+                Ok(()) = self.links.config.changed() => self.config_changed().await,
                 Ok(permit) = pool.reserve(), if has_orders => {
                     permit.send(self.division.take_orders());
                 }
@@ -194,7 +207,7 @@ impl Ownership {
                 Some(done) = self.leaves.recv(), if self.leaving.is_none() => {
                     self.leaving = Some(done);
                     if let Some(fleet) = &self.links.fleet {
-                        fleet.order(fleet::membership::Order::Leave).await;
+                        fleet.order(Order::Leave).await;
                     }
                 }
                 () = sleep_until(wake) => self.time_passed(),
@@ -287,6 +300,54 @@ impl Ownership {
         self.look_at_hold();
     }
 
+    async fn found_changed(&mut self) {
+        let found = Arc::clone(&self.links.found.borrow_and_update());
+        self.forms.found(found);
+        self.divide_found();
+        self.describe().await;
+    }
+
+    async fn config_changed(&mut self) {
+        let state = Arc::clone(&self.links.config.borrow_and_update());
+        let config_digest = config::digest(&state.config);
+        if self.config_digest != config_digest {
+            self.config_digest = config_digest;
+            self.describe().await;
+        }
+    }
+
+    /// Tells the others what this member sees.
+    async fn describe(&self) {
+        let Some(fleet) = &self.links.fleet else { return };
+        let found = jobs_digests(&self.links.found.borrow());
+        let description = Description {
+            config_digest: self.config_digest,
+            targets: found.into_iter().collect(),
+            loads: LoadsTag::default(),
+        };
+        fleet.order(Order::Describe(description)).await;
+    }
+
+    fn divide_found(&mut self) {
+        let now_ms = self.now_ms();
+        let grace_ms = i64::try_from(self.settings.reload_grace.as_millis()).unwrap_or(i64::MAX);
+        let is_agreed = self.is_agreed(now_ms);
+        let found = self.forms.running(is_agreed, grace_ms, now_ms);
+        self.division.found(found);
+    }
+
+    /// Whether all active members have the configuration of this one.
+    fn is_agreed(&self, now_ms: i64) -> bool {
+        let (roster, status) = (self.links.roster.borrow(), self.links.status.borrow());
+        let mut others = roster
+            .active_at(now_ms)
+            .filter(|member| member.id != self.settings.me && member.state == MemberState::Alive);
+        others.all(|member| {
+            let facts = status.facts.get(&member.id);
+            facts.is_some_and(|facts| facts.config_digest == self.config_digest)
+        })
+    }
+
     fn look_at_hold(&mut self) {
         let is_holding = self.links.status.borrow().standing == Standing::Holding;
         let is_minority = match self.settings.on_partition {
@@ -311,6 +372,9 @@ impl Ownership {
             self.exchange.tick(&present);
             self.base.observe(&present.roster, now_ms);
             self.look_at_hold();
+            if self.forms.is_waiting() {
+                self.divide_found();
+            }
             self.show(&present);
         }
     }
