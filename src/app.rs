@@ -80,8 +80,13 @@ impl Agent {
         let mut registry = meters::registry();
 
         let storage = settings.storage_path.join("outbox");
-        let (outbox, outbox_part) =
-            Outbox::new(&config.outbox, &config.destinations, &storage, &mut registry)?;
+        let (outbox, outbox_part) = Outbox::new(
+            crate::model::member::NodeId(1),
+            &config.outbox,
+            &config.destinations,
+            &storage,
+            &mut registry,
+        )?;
         let (discovery, discovery_part) =
             Discovery::new(config.jobs.clone(), Nameservers::System, &mut registry);
         let (scrape, scrape_part) = Pool::new(outbox.clone(), &mut registry);

@@ -58,7 +58,13 @@ impl House {
         let mut registry = meters::registry();
         let folder = tempfile::tempdir().unwrap();
         let destinations = &loaded.destinations;
-        let outbox = Outbox::new(&loaded.outbox, destinations, folder.path(), &mut registry);
+        let outbox = Outbox::new(
+            crate::model::member::NodeId(1),
+            &loaded.outbox,
+            destinations,
+            folder.path(),
+            &mut registry,
+        );
         let (outbox, outbox_part) = outbox.unwrap();
         let (scrape, _) = Pool::new(outbox.clone(), &mut registry);
         let sources = Sources {

@@ -11,9 +11,11 @@ use tokio::{
 
 use crate::{
     config::Destination,
-    model::batch::Batch,
+    model::{batch::Batch, member::NodeId},
     outbox::{
+        APPENDS_MAX,
         disk::{Disk, Done, Job},
+        line_work::LineWork,
         lines::LineOrder,
         log::{DiskError, Log},
         meters::DestinationMeters,
@@ -36,7 +38,7 @@ const READ_RETRY_MS: i64 = 1000;
 /// At the end, a disk that hangs gets so much more time than the destination.
 const DISK_GRACE_MS: i64 = 5000;
 /// What is taken from the channel at once, before anything else has its turn.
-const APPENDS_AT_ONCE_MAX: usize = 64;
+const APPENDS_AT_ONCE_MAX: usize = APPENDS_MAX;
 
 /// What one scrape has for this destination.
 pub(super) type Appended = Vec<Batch>;
@@ -50,6 +52,7 @@ pub(super) enum Order {
 
 /// What a destination is started with.
 pub(super) struct Setup {
+    pub(super) me: NodeId,
     pub(super) destination: Arc<Destination>,
     pub(super) settings: Settings,
     pub(super) log: Log,
@@ -70,6 +73,7 @@ pub(super) struct DestinationLoop {
     appends: mpsc::Receiver<Appended>,
     orders: mpsc::Receiver<Order>,
     lines: mpsc::Receiver<Vec<LineOrder>>,
+    line_work: LineWork,
     chance: StdRng,
     clock: SteadyClock,
     next_tick_ms: i64,
@@ -102,17 +106,26 @@ struct SteadyClock {
 
 impl DestinationLoop {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup { destination, settings, log, recovery, appends, orders, lines, view, meters } =
-            setup;
+        let Setup {
+            me,
+            destination,
+            settings,
+            log,
+            recovery,
+            appends,
+            orders,
+            lines,
+            view,
+            meters,
+        } = setup;
         let clock = SteadyClock { started: Instant::now(), started_ms: clock::now_ms() };
         let now_ms = clock.started_ms;
-        let mut limits = settings.limits.clone();
-        limits.lanes = log.lanes();
-        let mut queue = Queue::new(limits, settings.rules.clone(), recovery.next_sequence);
-        for (key, mut entry) in recovery.entries {
+        let (limits, rules) = (settings.limits.clone(), settings.rules.clone());
+        let mut queue = Queue::new(limits, rules, me, recovery.next_sequence);
+        for mut unsent in recovery.unsent {
             // Written by a clock that stood ahead of ours.
-            entry.appended_ms = entry.appended_ms.min(now_ms);
-            queue.restore(&key, entry);
+            unsent.entry.appended_ms = unsent.entry.appended_ms.min(now_ms);
+            queue.restore(unsent);
         }
         let mut disk = Disk::new(log);
         let mut reporter = Reporter::new(Arc::clone(&destination.name), view, meters);
@@ -129,6 +142,7 @@ impl DestinationLoop {
             appends,
             orders,
             lines,
+            line_work: LineWork::default(),
             chance: StdRng::from_rng(&mut rand::rng()),
             clock,
             next_tick_ms: now_ms,
@@ -153,6 +167,7 @@ impl DestinationLoop {
                 posted = self.requests.next() => self.answered(&posted),
                 done = self.disk.done() => self.job_done(done),
                 Some(order) = self.orders.recv() => self.obey(order),
+                Some(orders) = self.lines.recv(), if self.line_work.has_room() => self.order(orders),
                 () = stop.raised(), if self.ending.is_none() => self.end(self.settings.grace, true),
                 () = sleep_until(wake) => {}
             }
@@ -194,9 +209,12 @@ impl DestinationLoop {
             free_bytes_min: self.settings.free_bytes_min,
             ..Job::default()
         };
+        job.reads.extend(self.line_work.take_wanted(&mut self.queue));
         let mut due = !job.reads.is_empty();
         // A disk that does not work is read from, and otherwise left alone for a while.
-        if self.disk.writable_ms().is_some_and(|writable_ms| writable_ms <= now_ms) {
+        let is_writable = self.disk.writable_ms().is_some_and(|writable_ms| writable_ms <= now_ms);
+        job.stores = self.line_work.take_stores(is_writable, &mut self.queue, now_ms);
+        if is_writable {
             job.writes = self.queue.take_writes(now_ms, self.ending.is_some());
             job.positions = self.queue.take_positions();
             job.released = self.queue.take_released();
@@ -204,7 +222,7 @@ impl DestinationLoop {
             job.sync = self.unsynced && (ticks || self.ending.is_some());
             self.unsynced &= !job.sync;
             due |= !job.writes.is_empty() || !job.released.is_empty() || job.sync;
-            due |= !job.positions.is_empty();
+            due |= !job.positions.is_empty() || !job.stores.is_empty();
         }
         if due {
             self.disk.start(job);
@@ -251,6 +269,7 @@ impl DestinationLoop {
         let answered =
             self.queue.answer(lane, ticket, verdict, request_bytes, now_ms, &mut self.chance);
         self.reporter.answered(posted, verdict, &answered);
+        self.line_work.request_ended(&mut self.queue, now_ms);
     }
 
     fn failed(&mut self, failed: &Failed, now_ms: i64) {
@@ -261,6 +280,7 @@ impl DestinationLoop {
         } else {
             self.queue.take_back(failed.lane, failed.ticket, &failed.lost);
         }
+        self.line_work.request_ended(&mut self.queue, now_ms);
     }
 
     fn job_done(&mut self, done: Done) {
@@ -272,8 +292,12 @@ impl DestinationLoop {
             Some(Err(error)) => self.queue.not_written(matches!(error, DiskError::Full(_))),
             None => {}
         }
+        self.line_work.stored(done.stored.as_ref(), &mut self.queue, now_ms);
         self.queue.moved(&done.moves);
         for (ticket, found) in done.reads {
+            if self.line_work.read(ticket, &found, &mut self.queue, now_ms) {
+                continue;
+            }
             if let Err(failed) = self.requests.read(ticket, found) {
                 self.failed(&failed, now_ms);
             }
@@ -292,6 +316,18 @@ impl DestinationLoop {
         }
     }
 
+    fn order(&mut self, orders: Vec<LineOrder>) {
+        let now_ms = self.clock.now_ms();
+        if orders.iter().any(|order| matches!(order, LineOrder::Extract { .. })) {
+            // As much as the channel holds: what was appended before the order is part of it.
+            for _ in 0..APPENDS_AT_ONCE_MAX {
+                let Ok(batches) = self.appends.try_recv() else { break };
+                self.append_all(batches, now_ms);
+            }
+        }
+        self.line_work.take(orders, &mut self.queue, now_ms);
+    }
+
     /// Everything that was handed over is taken in, written at once, and sent as far as it goes.
     fn end(&mut self, grace: Duration, sends: bool) {
         let now_ms = self.clock.now_ms();
@@ -301,6 +337,9 @@ impl DestinationLoop {
         self.appends.close();
         while let Ok(batches) = self.appends.try_recv() {
             self.append_all(batches, now_ms);
+        }
+        while let Ok(orders) = self.lines.try_recv() {
+            self.order(orders);
         }
     }
 
