@@ -9,7 +9,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use prometheus_client::registry::Registry;
 use starling::{
     config::{Destination, HttpClient, OutboxSettings, Queue, WhenFull},
-    model::{labels::Labels, sample::Sample, slot::StreamKey},
+    model::{labels::Labels, member::NodeId, sample::Sample, slot::StreamKey},
     outbox::{Outbox, Packer, SeriesBlobs, Shapings, frame},
     runtime::stop::Stop,
 };
@@ -97,7 +97,7 @@ fn pack(c: &mut Criterion) {
 fn frames(c: &mut Criterion) {
     let mut scrapes = Scrapes::new(&Arc::new(Shapings::of(&[destination("a")])));
     let batch = scrapes.pack().batches_for("a").remove(0);
-    let record = frame::Record { sequence: 1, appended_ms: 0, batch };
+    let record = frame::Record { sequence: 1, appended_ms: 0, name: None, batch };
     let mut encoded = Vec::new();
     frame::encode(&record, &mut encoded).unwrap();
     let mut group = c.benchmark_group("frame");
@@ -125,8 +125,14 @@ fn append(c: &mut Criterion) {
         when_full: WhenFull::DropOldest,
     };
     let destinations = [destination("a")];
-    let (handle, part) =
-        Outbox::new(&settings, &destinations, directory.path(), &mut Registry::default()).unwrap();
+    let (handle, part) = Outbox::new(
+        Node::alone(NodeId(1)),
+        &settings,
+        &destinations,
+        directory.path(),
+        &mut Registry::default(),
+    )
+    .unwrap();
     let stop = Stop::new();
     let running = runtime.spawn(part.run(stop.clone()));
     let shapings = Arc::clone(&handle.shapings().borrow());

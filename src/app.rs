@@ -30,7 +30,7 @@ use crate::{
         standing::Standing,
     },
     model::member::{NodeId, Roster},
-    outbox::Outbox,
+    outbox::{self, Outbox},
     ownership::{self, Links, Ownership},
     reload::{self, Listeners, Reload},
     runtime::{build, clock, files::FileWatch, lease::Lease, meters, stop::Stop, tasks},
@@ -116,11 +116,10 @@ impl Agent {
         let (mut members, peers) = Members::meet(me, &settings, &config, &mut registry).await?;
         let storage = settings.storage_path.join("outbox");
         let (outbox, outbox_part) = Outbox::new(
+            outbox::Node { me, lease: members.lease.clone() },
             &config.outbox,
             &config.destinations,
             &storage,
-            me,
-            members.lease.clone(),
             &mut registry,
         )?;
         let (discovery, discovery_part) =

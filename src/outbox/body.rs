@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::{
     model::batch::Signal,
-    outbox::lane::Entry,
+    outbox::entry::Entry,
     wire::remote_write::{Compressor, Fragment, join, split},
 };
 
@@ -92,6 +92,7 @@ mod tests {
             sequence,
             stream: StreamKey(0),
             round: 0,
+            since_ms: None,
             oldest_ms: 0,
             appended_ms: 0,
             bytes: 0,

@@ -1,9 +1,9 @@
-//! How far each lane has come, on disk: an append-only file of checksummed entries, written anew
+//! How far each line has come, on disk: an append-only file of checksummed entries, written anew
 //! when it has grown. A torn or damaged tail costs repetitions, never a record.
 //!
 //! ```text
 //! file:  magic 8 | entries
-//! entry: crc32c 4 | kind 1 | signal 1 | number 2 | value 8 | tenant length 2 | tenant
+//! entry: crc32c 4 | kind 1 | signal 1 | slot 2 | value 8 | tenant length 2 | tenant
 //! ```
 
 use std::{
@@ -13,29 +13,35 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::outbox::{
-    frame::{signal_number, signal_of},
-    lane::LaneKey,
+use crate::{
+    model::slot::Slot,
+    outbox::{
+        entry::LineKey,
+        frame::{signal_number, signal_of},
+    },
 };
 
 const FILE_NAME: &str = "cursors";
-const MAGIC: [u8; 8] = *b"STLCURS1";
+const MAGIC: [u8; 8] = *b"STLCURS2";
 const ENTRY_BYTES: usize = 18;
-/// A larger file is written anew; one position a lane is all that it then holds.
+/// A larger file is written anew, unless that would not make it much smaller; one position a line is
+/// all that it then holds.
 const FILE_BYTES_MAX: usize = 1 << 20;
 /// Sequence numbers are set aside in such steps, so that none is used twice even if the record that
 /// had it never came to disk.
 const RESERVE_STEP: u64 = 1 << 20;
 
-const KIND_LANES: u8 = 1;
-const KIND_RESERVED: u8 = 2;
-const KIND_POSITION: u8 = 3;
+const KIND_RESERVED: u8 = 1;
+const KIND_UNDIVIDED: u8 = 2;
+const KIND_DIVIDED: u8 = 3;
 
 #[derive(Debug)]
 pub(super) struct Cursors {
     path: PathBuf,
     file: Option<File>,
     bytes: usize,
+    /// When it was last written anew.
+    bytes_then: usize,
     /// Written and not synced.
     unsynced: bool,
     state: State,
@@ -43,10 +49,8 @@ pub(super) struct Cursors {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct State {
-    /// How many lanes the positions were kept for; 0 where the file did not say.
-    lanes: u16,
     reserved: u64,
-    positions: BTreeMap<LaneKey, u64>,
+    positions: BTreeMap<LineKey, u64>,
 }
 
 impl Cursors {
@@ -58,11 +62,12 @@ impl Cursors {
             Err(e) if e.kind() == io::ErrorKind::NotFound => (State::default(), false),
             Err(e) => return Err(e),
         };
-        Ok((Self { path, file: None, bytes: 0, unsynced: false, state }, damaged))
+        Ok((Self { path, file: None, bytes: 0, bytes_then: 0, unsynced: false, state }, damaged))
     }
 
-    pub(super) fn lanes(&self) -> u16 {
-        self.state.lanes
+    /// There was no file, or nothing in it that could be understood.
+    pub(super) fn are_missing(&self) -> bool {
+        self.state == State::default()
     }
 
     /// No sequence number above this was ever used.
@@ -71,21 +76,8 @@ impl Cursors {
         self.state.reserved.max(positions)
     }
 
-    pub(super) fn is_done(&self, key: &LaneKey, sequence: u64) -> bool {
+    pub(super) fn is_done(&self, key: &LineKey, sequence: u64) -> bool {
         self.state.positions.get(key).is_some_and(|position| sequence <= *position)
-    }
-
-    /// The positions of so many lanes from now on; those of another number mean nothing then.
-    pub(super) fn start_over(&mut self, lanes: u16) -> io::Result<()> {
-        let old = self.state.clone();
-        self.state.lanes = lanes;
-        self.state.positions.clear();
-        // Where there were none, the new number holds even before it is on disk.
-        self.rewrite().inspect_err(|_| {
-            if old.lanes != 0 {
-                self.state = old;
-            }
-        })
     }
 
     /// Sequence numbers up to well above `next` are ours.
@@ -100,11 +92,11 @@ impl Cursors {
         self.sync()
     }
 
-    pub(super) fn advance(&mut self, positions: &[(LaneKey, u64)]) -> io::Result<()> {
+    pub(super) fn advance(&mut self, positions: &[(LineKey, u64)]) -> io::Result<()> {
         let mut entries = Vec::new();
         for (key, position) in positions {
             self.state.positions.insert(key.clone(), *position);
-            push_entry(&mut entries, KIND_POSITION, Some(key), *position);
+            push_entry(&mut entries, kind_of(key), Some(key), *position);
         }
         self.append(&entries)
     }
@@ -126,10 +118,9 @@ impl Cursors {
     /// Everything known, in a new file that takes the place of the old.
     pub(super) fn rewrite(&mut self) -> io::Result<()> {
         let mut bytes = MAGIC.to_vec();
-        push_entry(&mut bytes, KIND_LANES, None, u64::from(self.state.lanes));
         push_entry(&mut bytes, KIND_RESERVED, None, self.state.reserved);
         for (key, position) in &self.state.positions {
-            push_entry(&mut bytes, KIND_POSITION, Some(key), *position);
+            push_entry(&mut bytes, kind_of(key), Some(key), *position);
         }
         self.file = None;
         let temporary = self.path.with_extension("tmp");
@@ -141,13 +132,14 @@ impl Cursors {
             File::open(directory)?.sync_all()?;
         }
         self.file = Some(OpenOptions::new().append(true).open(&self.path)?);
-        self.bytes = bytes.len();
+        (self.bytes, self.bytes_then) = (bytes.len(), bytes.len());
         self.unsynced = false;
         Ok(())
     }
 
     fn append(&mut self, entries: &[u8]) -> io::Result<()> {
-        let Some(file) = self.file.as_mut().filter(|_| self.bytes < FILE_BYTES_MAX) else {
+        let is_small = self.bytes < FILE_BYTES_MAX.max(2 * self.bytes_then);
+        let Some(file) = self.file.as_mut().filter(|_| is_small) else {
             return self.rewrite();
         };
         // What stands behind a half-written entry is not read: the next write begins a new file.
@@ -158,15 +150,19 @@ impl Cursors {
     }
 }
 
-fn push_entry(out: &mut Vec<u8>, kind: u8, key: Option<&LaneKey>, value: u64) {
-    let (signal, number, tenant) =
-        key.map_or((0, 0, ""), |key| (signal_number(key.signal), key.number, &*key.tenant));
+fn kind_of(key: &LineKey) -> u8 {
+    if key.divided { KIND_DIVIDED } else { KIND_UNDIVIDED }
+}
+
+fn push_entry(out: &mut Vec<u8>, kind: u8, key: Option<&LineKey>, value: u64) {
+    let (signal, slot, tenant) =
+        key.map_or((0, 0, ""), |key| (signal_number(key.signal), key.slot.number(), &*key.tenant));
     // A record with a longer tenant is not written, so no position of one is asked for.
     let tenant_bytes = u16::try_from(tenant.len()).unwrap_or_default();
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&[kind, signal]);
-    out.extend_from_slice(&number.to_le_bytes());
+    out.extend_from_slice(&slot.to_le_bytes());
     out.extend_from_slice(&value.to_le_bytes());
     out.extend_from_slice(&tenant_bytes.to_le_bytes());
     out.extend_from_slice(&tenant.as_bytes()[..usize::from(tenant_bytes)]);
@@ -198,12 +194,13 @@ fn parse_entry(bytes: &[u8], state: &mut State) -> Option<usize> {
     let (_, value) = head[..16].split_last_chunk::<8>()?;
     let value = u64::from_le_bytes(*value);
     match head[4] {
-        KIND_LANES => state.lanes = u16::try_from(value).ok()?,
         KIND_RESERVED => state.reserved = value,
-        KIND_POSITION => {
+        kind @ (KIND_UNDIVIDED | KIND_DIVIDED) => {
             let signal = signal_of(head[5])?;
             let tenant = std::str::from_utf8(tenant).ok()?.into();
-            state.positions.insert(LaneKey { signal, tenant, number }, value);
+            let divided = kind == KIND_DIVIDED;
+            let key = LineKey { signal, tenant, slot: Slot::new(number)?, divided };
+            state.positions.insert(key, value);
         }
         _ => return None,
     }
@@ -215,8 +212,9 @@ mod tests {
     use super::*;
     use crate::model::batch::Signal;
 
-    fn key(tenant: &str, number: u16) -> LaneKey {
-        LaneKey { signal: Signal::Metrics, tenant: tenant.into(), number }
+    fn key(tenant: &str, slot: u16) -> LineKey {
+        let slot = Slot::new(slot).unwrap();
+        LineKey { signal: Signal::Metrics, tenant: tenant.into(), slot, divided: slot.number() > 3 }
     }
 
     fn loaded(directory: &Path) -> Cursors {
@@ -227,14 +225,15 @@ mod tests {
     fn what_was_written_comes_back() {
         let directory = tempfile::tempdir().unwrap();
         let mut cursors = loaded(directory.path());
-        assert_eq!((cursors.lanes(), cursors.last_sequence()), (0, 0));
-        cursors.start_over(16).unwrap();
-        cursors.advance(&[(key("", 3), 7), (key("team", 3), 9)]).unwrap();
+        assert!(cursors.are_missing() && cursors.last_sequence() == 0);
+        cursors.advance(&[(key("", 3), 7), (key("team", 4095), 9)]).unwrap();
         cursors.advance(&[(key("", 3), 8)]).unwrap();
         let again = loaded(directory.path());
         assert_eq!(again.state, cursors.state);
         assert!(again.is_done(&key("", 3), 8) && !again.is_done(&key("", 3), 9));
-        assert!(again.is_done(&key("team", 3), 9) && !again.is_done(&key("", 4), 1));
+        let undivided = LineKey { divided: false, ..key("team", 4095) };
+        assert!(!again.is_done(&undivided, 1));
+        assert!(again.is_done(&key("team", 4095), 9) && !again.is_done(&key("", 4), 1));
 
         cursors.reserve(10).unwrap();
         assert!(loaded(directory.path()).last_sequence() >= 10);
@@ -244,7 +243,7 @@ mod tests {
     fn a_cut_or_damaged_tail_leaves_what_stood_before() {
         let directory = tempfile::tempdir().unwrap();
         let mut cursors = loaded(directory.path());
-        cursors.start_over(16).unwrap();
+        cursors.rewrite().unwrap();
         let path = directory.path().join(FILE_NAME);
         let before = std::fs::read(&path).unwrap().len();
         for n in 1..=3 {
@@ -270,8 +269,8 @@ mod tests {
     fn the_file_does_not_grow_for_ever() {
         let directory = tempfile::tempdir().unwrap();
         let mut cursors = loaded(directory.path());
-        cursors.start_over(1).unwrap();
-        let many: Vec<(LaneKey, u64)> = (0..1000).map(|n| (key("", 0), n)).collect();
+        cursors.rewrite().unwrap();
+        let many: Vec<(LineKey, u64)> = (0..1000).map(|n| (key("", 0), n)).collect();
         for _ in 0..200 {
             cursors.advance(&many).unwrap();
         }

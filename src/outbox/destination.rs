@@ -11,9 +11,11 @@ use tokio::{
 
 use crate::{
     config::Destination,
-    model::batch::Batch,
+    model::{batch::Batch, member::NodeId},
     outbox::{
+        APPENDS_MAX,
         disk::{Disk, Done, Job},
+        line_work::LineWork,
         lines::LineOrder,
         log::{DiskError, Log},
         meters::DestinationMeters,
@@ -26,7 +28,7 @@ use crate::{
         verdict::{Verdict, judge},
         view::QueueView,
     },
-    runtime::{clock, stop::Stop},
+    runtime::{clock, lease::Lease, stop::Stop},
 };
 
 /// How often expiry, metrics, views and the sync of positions are seen to.
@@ -35,8 +37,10 @@ const TICK_MS: i64 = 500;
 const READ_RETRY_MS: i64 = 1000;
 /// At the end, a disk that hangs gets so much more time than the destination.
 const DISK_GRACE_MS: i64 = 5000;
+/// How often is looked whether the right to send has come back.
+const LEASE_MS: i64 = 50;
 /// What is taken from the channel at once, before anything else has its turn.
-const APPENDS_AT_ONCE_MAX: usize = 64;
+const APPENDS_AT_ONCE_MAX: usize = APPENDS_MAX;
 
 /// What one scrape has for this destination.
 pub(super) type Appended = Vec<Batch>;
@@ -50,10 +54,12 @@ pub(super) enum Order {
 
 /// What a destination is started with.
 pub(super) struct Setup {
+    pub(super) me: NodeId,
     pub(super) destination: Arc<Destination>,
     pub(super) settings: Settings,
     pub(super) log: Log,
     pub(super) recovery: Recovery,
+    pub(super) lease: Lease,
     pub(super) appends: mpsc::Receiver<Appended>,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) lines: mpsc::Receiver<Vec<LineOrder>>,
@@ -67,9 +73,13 @@ pub(super) struct DestinationLoop {
     disk: Disk,
     requests: Requests,
     reporter: Reporter,
+    lease: Lease,
+    /// The right to send what is divided has run out.
+    is_lapsed: bool,
     appends: mpsc::Receiver<Appended>,
     orders: mpsc::Receiver<Order>,
     lines: mpsc::Receiver<Vec<LineOrder>>,
+    line_work: LineWork,
     chance: StdRng,
     clock: SteadyClock,
     next_tick_ms: i64,
@@ -102,17 +112,27 @@ struct SteadyClock {
 
 impl DestinationLoop {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup { destination, settings, log, recovery, appends, orders, lines, view, meters } =
-            setup;
+        let Setup {
+            me,
+            destination,
+            settings,
+            log,
+            recovery,
+            lease,
+            appends,
+            orders,
+            lines,
+            view,
+            meters,
+        } = setup;
         let clock = SteadyClock { started: Instant::now(), started_ms: clock::now_ms() };
         let now_ms = clock.started_ms;
-        let mut limits = settings.limits.clone();
-        limits.lanes = log.lanes();
-        let mut queue = Queue::new(limits, settings.rules.clone(), recovery.next_sequence);
-        for (key, mut entry) in recovery.entries {
+        let (limits, rules) = (settings.limits.clone(), settings.rules.clone());
+        let mut queue = Queue::new(limits, rules, me, recovery.next_sequence);
+        for mut unsent in recovery.unsent {
             // Written by a clock that stood ahead of ours.
-            entry.appended_ms = entry.appended_ms.min(now_ms);
-            queue.restore(&key, entry);
+            unsent.entry.appended_ms = unsent.entry.appended_ms.min(now_ms);
+            queue.restore(unsent);
         }
         let mut disk = Disk::new(log);
         let mut reporter = Reporter::new(Arc::clone(&destination.name), view, meters);
@@ -126,9 +146,12 @@ impl DestinationLoop {
             disk,
             requests: Requests::new(Sender::new(&destination)),
             reporter,
+            lease,
+            is_lapsed: false,
             appends,
             orders,
             lines,
+            line_work: LineWork::default(),
             chance: StdRng::from_rng(&mut rand::rng()),
             clock,
             next_tick_ms: now_ms,
@@ -152,6 +175,8 @@ impl DestinationLoop {
                 Some(batches) = self.appends.recv(), if takes => self.append(batches),
                 posted = self.requests.next() => self.answered(&posted),
                 done = self.disk.done() => self.job_done(done),
+                // What closes a line comes before what might be sent of it.
+                Some(orders) = self.lines.recv(), if self.line_work.has_room() => self.order(orders),
                 Some(order) = self.orders.recv() => self.obey(order),
                 () = stop.raised(), if self.ending.is_none() => self.end(self.settings.grace, true),
                 () = sleep_until(wake) => {}
@@ -162,6 +187,8 @@ impl DestinationLoop {
 
     /// Whatever is due now.
     fn step(&mut self, now_ms: i64) {
+        self.is_lapsed = !self.lease.is_valid();
+        self.queue.lapse(self.is_lapsed);
         if self.sends() {
             let at_once = self.ending.is_some();
             for start in self.queue.start(now_ms, at_once) {
@@ -194,9 +221,12 @@ impl DestinationLoop {
             free_bytes_min: self.settings.free_bytes_min,
             ..Job::default()
         };
+        job.reads.extend(self.line_work.take_wanted(&mut self.queue));
         let mut due = !job.reads.is_empty();
         // A disk that does not work is read from, and otherwise left alone for a while.
-        if self.disk.writable_ms().is_some_and(|writable_ms| writable_ms <= now_ms) {
+        let is_writable = self.disk.writable_ms().is_some_and(|writable_ms| writable_ms <= now_ms);
+        job.stores = self.line_work.take_stores(is_writable, &mut self.queue, now_ms);
+        if is_writable {
             job.writes = self.queue.take_writes(now_ms, self.ending.is_some());
             job.positions = self.queue.take_positions();
             job.released = self.queue.take_released();
@@ -204,7 +234,7 @@ impl DestinationLoop {
             job.sync = self.unsynced && (ticks || self.ending.is_some());
             self.unsynced &= !job.sync;
             due |= !job.writes.is_empty() || !job.released.is_empty() || job.sync;
-            due |= !job.positions.is_empty();
+            due |= !job.positions.is_empty() || !job.stores.is_empty();
         }
         if due {
             self.disk.start(job);
@@ -216,7 +246,8 @@ impl DestinationLoop {
         let writable_ms = self.disk.writable_ms();
         let write_ms = self.queue.write_due_ms().zip(writable_ms).map(|(due, may)| due.max(may));
         let end_ms = self.ending.map(|ending| ending.until_ms).filter(|end_ms| *end_ms > now_ms);
-        let dues = [start_ms, write_ms, end_ms].into_iter().flatten();
+        let lease_ms = self.is_lapsed.then_some(now_ms + LEASE_MS);
+        let dues = [start_ms, write_ms, end_ms, lease_ms].into_iter().flatten();
         dues.fold(self.next_tick_ms, i64::min)
     }
 
@@ -251,6 +282,7 @@ impl DestinationLoop {
         let answered =
             self.queue.answer(lane, ticket, verdict, request_bytes, now_ms, &mut self.chance);
         self.reporter.answered(posted, verdict, &answered);
+        self.line_work.request_ended(&mut self.queue, now_ms);
     }
 
     fn failed(&mut self, failed: &Failed, now_ms: i64) {
@@ -261,6 +293,7 @@ impl DestinationLoop {
         } else {
             self.queue.take_back(failed.lane, failed.ticket, &failed.lost);
         }
+        self.line_work.request_ended(&mut self.queue, now_ms);
     }
 
     fn job_done(&mut self, done: Done) {
@@ -272,8 +305,12 @@ impl DestinationLoop {
             Some(Err(error)) => self.queue.not_written(matches!(error, DiskError::Full(_))),
             None => {}
         }
+        self.line_work.stored(done.stored.as_ref(), &mut self.queue, now_ms);
         self.queue.moved(&done.moves);
         for (ticket, found) in done.reads {
+            if self.line_work.read(ticket, &found, &mut self.queue, now_ms) {
+                continue;
+            }
             if let Err(failed) = self.requests.read(ticket, found) {
                 self.failed(&failed, now_ms);
             }
@@ -292,6 +329,18 @@ impl DestinationLoop {
         }
     }
 
+    fn order(&mut self, orders: Vec<LineOrder>) {
+        let now_ms = self.clock.now_ms();
+        if orders.iter().any(|order| matches!(order, LineOrder::Extract { .. })) {
+            // As much as the channel holds: what was appended before the order is part of it.
+            for _ in 0..APPENDS_AT_ONCE_MAX {
+                let Ok(batches) = self.appends.try_recv() else { break };
+                self.append_all(batches, now_ms);
+            }
+        }
+        self.line_work.take(orders, &mut self.queue, now_ms);
+    }
+
     /// Everything that was handed over is taken in, written at once, and sent as far as it goes.
     fn end(&mut self, grace: Duration, sends: bool) {
         let now_ms = self.clock.now_ms();
@@ -301,6 +350,9 @@ impl DestinationLoop {
         self.appends.close();
         while let Ok(batches) = self.appends.try_recv() {
             self.append_all(batches, now_ms);
+        }
+        while let Ok(orders) = self.lines.try_recv() {
+            self.order(orders);
         }
     }
 

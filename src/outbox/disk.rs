@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::outbox::{
+    entry::{LineKey, Place},
     frame::Record,
-    lane::{LaneKey, Place},
     log::{DiskError, Found, Log, Move},
     view::DiskView,
 };
@@ -21,15 +21,17 @@ const RETRY_MS_MAX: i64 = 30_000;
 pub(super) struct Job {
     pub(super) reads: Vec<Wanted>,
     pub(super) writes: Vec<Record>,
-    pub(super) positions: Vec<(LaneKey, u64)>,
-    pub(super) released: Vec<Place>,
+    /// What is taken over from other members: on disk whole, or not at all.
+    pub(super) stores: Vec<Record>,
+    pub(super) positions: Vec<(LineKey, u64)>,
+    pub(super) released: Vec<(u64, Place)>,
     pub(super) next_sequence: u64,
     /// Bring the positions to the disk itself, not only to the kernel.
     pub(super) sync: bool,
     pub(super) free_bytes_min: u64,
 }
 
-/// Records that the attempt of that ticket needs.
+/// Records that the attempt, or the hand-over, of that ticket needs.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) ticket: u64,
@@ -41,6 +43,7 @@ pub(super) struct Done {
     pub(super) reads: Vec<(u64, Vec<Found>)>,
     /// `None` where there was nothing to write.
     pub(super) written: Option<Result<Vec<Place>, DiskError>>,
+    pub(super) stored: Option<Result<Vec<Place>, DiskError>>,
     pub(super) moves: Vec<Move>,
     /// Whatever else went wrong.
     pub(super) fault: Option<DiskError>,
@@ -90,9 +93,10 @@ impl Disk {
             let done = outcome.unwrap_or_else(|_| {
                 log.abandon_segment();
                 let error = DiskError::Failed("writing the outbox panicked".to_owned());
-                let written = (!job.writes.is_empty()).then(|| Err(error.clone()));
+                let failed = |records: &[Record]| (!records.is_empty()).then(|| Err(error.clone()));
+                let (written, stored) = (failed(&job.writes), failed(&job.stores));
                 let reads = job.reads.iter().map(not_now).collect();
-                Done { reads, written, moves: Vec::new(), fault: Some(error) }
+                Done { reads, written, stored, moves: Vec::new(), fault: Some(error) }
             });
             (log, done)
         }));
@@ -110,12 +114,15 @@ impl Disk {
 
     /// Takes note of how the job went.
     pub(super) fn judge(&mut self, done: &Done, now_ms: i64) -> Option<Change> {
-        match (&done.written, &done.fault) {
-            (Some(Err(fault)), _) => self.broke(fault, true, now_ms),
-            (_, Some(fault)) => self.broke(fault, false, now_ms),
+        let mut writes = done.written.iter().chain(&done.stored);
+        if let Some(Err(fault)) = writes.clone().find(|write| write.is_err()) {
+            return self.broke(fault, true, now_ms);
+        }
+        match &done.fault {
+            Some(fault) => self.broke(fault, false, now_ms),
             // Reading and removing work on a full disk, too.
-            (None, None) if self.fault_of_write => None,
-            (Some(Ok(_)) | None, None) => self.works(),
+            None if self.fault_of_write && writes.next().is_none() => None,
+            None => self.works(),
         }
     }
 
@@ -163,6 +170,9 @@ fn work(log: &mut Log, job: &Job) -> Done {
     log.set_free_bytes_min(job.free_bytes_min);
     if !job.writes.is_empty() {
         done.written = Some(log.append(&job.writes));
+    }
+    if !job.stores.is_empty() {
+        done.stored = Some(log.append(&job.stores));
     }
     let mut steps = || -> Result<(), DiskError> {
         log.confirm(&job.positions, &job.released)?;

@@ -3,9 +3,11 @@
 //!
 //! ```text
 //! magic 4 | length 4 | crc32c 4 | sequence 8 | appended_ms 8 | stream 8 | round 8 | oldest_ms 8
-//!         | samples 4 | raw_length 4 | signal 1 | tenant length 2 | tenant | batch
+//!         | samples 4 | raw_length 4 | signal 1 | tenant length 2
+//!         | divided 1 | interval_ms 8 | node 16 | sequence at that node 8 | tenant | batch
 //! ```
 //! Little endian. `length` counts what follows the checksum; the checksum covers it and `length`.
+//! The name's three fields are zero where `divided` is 0.
 
 use std::ops::Range;
 
@@ -14,13 +16,15 @@ use memchr::memmem;
 
 use crate::model::{
     batch::{Batch, Signal},
+    member::NodeId,
+    record::RecordName,
     slot::StreamKey,
 };
 
 /// The first byte is in no UTF-8 text, so no label brings the magic into a batch by accident.
-const MAGIC: [u8; 4] = *b"\xf5Stl";
+const MAGIC: [u8; 4] = *b"\xf5Stm";
 const PREFIX_BYTES: usize = 12;
-const HEAD_BYTES: usize = 51;
+const HEAD_BYTES: usize = 84;
 /// What a frame has besides the tenant and the batch.
 pub const FRAME_OVERHEAD_BYTES: usize = PREFIX_BYTES + HEAD_BYTES;
 /// A larger record is not written, and a larger length is taken for damage.
@@ -37,6 +41,8 @@ pub struct Record {
     /// Rises by one with each record of a destination, and is never used again.
     pub sequence: u64,
     pub appended_ms: i64,
+    /// Of a divided batch, whoever made it; its interval is the batch's `since_ms`.
+    pub name: Option<RecordName>,
     pub batch: Batch,
 }
 
@@ -45,6 +51,7 @@ pub struct Record {
 pub struct Frame<'a> {
     pub sequence: u64,
     pub appended_ms: i64,
+    pub name: Option<RecordName>,
     pub signal: Signal,
     pub tenant: &'a str,
     pub stream: StreamKey,
@@ -93,6 +100,7 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) -> Option<usize> {
     out.extend_from_slice(&batch.raw_length.to_le_bytes());
     out.push(signal_number(batch.signal));
     out.extend_from_slice(&tenant_bytes.to_le_bytes());
+    push_name(out, record.name);
     out.extend_from_slice(batch.tenant.as_bytes());
     out.extend_from_slice(&batch.bytes);
     let checksum = checksum(length, &out[start + PREFIX_BYTES..]);
@@ -117,6 +125,7 @@ pub fn decode(input: &[u8]) -> Result<(Frame<'_>, usize), FrameError> {
     let frame = Frame {
         sequence,
         appended_ms: i64::from_le_bytes(array(body, 8)),
+        name: name_of(body)?,
         stream: StreamKey(u64::from_le_bytes(array(body, 16))),
         round: i64::from_le_bytes(array(body, 24)),
         oldest_ms: i64::from_le_bytes(array(body, 32)),
@@ -136,7 +145,7 @@ impl Frame<'_> {
             tenant: self.tenant.into(),
             stream: self.stream,
             round: self.round,
-            since_ms: None,
+            since_ms: self.name.map(|name| name.interval_ms),
             samples: self.samples,
             oldest_ms: self.oldest_ms,
             raw_length: self.raw_length,
@@ -184,6 +193,28 @@ fn next_good(bytes: &[u8], from: usize, budget: &mut usize) -> Option<usize> {
         }
     }
     None
+}
+
+fn push_name(out: &mut Vec<u8>, name: Option<RecordName>) {
+    out.push(u8::from(name.is_some()));
+    let none = RecordName { interval_ms: 0, node: NodeId(0), sequence: 0 };
+    let RecordName { interval_ms, node, sequence } = name.unwrap_or(none);
+    out.extend_from_slice(&interval_ms.to_le_bytes());
+    out.extend_from_slice(&node.0.to_le_bytes());
+    out.extend_from_slice(&sequence.to_le_bytes());
+}
+
+fn name_of(body: &[u8]) -> Result<Option<RecordName>, FrameError> {
+    let name = RecordName {
+        interval_ms: i64::from_le_bytes(array(body, 52)),
+        node: NodeId(u128::from_le_bytes(array(body, 60))),
+        sequence: u64::from_le_bytes(array(body, 76)),
+    };
+    match body[51] {
+        0 => Ok(None),
+        1 => Ok(Some(name)),
+        _ => Err(FrameError::Content),
+    }
 }
 
 /// The length that the frame says it has, if `input` has as much.
@@ -236,6 +267,7 @@ mod tests {
         Record {
             sequence,
             appended_ms: 1_700_000_000_123,
+            name: None,
             batch: Batch {
                 signal: Signal::Metrics,
                 tenant: tenant.into(),
@@ -267,13 +299,19 @@ mod tests {
     #[test]
     fn a_record_comes_back_as_it_was() {
         for (tenant, bytes) in [("", &b"abc"[..]), ("team-a", b""), ("日本", &[0xf5; 100])] {
-            let record = record(7, tenant, bytes);
-            let encoded = encoded(std::slice::from_ref(&record));
-            let (frame, used) = decode(&encoded).unwrap();
-            assert_eq!(used, encoded.len());
-            assert_eq!(used, frame_bytes(tenant, bytes.len()));
-            assert_eq!((frame.sequence, frame.appended_ms), (7, record.appended_ms));
-            assert_eq!(frame.batch(), record.batch);
+            let node = NodeId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
+            let named = RecordName { interval_ms: -3, node, sequence: 99 };
+            for name in [None, Some(named)] {
+                let mut record = record(7, tenant, bytes);
+                record.name = name;
+                record.batch.since_ms = name.map(|name| name.interval_ms);
+                let encoded = encoded(std::slice::from_ref(&record));
+                let (frame, used) = decode(&encoded).unwrap();
+                assert_eq!(used, encoded.len());
+                assert_eq!(used, frame_bytes(tenant, bytes.len()));
+                assert_eq!((frame.sequence, frame.appended_ms), (7, record.appended_ms));
+                assert_eq!((frame.name, frame.batch()), (record.name, record.batch));
+            }
         }
     }
 
@@ -314,7 +352,7 @@ mod tests {
         assert_eq!((damage.corrupt.len(), damage.torn), (0, 4 * each..4 * each + 30));
 
         let mut inserted = good.clone();
-        inserted.splice(each..each, b"junk \xf5Stl junk".iter().copied());
+        inserted.splice(each..each, b"junk \xf5Stm junk".iter().copied());
         assert_eq!(sequences(&inserted).0, [1, 2, 3, 4, 5]);
     }
 

@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use hashbrown::HashMap;
 
+use crate::outbox::progress::Line;
+
 /// What is not acknowledged by then is written to disk: a crash costs at most that, and the write.
 pub(super) const WRITE_AFTER_MS: i64 = 500;
 /// What is younger waits for the next write, as its acknowledgement may spare it the disk.
@@ -27,8 +29,7 @@ pub(super) struct Fresh {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unwritten {
     pub(super) sequence: u64,
-    /// The number of its lane.
-    pub(super) lane: usize,
+    pub(super) line: Line,
     pub(super) appended_ms: i64,
 }
 

@@ -1,14 +1,17 @@
 //! One ordered way out: the records of a share of the streams, and at most one request on its way.
 //! Pure: `(state, event, now) -> effects`; `queue` holds the lanes of a destination.
 
-use std::{collections::VecDeque, num::NonZeroU32, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+};
 
 use hashbrown::HashMap;
 use rand::{Rng, RngExt};
 
 use crate::{
-    model::{batch::Signal, slot::StreamKey},
-    outbox::{loss::Reason, verdict::Verdict},
+    model::slot::{Slot, StreamKey},
+    outbox::{entry::Entry, loss::Reason, verdict::Verdict},
 };
 
 /// What the search for bad samples may spend on one request; the undecided rest is then given up.
@@ -21,45 +24,6 @@ pub(super) const REQUEST_BYTES_MAX: u64 = 8 << 20;
 
 /// Rounds of a stream in one request, where the destination is slower than they come.
 const ROUNDS_MAX: u32 = 16;
-
-/// Whose order is kept: records of one lane leave one after the other.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct LaneKey {
-    pub(super) signal: Signal,
-    pub(super) tenant: Arc<str>,
-    pub(super) number: u16,
-}
-
-impl LaneKey {
-    pub(super) fn of(signal: Signal, tenant: &Arc<str>, stream: StreamKey, lanes: u16) -> Self {
-        let number = stream.slot().number() % lanes.max(1);
-        Self { signal, tenant: Arc::clone(tenant), number }
-    }
-}
-
-/// Where a record lies on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) segment: NonZeroU32,
-    pub(super) offset: u32,
-    /// Of the whole frame.
-    pub(super) length: u32,
-}
-
-/// A record as memory knows it: 64 bytes, whatever its size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) sequence: u64,
-    pub(super) stream: StreamKey,
-    pub(super) round: i64,
-    pub(super) oldest_ms: i64,
-    pub(super) appended_ms: i64,
-    /// Of the batch, compressed.
-    pub(super) bytes: u32,
-    pub(super) raw_length: u32,
-    pub(super) samples: u32,
-    pub(super) place: Option<Place>,
-}
 
 /// How requests are formed and repeated; the same for all lanes of a destination.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,6 +53,8 @@ pub(super) struct Attempt {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Outcome {
     pub(super) sent_samples: u32,
+    /// Of what is released, something was stored.
+    pub(super) arrived: bool,
     pub(super) lost: Vec<(Reason, u32)>,
     /// Gone from the lane: all of a request that is through.
     pub(super) released: Vec<Entry>,
@@ -96,7 +62,11 @@ pub(super) struct Outcome {
 
 #[derive(Debug, Default)]
 pub(super) struct Lane {
+    /// Sorted by their order: the number given as they entered. It is their sequence, but for those
+    /// that had to wait outside.
     entries: VecDeque<Entry>,
+    /// The order of the latter, by sequence.
+    reordered: BTreeMap<u64, u64>,
     /// The first records, as far as one request may take them.
     draft: Draft,
     request: Option<Request>,
@@ -109,7 +79,7 @@ pub(super) struct Lane {
     backoff_ms: i64,
     /// An attempt was made whose outcome nobody knows, and none since whose outcome is known.
     maybe_stored: bool,
-    /// All up to here is done with.
+    /// The last that is done with.
     position: u64,
 }
 
@@ -122,6 +92,8 @@ struct Request {
     /// What is still to be sent; the last one first.
     parts: Vec<Range<u32>>,
     repeat: u32,
+    /// A part was stored.
+    arrived: bool,
     /// Something within was rejected, and is being searched for.
     searching: bool,
     /// Answers that decided something since then.
@@ -170,9 +142,23 @@ impl Lane {
         (self.not_before_ms, self.backoff_ms) = (0, 0);
     }
 
-    /// A request is under way that has failed before.
+    /// A request is under way that has failed before, or the first after one that has.
     pub(super) fn is_repeating(&self) -> bool {
-        self.request.as_ref().is_some_and(|request| request.repeat > 1)
+        let fails = self.in_flight.is_some() && self.backoff_ms > 0;
+        fails || self.request.as_ref().is_some_and(|request| request.repeat > 1)
+    }
+
+    /// The records of a request that is not answered yet.
+    pub(super) fn on_its_way(&self) -> impl Iterator<Item = &Entry> {
+        let request = self.request.as_ref().filter(|_| self.in_flight.is_some());
+        self.entries.range(..request.map_or(0, |request| request.records))
+    }
+
+    /// A request is not answered yet that has, or may have, divided records of the slot.
+    pub(super) fn is_under_way(&self, slot: Slot) -> bool {
+        // What was in one that was dissolved since is not known any more.
+        let is_unknown = self.in_flight.is_some() && self.request.is_none();
+        is_unknown || self.on_its_way().any(|entry| entry.is_divided() && entry.slot() == slot)
     }
 
     /// The first request may have been sent by a process that did not live to hear the answer.
@@ -180,7 +166,15 @@ impl Lane {
         self.maybe_stored = true;
     }
 
-    pub(super) fn push(&mut self, entry: Entry, rules: &Rules) {
+    pub(super) fn expects_repeats(&self) -> bool {
+        self.maybe_stored
+    }
+
+    /// `order` is above that of all that entered before.
+    pub(super) fn push(&mut self, entry: Entry, order: u64, rules: &Rules) {
+        if order != entry.sequence {
+            self.reordered.insert(entry.sequence, order);
+        }
         self.entries.push_back(entry);
         self.draft.extend(&self.entries, rules, self.took_ms);
     }
@@ -256,6 +250,7 @@ impl Lane {
         match verdict {
             Verdict::Stored => {
                 outcome.sent_samples = request.finish_part();
+                request.arrived = true;
                 self.took_ms = now_ms - self.started_ms;
             }
             Verdict::Refused => outcome.lost.push((Reason::Refused, request.finish_part())),
@@ -274,6 +269,7 @@ impl Lane {
         }
         if request.parts.is_empty() {
             let records = request.records;
+            outcome.arrived = request.arrived;
             self.maybe_stored = false;
             self.request = None;
             outcome.released = self.release(records, rules);
@@ -295,8 +291,35 @@ impl Lane {
             self.dissolve();
         }
         let entry = self.entries.remove(at);
+        self.reordered.remove(&sequence);
         self.redraft(rules);
         entry
+    }
+
+    /// Records leave unsent, to wait outside. Those on their way stay until they are answered.
+    pub(super) fn pull(&mut self, leaves: impl Fn(&Entry) -> bool, rules: &Rules) -> Vec<Entry> {
+        let asked = self.request.as_ref().map_or(0, |request| request.records);
+        let kept = if self.in_flight.is_some() { asked } else { 0 };
+        if kept == 0 && self.entries.range(..asked).any(&leaves) {
+            self.dissolve();
+        }
+        let mut pulled = Vec::new();
+        let mut at = 0;
+        self.entries.retain(|entry| {
+            let goes = at >= kept && leaves(entry);
+            at += 1;
+            if goes {
+                pulled.push(*entry);
+            }
+            !goes
+        });
+        for entry in &pulled {
+            self.reordered.remove(&entry.sequence);
+        }
+        if !pulled.is_empty() {
+            self.redraft(rules);
+        }
+        pulled
     }
 
     pub(super) fn entry(&self, sequence: u64) -> Option<&Entry> {
@@ -315,13 +338,18 @@ impl Lane {
     }
 
     fn index_of(&self, sequence: u64) -> Option<usize> {
-        self.entries.binary_search_by_key(&sequence, |entry| entry.sequence).ok()
+        let order = self.order_of(sequence);
+        self.entries.binary_search_by_key(&order, |entry| self.order_of(entry.sequence)).ok()
     }
 
-    /// An attempt on its way may yet be stored.
+    fn order_of(&self, sequence: u64) -> u64 {
+        self.reordered.get(&sequence).copied().unwrap_or(sequence)
+    }
+
+    /// An attempt on its way may yet be stored, and a part that was will come again.
     fn dissolve(&mut self) {
-        if self.request.take().is_some() {
-            self.maybe_stored |= self.in_flight.is_some();
+        if let Some(request) = self.request.take() {
+            self.maybe_stored |= self.in_flight.is_some() || request.arrived;
         }
     }
 
@@ -329,6 +357,9 @@ impl Lane {
         let released: Vec<Entry> = self.entries.drain(..records.min(self.entries.len())).collect();
         if let Some(last) = released.last() {
             self.position = last.sequence;
+        }
+        for entry in &released {
+            self.reordered.remove(&entry.sequence);
         }
         self.redraft(rules);
         released
@@ -366,6 +397,7 @@ impl Request {
             ends,
             parts: vec![all],
             repeat: 0,
+            arrived: false,
             search_requests: 0,
             searching: false,
         }
@@ -521,6 +553,7 @@ mod tests {
                 sequence: self.next,
                 stream: StreamKey(stream),
                 round,
+                since_ms: None,
                 oldest_ms: 0,
                 appended_ms: self.now_ms,
                 bytes: 10 * samples,
@@ -529,7 +562,7 @@ mod tests {
                 place: None,
             };
             self.next += 1;
-            self.lane.push(entry, &self.rules);
+            self.lane.push(entry, entry.sequence, &self.rules);
         }
 
         fn due_in(&self) -> Option<i64> {
@@ -758,10 +791,5 @@ mod tests {
         let stray = bench.lane.answer(8, STORED, 1000, &bench.rules, &mut bench.chance);
         assert_eq!(stray, Outcome::default());
         assert_eq!(bench.answer(STORED).sent_samples, 5);
-    }
-
-    #[test]
-    fn one_entry_takes_64_bytes() {
-        assert_eq!(size_of::<Entry>(), 64);
     }
 }

@@ -2,7 +2,7 @@
 //! it from a thread that may wait, and is its only owner.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fmt,
     fs::{self, File, OpenOptions},
@@ -19,12 +19,12 @@ use rustix::{
 
 use crate::outbox::{
     cursors::Cursors,
+    entry::{LineKey, Place},
     frame::{self, Record},
-    lane::{LaneKey, Place},
     recovery::{self, LiveCopy, Recovery},
 };
 
-pub(super) const SEGMENT_MAGIC: [u8; 8] = *b"STLSEGM1";
+pub(super) const SEGMENT_MAGIC: [u8; 8] = *b"STLSEGM2";
 const EXTENSION: &str = "segment";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,6 @@ pub(super) struct LogSettings {
     pub(super) segment_bytes_max: u64,
     /// The log grows no further while the file system has less.
     pub(super) free_bytes_min: u64,
-    pub(super) lanes: u16,
 }
 
 #[derive(Debug)]
@@ -49,11 +48,14 @@ pub(super) struct Log {
     cursors: Cursors,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) bytes: u64,
     /// Of records that are not done with.
     pub(super) live_bytes: u64,
+    /// Records that are done with, by sequence. The positions do not tell of all of them: one that
+    /// waits keeps its line's position back.
+    pub(super) dead: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -82,7 +84,7 @@ pub(super) enum Found {
 }
 
 /// A record that lies elsewhere now.
-pub(super) type Move = (LaneKey, u64, Place);
+pub(super) type Move = (LineKey, u64, Place);
 
 impl Log {
     /// Opens or creates the directory, and finds what is unsent in it. Trouble with the disk is told
@@ -108,18 +110,14 @@ impl Log {
         };
         let mut recovery = log.recover();
         // Segments without a word on how far they are sent.
-        let cursors_gone = log.cursors.lanes() == 0 && !log.segments.is_empty();
+        let cursors_gone = log.cursors.are_missing() && !log.segments.is_empty();
         recovery.cursors_damaged = cursors_damaged || cursors_gone;
-        recovery.fault = log.settle(&mut recovery).err();
+        recovery.fault = log.settle(recovery.next_sequence).err();
         Ok((log, recovery))
     }
 
-    pub(super) fn lanes(&self) -> u16 {
-        self.settings.lanes
-    }
-
-    pub(super) fn segments(&self) -> impl Iterator<Item = Segment> {
-        self.segments.values().copied()
+    pub(super) fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.values()
     }
 
     pub(super) fn set_free_bytes_min(&mut self, free_bytes_min: u64) {
@@ -131,22 +129,15 @@ impl Log {
     pub(super) fn append(&mut self, records: &[Record]) -> Result<Vec<Place>, DiskError> {
         self.check_free()?;
         let mut places = Vec::with_capacity(records.len());
-        let mut buffer = Vec::new();
-        for record in records {
-            self.begin_segment_if_full(&mut buffer)?;
-            let writer = self.writer.as_mut().expect("a segment has just been begun");
-            let length = frame::encode(record, &mut buffer).expect("the queue takes no larger one");
-            let offset = u32::try_from(writer.bytes).expect("a full segment is not written to");
-            let length = u32::try_from(length).expect("a frame is smaller than a segment");
-            writer.bytes += u64::from(length);
-            places.push(Place { segment: writer.segment, offset, length });
-        }
-        self.flush(&mut buffer)?;
-        for place in &places {
+        let written = self.write(records, &mut places);
+        for (record, place) in records.iter().zip(&places) {
             let segment = self.segments.entry(place.segment).or_default();
-            segment.live_bytes += u64::from(place.length);
+            match written {
+                Ok(()) => segment.live_bytes += u64::from(place.length),
+                Err(_) => segment.dead.push(record.sequence),
+            }
         }
-        Ok(places)
+        written.map(|()| places)
     }
 
     pub(super) fn read(&self, wanted: &[(u64, Place)]) -> Vec<Found> {
@@ -158,18 +149,16 @@ impl Log {
     /// a position that can't be written costs repetitions after a crash, and space may be what helps.
     pub(super) fn confirm(
         &mut self,
-        positions: &[(LaneKey, u64)],
-        released: &[Place],
+        positions: &[(LineKey, u64)],
+        released: &[(u64, Place)],
     ) -> Result<(), DiskError> {
         let mut outcome = if positions.is_empty() {
             Ok(())
         } else {
             self.cursors.advance(positions).map_err(|e| self.error("can't write the cursors", &e))
         };
-        for place in released {
-            if let Some(segment) = self.segments.get_mut(&place.segment) {
-                segment.live_bytes = segment.live_bytes.saturating_sub(u64::from(place.length));
-            }
+        for (sequence, place) in released {
+            self.let_go(*sequence, *place);
         }
         let current = self.writer.as_ref().map(|writer| writer.segment);
         let done: Vec<NonZeroU32> = self
@@ -216,46 +205,43 @@ impl Log {
         self.writer = None;
     }
 
+    fn write(&mut self, records: &[Record], places: &mut Vec<Place>) -> Result<(), DiskError> {
+        let mut buffer = Vec::new();
+        for record in records {
+            self.begin_segment_if_full(&mut buffer)?;
+            let writer = self.writer.as_mut().expect("a segment has just been begun");
+            let length = frame::encode(record, &mut buffer).expect("the queue takes no larger one");
+            let offset = u32::try_from(writer.bytes).expect("a full segment is not written to");
+            let length = u32::try_from(length).expect("a frame is smaller than a segment");
+            writer.bytes += u64::from(length);
+            places.push(Place { segment: writer.segment, offset, length });
+        }
+        self.flush(&mut buffer)
+    }
+
+    fn let_go(&mut self, sequence: u64, place: Place) {
+        if let Some(segment) = self.segments.get_mut(&place.segment) {
+            segment.live_bytes = segment.live_bytes.saturating_sub(u64::from(place.length));
+            segment.dead.push(sequence);
+        }
+    }
+
     fn recover(&mut self) -> Recovery {
-        // Positions of a file that does not say how many lanes it is for can't be there either.
-        let lanes = match self.cursors.lanes() {
-            0 => self.settings.lanes,
-            lanes => lanes,
-        };
         let mut recovery = Recovery::default();
         for (id, segment) in &mut self.segments {
             let path = path_of(&self.settings.directory, *id);
-            *segment = recovery.take_segment(*id, &path, lanes, &self.cursors);
+            *segment = recovery.take_segment(*id, &path, &self.cursors);
         }
-        for again in recovery.finish(self.cursors.last_sequence()) {
-            if let Some(segment) = self.segments.get_mut(&again.segment) {
-                segment.live_bytes -= u64::from(again.length);
-            }
+        for (sequence, place) in recovery.finish(self.cursors.last_sequence()) {
+            self.let_go(sequence, place);
         }
         recovery
     }
 
     /// Brings the directory into the form that this run writes.
-    fn settle(&mut self, recovery: &mut Recovery) -> Result<(), DiskError> {
-        let (before, wanted) = (self.cursors.lanes(), self.settings.lanes);
-        let cursors_written = if before == wanted {
-            self.cursors.rewrite()
-        } else if before == 0 {
-            self.cursors.start_over(wanted)
-        } else {
-            // In this order: until the last step the old number and its positions hold, and they
-            // go on holding where a step fails.
-            self.settings.lanes = before;
-            for id in self.segments.keys().copied().collect::<Vec<_>>() {
-                recovery.relocate(&self.rewrite(id)?);
-            }
-            self.cursors.start_over(wanted).inspect(|()| {
-                self.settings.lanes = wanted;
-                recovery.divide(wanted);
-            })
-        };
-        cursors_written.map_err(|e| self.error("can't write the cursors", &e))?;
-        self.reserve(recovery.next_sequence)?;
+    fn settle(&mut self, next_sequence: u64) -> Result<(), DiskError> {
+        self.cursors.rewrite().map_err(|e| self.error("can't write the cursors", &e))?;
+        self.reserve(next_sequence)?;
         self.confirm(&[], &[])
     }
 
@@ -273,7 +259,7 @@ impl Log {
         self.next_segment = segment.saturating_add(1);
         let path = path_of(&self.settings.directory, segment);
         let bytes = SEGMENT_MAGIC.len() as u64;
-        self.segments.insert(segment, Segment { bytes, live_bytes: 0 });
+        self.segments.insert(segment, Segment { bytes, ..Segment::default() });
         let begin = || -> io::Result<File> {
             let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
             file.write_all(&SEGMENT_MAGIC)?;
@@ -355,9 +341,10 @@ impl Log {
     fn rewrite(&mut self, id: NonZeroU32) -> Result<Vec<Move>, DiskError> {
         let path = path_of(&self.settings.directory, id);
         let temporary = path.with_extension("tmp");
+        let dead = self.segments.get(&id).map(|segment| segment.dead.iter().copied());
+        let dead: BTreeSet<u64> = dead.into_iter().flatten().collect();
         let rewriting = || -> io::Result<(Vec<Move>, u64)> {
-            let LiveCopy { bytes, moves } =
-                recovery::live_copy(&path, id, self.settings.lanes, &self.cursors)?;
+            let LiveCopy { bytes, moves } = recovery::live_copy(&path, id, &dead)?;
             let mut file = File::create(&temporary)?;
             file.write_all(&bytes)?;
             file.sync_data()?;
@@ -371,7 +358,7 @@ impl Log {
             self.error("can't rewrite a segment", &e)
         })?;
         let live_bytes = moves.iter().map(|(.., place)| u64::from(place.length)).sum();
-        self.segments.insert(id, Segment { bytes, live_bytes });
+        self.segments.insert(id, Segment { bytes, live_bytes, dead: Vec::new() });
         Ok(moves)
     }
 

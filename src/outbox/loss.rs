@@ -27,12 +27,14 @@ pub(super) enum Reason {
     Refused,
     /// One sample is more than the destination takes.
     TooLarge,
+    /// Taken over when the destination had newer samples of the same series already.
+    Late,
     /// The agent ended without a disk to keep it on.
     Stopped,
 }
 
 impl Reason {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Bytes,
         Self::Records,
         Self::Age,
@@ -45,6 +47,7 @@ impl Reason {
         Self::MaybeStored,
         Self::Refused,
         Self::TooLarge,
+        Self::Late,
         Self::Stopped,
     ];
 
@@ -63,6 +66,7 @@ impl Reason {
             Self::MaybeStored => "maybe_stored",
             Self::Refused => "refused",
             Self::TooLarge => "too_large",
+            Self::Late => "late",
             Self::Stopped => "stopped",
         }
     }

@@ -40,6 +40,8 @@ pub(super) struct Meters {
     bytes: Gauges,
     samples: Gauges,
     records: Gauges,
+    held_records: Gauges,
+    held_bytes: Gauges,
     oldest_seconds: Gauges,
     in_flight: Gauges,
     disk_bytes: Gauges,
@@ -47,6 +49,8 @@ pub(super) struct Meters {
     full: Gauges,
     appended: Counters,
     sent: Counters,
+    taken: Counters,
+    given: Counters,
     retries: Counters,
     disk_errors: Counters,
     torn: Counters,
@@ -64,6 +68,8 @@ pub(super) struct DestinationMeters {
     pub(super) bytes: Gauge,
     pub(super) samples: Gauge,
     pub(super) records: Gauge,
+    pub(super) held_records: Gauge,
+    pub(super) held_bytes: Gauge,
     pub(super) oldest_seconds: Gauge,
     pub(super) in_flight: Gauge,
     pub(super) disk_bytes: Gauge,
@@ -71,6 +77,8 @@ pub(super) struct DestinationMeters {
     pub(super) full: Gauge,
     pub(super) appended: Counter,
     pub(super) sent: Counter,
+    pub(super) taken: Counter,
+    pub(super) given: Counter,
     pub(super) retries: Counter,
     pub(super) disk_errors: Counter,
     pub(super) request_seconds: Histogram,
@@ -82,6 +90,8 @@ impl Meters {
             bytes: Family::default(),
             samples: Family::default(),
             records: Family::default(),
+            held_records: Family::default(),
+            held_bytes: Family::default(),
             oldest_seconds: Family::default(),
             in_flight: Family::default(),
             disk_bytes: Family::default(),
@@ -89,6 +99,8 @@ impl Meters {
             full: Family::default(),
             appended: Family::default(),
             sent: Family::default(),
+            taken: Family::default(),
+            given: Family::default(),
             retries: Family::default(),
             disk_errors: Family::default(),
             torn: Family::default(),
@@ -112,6 +124,8 @@ impl Meters {
             bytes: self.bytes.get_or_create_owned(&key),
             samples: self.samples.get_or_create_owned(&key),
             records: self.records.get_or_create_owned(&key),
+            held_records: self.held_records.get_or_create_owned(&key),
+            held_bytes: self.held_bytes.get_or_create_owned(&key),
             oldest_seconds: self.oldest_seconds.get_or_create_owned(&key),
             in_flight: self.in_flight.get_or_create_owned(&key),
             disk_bytes: self.disk_bytes.get_or_create_owned(&key),
@@ -119,6 +133,8 @@ impl Meters {
             full: self.full.get_or_create_owned(&key),
             appended: self.appended.get_or_create_owned(&key),
             sent: self.sent.get_or_create_owned(&key),
+            taken: self.taken.get_or_create_owned(&key),
+            given: self.given.get_or_create_owned(&key),
             retries: self.retries.get_or_create_owned(&key),
             disk_errors: self.disk_errors.get_or_create_owned(&key),
             request_seconds: self.request_seconds.get_or_create_owned(&key),
@@ -137,6 +153,9 @@ impl Meters {
         gauge("bytes", "Unsent bytes, compressed", &self.bytes);
         gauge("samples", "Unsent samples", &self.samples);
         gauge("records", "Unsent records", &self.records);
+        let held = "Unsent records that wait for another member, or are on their way to one";
+        gauge("held_records", held, &self.held_records);
+        gauge("held_bytes", "Bytes of the held records, compressed", &self.held_bytes);
         gauge("oldest_sample_age_seconds", "Age of the oldest unsent sample", &self.oldest_seconds);
         gauge("requests_in_flight", "Requests on their way", &self.in_flight);
         gauge("disk_bytes", "Bytes of all segments on disk", &self.disk_bytes);
@@ -147,6 +166,8 @@ impl Meters {
         };
         counter("appended_samples", "Samples that came in", &self.appended);
         counter("sent_samples", "Samples that the destination has stored", &self.sent);
+        counter("taken_samples", "Unsent samples taken over from other members", &self.taken);
+        counter("given_samples", "Unsent samples handed over to other members", &self.given);
         counter("retries", "Requests that were made again", &self.retries);
         counter("disk_errors", "Writes to disk that failed", &self.disk_errors);
         counter("torn_segments", "Segments found with a torn tail", &self.torn);
@@ -187,6 +208,8 @@ impl DestinationMeters {
             &all.bytes,
             &all.samples,
             &all.records,
+            &all.held_records,
+            &all.held_bytes,
             &all.oldest_seconds,
             &all.in_flight,
             &all.disk_bytes,

@@ -5,20 +5,25 @@ mod body;
 mod cursors;
 mod destination;
 mod disk;
+mod entry;
 pub mod frame;
 mod fresh;
+mod held;
 mod hold;
 mod lane;
+mod line_work;
 pub mod lines;
 mod log;
 mod loss;
 mod meters;
 pub mod packer;
+mod progress;
 mod queue;
 mod recovery;
 mod reporter;
 mod requests;
 mod sender;
+mod sent;
 mod settings;
 mod verdict;
 mod view;
@@ -42,6 +47,7 @@ pub use crate::outbox::{
 };
 use crate::{
     config::{Destination, OutboxSettings},
+    model::member::NodeId,
     outbox::{
         destination::{Appended, DestinationLoop, Left, Order, Setup},
         lines::LineOrder,
@@ -50,7 +56,7 @@ use crate::{
         recovery::Recovery,
         settings::{SEGMENT_BYTES_MAX, Settings},
     },
-    runtime::{stop::Stop, tasks},
+    runtime::{lease::Lease, stop::Stop, tasks},
 };
 
 /// Scrapes on their way to a destination's loop; the next one waits.
@@ -84,8 +90,25 @@ struct Apply {
     answer: oneshot::Sender<Result<(), String>>,
 }
 
+/// The member that an outbox belongs to.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it makes is named after it.
+    pub me: NodeId,
+    /// What is divided leaves while it is valid.
+    pub lease: Lease,
+}
+
+impl Node {
+    /// One that is alone.
+    pub fn alone(me: NodeId) -> Self {
+        Self { me, lease: Lease::endless() }
+    }
+}
+
 /// The part: owns the destinations' loops.
 pub struct Outbox {
+    node: Node,
     directory: PathBuf,
     settings: OutboxSettings,
     shapings: watch::Sender<Arc<Shapings>>,
@@ -196,6 +219,7 @@ impl Route {
 impl Outbox {
     /// Opens each destination's queue below `directory`. Blocking, as the agent starts.
     pub fn new(
+        node: Node,
         settings: &OutboxSettings,
         destinations: &[Arc<Destination>],
         directory: &Path,
@@ -204,7 +228,7 @@ impl Outbox {
         let meters = Meters::new(registry);
         let mut opened = Vec::new();
         for destination in destinations {
-            opened.push(open(settings, destination, directory, &meters)?);
+            opened.push(open(&node, settings, destination, directory, &meters)?);
         }
         warn_of_strays(directory, destinations);
         let (shapings, shapings_seen) = watch::channel(Arc::new(Shapings::of(destinations)));
@@ -213,6 +237,7 @@ impl Outbox {
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
         let handle = Handle { shapings: shapings_seen, routes: routes_seen, orders: sender };
         let part = Self {
+            node,
             directory: directory.to_owned(),
             settings: settings.clone(),
             shapings,
@@ -258,7 +283,7 @@ impl Outbox {
         let new: Vec<Arc<Destination>> =
             destinations.iter().filter(|d| !self.running.contains_key(&d.name)).cloned().collect();
         // The only step that can fail comes first.
-        let opening = (settings.clone(), self.directory.clone(), self.meters.clone());
+        let opening = (self.node.clone(), settings.clone(), self.directory.clone(), self.meters.clone());
         let opened = open_all(opening, new).await?;
         if settings.lanes != self.settings.lanes {
             info!(lanes = settings.lanes, "a new number of lanes takes effect at the next start");
@@ -323,16 +348,17 @@ impl Outbox {
 }
 
 async fn open_all(
-    (settings, directory, meters): (OutboxSettings, PathBuf, Meters),
+    (node, settings, directory, meters): (Node, OutboxSettings, PathBuf, Meters),
     destinations: Vec<Arc<Destination>>,
 ) -> Result<Vec<Opened>, String> {
     let opening = spawn_blocking(move || {
-        destinations.iter().map(|d| open(&settings, d, &directory, &meters)).collect()
+        destinations.iter().map(|d| open(&node, &settings, d, &directory, &meters)).collect()
     });
     opening.await.map_err(|panic| format!("opening the outbox failed: {panic}"))?
 }
 
 fn open(
+    node: &Node,
     settings: &OutboxSettings,
     destination: &Arc<Destination>,
     directory: &Path,
@@ -344,7 +370,6 @@ fn open(
         directory: directory_of(directory, &name),
         segment_bytes_max: SEGMENT_BYTES_MAX,
         free_bytes_min: settings.free_bytes_min,
-        lanes: settings.limits.lanes,
     })?;
     let meters = meters.of(&name);
     tell_recovery(&name, &recovery);
@@ -354,6 +379,8 @@ fn open(
     let (lines, line_orders) = mpsc::channel(LINE_ORDERS_MAX);
     let (view, seen) = watch::channel(Arc::default());
     let part = DestinationLoop::new(Setup {
+        me: node.me,
+        lease: node.lease.clone(),
         destination: Arc::clone(destination),
         settings,
         log,
@@ -369,9 +396,10 @@ fn open(
 }
 
 fn tell_recovery(name: &str, recovery: &Recovery) {
-    let records = recovery.entries.len();
+    let records = recovery.unsent.len();
     if records > 0 {
-        let samples: u64 = recovery.entries.iter().map(|(_, entry)| u64::from(entry.samples)).sum();
+        let samples: u64 =
+            recovery.unsent.iter().map(|unsent| u64::from(unsent.entry.samples)).sum();
         info!(destination = %name, records, samples, "unsent samples found, sending goes on there");
     }
     if recovery.torn_bytes > 0 {

@@ -10,17 +10,20 @@ use std::{
     sync::Arc,
 };
 
-use crate::outbox::{
-    cursors::Cursors,
-    frame::{self, Frame},
-    lane::{Entry, LaneKey, Place},
-    log::{DiskError, Move, SEGMENT_MAGIC, Segment},
+use crate::{
+    model::record::RecordName,
+    outbox::{
+        cursors::Cursors,
+        entry::{Entry, LineKey, Place},
+        frame::{self, Frame},
+        log::{DiskError, Move, SEGMENT_MAGIC, Segment},
+    },
 };
 
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
     /// What is unsent, in order of sequence.
-    pub(super) entries: Vec<(LaneKey, Entry)>,
+    pub(super) unsent: Vec<Unsent>,
     /// Above every number ever used.
     pub(super) next_sequence: u64,
     /// Bytes behind the last good record of a segment, and in how many segments.
@@ -38,12 +41,19 @@ pub(super) struct Recovery {
     last_sequence: u64,
 }
 
+/// A record that was not done with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unsent {
+    pub(super) key: LineKey,
+    pub(super) name: Option<RecordName>,
+    pub(super) entry: Entry,
+}
+
 impl Recovery {
     pub(super) fn take_segment(
         &mut self,
         id: NonZeroU32,
         path: &Path,
-        lanes: u16,
         cursors: &Cursors,
     ) -> Segment {
         let bytes = match fs::read(path) {
@@ -51,17 +61,21 @@ impl Recovery {
             Err(e) => {
                 self.unreadable.push(format!("`{}`: {e}", path.display()));
                 // Counted as live, so that it stays for a better day.
-                return Segment { bytes: 1, live_bytes: 1 };
+                return Segment { bytes: 1, live_bytes: 1, ..Segment::default() };
             }
         };
         let mut live_bytes = 0;
+        let mut dead = Vec::new();
         let damage = frame::scan(&bytes, header_bytes(&bytes), |offset, length, frame| {
             let Some(place) = place_of(id, offset, length) else { return };
             self.last_sequence = self.last_sequence.max(frame.sequence);
-            let key = self.key_of(&frame, lanes);
-            if !cursors.is_done(&key, frame.sequence) {
+            let key = self.key_of(&frame);
+            if cursors.is_done(&key, frame.sequence) {
+                dead.push(frame.sequence);
+            } else {
                 live_bytes += u64::from(place.length);
-                self.entries.push((key, entry_of(&frame, place)));
+                let entry = entry_of(&frame, place);
+                self.unsent.push(Unsent { key, name: frame.name, entry });
             }
         });
         self.corrupt_places += damage.corrupt.len() as u64;
@@ -73,42 +87,25 @@ impl Recovery {
             // If it can't be cut, it is passed over again the next time.
             let _ = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(end));
         }
-        Segment { bytes: end, live_bytes }
+        Segment { bytes: end, live_bytes, dead }
     }
 
     /// What is found twice is taken once: a write that failed and was made again stands in two
     /// segments. Gives back where the others lie.
-    pub(super) fn finish(&mut self, last_used: u64) -> Vec<Place> {
+    pub(super) fn finish(&mut self, last_used: u64) -> Vec<(u64, Place)> {
         self.next_sequence = self.last_sequence.max(last_used).saturating_add(1);
-        self.entries.sort_by_key(|(_, entry)| entry.sequence);
+        self.unsent.sort_by_key(|unsent| unsent.entry.sequence);
         let mut again = Vec::new();
-        self.entries.dedup_by(|(_, later), (_, first)| {
+        self.unsent.dedup_by(|Unsent { entry: later, .. }, Unsent { entry: first, .. }| {
             let same = later.sequence == first.sequence;
-            again.extend(later.place.filter(|_| same));
+            again.extend(later.place.filter(|_| same).map(|place| (later.sequence, place)));
             same
         });
         again
     }
 
-    /// A segment was rewritten.
-    pub(super) fn relocate(&mut self, moves: &[Move]) {
-        for (_, sequence, place) in moves {
-            let found = self.entries.binary_search_by_key(sequence, |(_, entry)| entry.sequence);
-            if let Ok(at) = found {
-                self.entries[at].1.place = Some(*place);
-            }
-        }
-    }
-
-    /// The lanes are of another number from now on.
-    pub(super) fn divide(&mut self, lanes: u16) {
-        for (key, entry) in &mut self.entries {
-            *key = LaneKey::of(key.signal, &key.tenant, entry.stream, lanes);
-        }
-    }
-
     /// One shared name a tenant, however many records it has.
-    fn key_of(&mut self, frame: &Frame<'_>, lanes: u16) -> LaneKey {
+    fn key_of(&mut self, frame: &Frame<'_>) -> LineKey {
         let tenant = if let Some(known) = self.tenants.get(frame.tenant) {
             Arc::clone(known)
         } else {
@@ -116,7 +113,7 @@ impl Recovery {
             self.tenants.insert(Arc::clone(&new));
             new
         };
-        LaneKey::of(frame.signal, &tenant, frame.stream, lanes)
+        line_of(frame, tenant)
     }
 }
 
@@ -127,26 +124,25 @@ pub(super) struct LiveCopy {
     pub(super) moves: Vec<Move>,
 }
 
-/// The segment's bytes without what is done with, and where its records then lie.
-pub(super) fn live_copy(
-    path: &Path,
-    id: NonZeroU32,
-    lanes: u16,
-    cursors: &Cursors,
-) -> io::Result<LiveCopy> {
+/// The segment's bytes without the records of `dead`, and where the others then lie.
+pub(super) fn live_copy(path: &Path, id: NonZeroU32, dead: &BTreeSet<u64>) -> io::Result<LiveCopy> {
     let bytes = fs::read(path)?;
     let mut copy = SEGMENT_MAGIC.to_vec();
     let mut moves = Vec::new();
     frame::scan(&bytes, header_bytes(&bytes), |offset, length, frame| {
-        let key = LaneKey::of(frame.signal, &frame.tenant.into(), frame.stream, lanes);
-        if !cursors.is_done(&key, frame.sequence)
+        if !dead.contains(&frame.sequence)
             && let Some(place) = place_of(id, copy.len(), length)
         {
             copy.extend_from_slice(&bytes[offset..offset + length]);
-            moves.push((key, frame.sequence, place));
+            moves.push((line_of(&frame, frame.tenant.into()), frame.sequence, place));
         }
     });
     Ok(LiveCopy { bytes: copy, moves })
+}
+
+fn line_of(frame: &Frame<'_>, tenant: Arc<str>) -> LineKey {
+    let divided = frame.name.is_some();
+    LineKey { signal: frame.signal, tenant, slot: frame.stream.slot(), divided }
 }
 
 /// A damaged header costs nothing: the search for frames then begins at the first byte.
@@ -164,6 +160,7 @@ fn entry_of(frame: &Frame<'_>, place: Place) -> Entry {
         sequence: frame.sequence,
         stream: frame.stream,
         round: frame.round,
+        since_ms: frame.name.map(|name| name.interval_ms),
         oldest_ms: frame.oldest_ms,
         appended_ms: frame.appended_ms,
         bytes: u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX),

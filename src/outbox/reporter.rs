@@ -10,7 +10,8 @@ use crate::{
     model::batch::Batch,
     outbox::{
         disk::{Change, Disk, Done},
-        lane::{Lane, LaneKey},
+        entry::LaneKey,
+        lane::Lane,
         loss::{Loss, Losses, Reason},
         meters::DestinationMeters,
         queue::{Answered, Queue, Totals},
@@ -110,7 +111,8 @@ impl Reporter {
     }
 
     pub(super) fn job_done(&self, done: &Done, change: Option<&Change>) {
-        let failures = u64::from(matches!(done.written, Some(Err(_))));
+        let failures = u64::from(matches!(done.written, Some(Err(_))))
+            + u64::from(matches!(done.stored, Some(Err(_))));
         self.meters.disk_errors.inc_by(failures + u64::from(done.fault.is_some()));
         self.disk_changed(change);
     }
@@ -132,6 +134,9 @@ impl Reporter {
         for loss in queue.take_losses() {
             self.lose(loss);
         }
+        let handed = queue.take_handed();
+        self.meters.taken.inc_by(handed.taken);
+        self.meters.given.inc_by(handed.given);
         if now_ms >= self.tell_losses_ms && self.tell_losses() {
             self.tell_losses_ms = now_ms + LOSSES_TOLD_MS;
         }
@@ -188,6 +193,7 @@ impl Reporter {
                 | Reason::DiskFull
                 | Reason::Memory
                 | Reason::Corrupt
+                | Reason::Late
                 | Reason::Stopped => error!(
                     %destination, reason = reason_name, samples, first_ms, last_ms,
                     "samples lost before they could be sent"
@@ -234,6 +240,8 @@ impl Reporter {
         self.meters.bytes.set(gauge(unsent.bytes));
         self.meters.samples.set(gauge(unsent.samples));
         self.meters.records.set(gauge(unsent.records as u64));
+        self.meters.held_records.set(gauge(queue.held_records() as u64));
+        self.meters.held_bytes.set(gauge(queue.held_bytes()));
         self.meters.oldest_seconds.set(oldest_age_ms.unwrap_or_default() / 1000);
         self.meters.in_flight.set(gauge(queue.in_flight() as u64));
         self.meters.disk_bytes.set(gauge(disk.view().bytes));
@@ -243,9 +251,11 @@ impl Reporter {
             bytes: unsent.bytes,
             samples: unsent.samples,
             records: unsent.records as u64,
+            held_records: queue.held_records() as u64,
+            held_bytes: queue.held_bytes(),
             oldest_age_ms,
             in_flight: queue.in_flight(),
-            accepts: !self.is_failing,
+            accepts: !self.is_failing && !queue.is_refused(),
             last_answer: self.last_answer.as_ref().map(|(text, _)| text.clone()),
             last_answer_ms: self.last_answer.as_ref().map(|(_, at_ms)| *at_ms),
             dropped_samples: self.dropped.clone(),

@@ -11,6 +11,9 @@ pub struct QueueView {
     pub bytes: u64,
     pub samples: u64,
     pub records: u64,
+    /// Of these, what waits for another member, or is on its way to one.
+    pub held_records: u64,
+    pub held_bytes: u64,
     /// The age of the oldest unsent sample.
     pub oldest_age_ms: Option<i64>,
     pub in_flight: usize,
@@ -29,7 +32,7 @@ pub struct QueueView {
 pub struct LaneView {
     pub tenant: Arc<str>,
     pub number: u16,
-    /// The sequence number up to which all is done with.
+    /// The sequence number of the last record that is done with.
     pub position: u64,
     pub records: usize,
     pub state: LaneState,

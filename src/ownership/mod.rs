@@ -33,7 +33,7 @@ use tracing::{info, warn};
 
 use crate::{
     config::{self, OnPartition},
-    discovery::{Snapshot, jobs_digests},
+    discovery::{Snapshot, digest::jobs_digests},
     fleet::{
         self, channel,
         membership::{Description, Order},
@@ -124,6 +124,7 @@ pub struct Ownership {
     division: Division,
     forms: Forms,
     config_digest: u64,
+    described: Option<Description>,
     exchange: Exchange,
     succession: Succession,
     showing: Showing,
@@ -164,6 +165,7 @@ impl Ownership {
             division: Division::new(assign),
             forms: Forms::default(),
             config_digest: 0,
+            described: None,
             exchange: Exchange::new(rules, links.outbox.clone()),
             succession: Succession::default(),
             showing,
@@ -317,7 +319,7 @@ impl Ownership {
     }
 
     /// Tells the others what this member sees.
-    async fn describe(&self) {
+    async fn describe(&mut self) {
         let Some(fleet) = &self.links.fleet else { return };
         let found = jobs_digests(&self.links.found.borrow());
         let description = Description {
@@ -325,7 +327,10 @@ impl Ownership {
             targets: found.into_iter().collect(),
             loads: LoadsTag::default(),
         };
-        fleet.order(Order::Describe(description)).await;
+        if self.described.as_ref() != Some(&description) {
+            fleet.order(Order::Describe(description.clone())).await;
+            self.described = Some(description);
+        }
     }
 
     fn divide_found(&mut self) {

@@ -51,8 +51,14 @@ impl World {
         };
         let mut registry = Registry::default();
         let destinations = [destination(&[], receiver.url("/write"))];
-        let (outbox_handle, outbox) =
-            Outbox::new(&settings, &destinations, directory.path(), &mut registry).unwrap();
+        let (outbox_handle, outbox) = Outbox::new(
+            crate::model::member::NodeId(1),
+            &settings,
+            &destinations,
+            directory.path(),
+            &mut registry,
+        )
+        .unwrap();
         let (handle, pool) = Pool::new(outbox_handle, &mut registry);
         let (snapshots, seen) = watch::channel(Arc::default());
         let (stop_pool, stop_outbox) = (Stop::new(), Stop::new());

@@ -64,9 +64,15 @@ impl House {
         let mut registry = meters::registry();
         let folder = tempfile::tempdir().unwrap();
         let destinations = &loaded.destinations;
-        let outbox = Outbox::new(&loaded.outbox, destinations, folder.path(), &mut registry);
+        let outbox = Outbox::new(
+            outbox::Node::alone(crate::model::member::NodeId(1)),
+            &loaded.outbox,
+            destinations,
+            folder.path(),
+            &mut registry,
+        );
         let (outbox, outbox_part) = outbox.unwrap();
-        let (scrape, _) = Pool::new(outbox.clone(), mpsc::channel(1).0, &mut registry);
+        let (scrape, _) = Pool::new(outbox.clone(), mpsc::channel(1).0, Lease::endless(), &mut registry);
         let sources = Sources {
             config: seen_config,
             reload,

@@ -9,12 +9,15 @@ use std::{
     time::Duration,
 };
 
-use crate::outbox::{
-    Outbox,
-    tests::{
-        Running, Target, destination, one,
-        receiver::{Receiver, Reply, Request, strict},
-        settings,
+use crate::{
+    model::member::NodeId,
+    outbox::{
+        Outbox,
+        tests::{
+            Running, Target, destination, one,
+            receiver::{Receiver, Reply, Request, strict},
+            settings,
+        },
     },
 };
 
@@ -166,7 +169,8 @@ async fn a_second_outbox_on_the_same_directory_is_refused() {
     let receiver = Receiver::start(unavailable).await;
     let outbox = Running::start(directory.path(), &one(&receiver));
     let mut registry = prometheus_client::registry::Registry::default();
-    let second = Outbox::new(&settings(), &one(&receiver), directory.path(), &mut registry);
+    let second =
+        Outbox::new(Node::alone(NodeId(1)), &settings(), &one(&receiver), directory.path(), &mut registry);
     let message = second.err().unwrap();
     assert!(message.contains("in use by another process"), "{message}");
     outbox.stop().await;

@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     config::{Destination, HttpClient, OutboxSettings, Queue, WhenFull},
-    model::{labels::Labels, sample::Sample, slot::StreamKey},
+    model::{labels::Labels, member::NodeId, sample::Sample, slot::StreamKey},
     outbox::{Handle, Outbox, Packed, Packer, QueueView, tests::receiver::Receiver},
     runtime::stop::Stop,
 };
@@ -40,7 +40,8 @@ impl Running {
         destinations: &[Arc<Destination>],
     ) -> Self {
         let mut registry = Registry::default();
-        let (handle, part) = Outbox::new(settings, destinations, directory, &mut registry).unwrap();
+        let (handle, part) =
+            Outbox::new(Node::alone(NodeId(1)), settings, destinations, directory, &mut registry).unwrap();
         let stop = Stop::new();
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let task = runtime.spawn(part.run(stop.clone()));

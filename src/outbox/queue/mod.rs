@@ -1,5 +1,8 @@
-//! All that waits for one destination: its lanes, what of it is in memory, and the bounds. Pure;
-//! `destination` brings events and time, and does what this decides.
+//! All that waits for one destination: its lanes, what is held outside of them, what of it all is in
+//! memory, and the bounds. Pure; `destination` brings events and time, and does what this decides.
+
+mod bounds;
+mod lines;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,14 +12,24 @@ use std::{
 use bytes::Bytes;
 use rand::Rng;
 
+pub(super) use crate::outbox::queue::lines::{Handed, Planned};
 use crate::{
-    model::batch::{Batch, Signal},
+    model::{
+        batch::{Batch, Signal},
+        member::NodeId,
+        slot::Slot,
+    },
     outbox::{
+        entry::{Entry, LaneKey, LineKey, Place},
         frame::{FRAME_BYTES_MAX, Record, frame_bytes},
         fresh::{Fresh, Unwritten},
+        held::Held,
         hold::Holds,
-        lane::{Attempt, Entry, Lane, LaneKey, Place, REQUEST_BYTES_MAX, Rules},
+        lane::{Attempt, Lane, REQUEST_BYTES_MAX, Rules},
         loss::{Loss, Losses, Reason},
+        progress::{Line, Progress},
+        recovery::Unsent,
+        sent::SentInstants,
         settings::Limits,
         verdict::Verdict,
     },
@@ -32,8 +45,16 @@ pub(super) struct Queue {
     /// Never removed: a position belongs to each.
     lanes: Vec<(LaneKey, Lane)>,
     index: BTreeMap<LaneKey, usize>,
+    /// Divided records that may not leave, or not yet: none of a lane waits for them.
+    held: Held,
+    /// Slots with records on their way by that lane, which are to be sorted anew after the answer.
+    unsettled: BTreeMap<usize, BTreeSet<Slot>>,
+    progress: Progress,
+    sent: SentInstants,
+    handed: Handed,
     fresh: Fresh,
     unsent: Totals,
+    /// Of the next record, or of the next that enters a lane late.
     next_sequence: u64,
     next_ticket: u64,
     in_flight: usize,
@@ -42,9 +63,7 @@ pub(super) struct Queue {
     holds: Holds,
     size_learned_ms: Option<i64>,
     losses: Losses,
-    released: Vec<Place>,
-    /// Lanes whose position is to be persisted.
-    moved: BTreeSet<usize>,
+    released: Vec<(u64, Place)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,12 +91,17 @@ pub(super) struct Answered {
 
 impl Queue {
     /// `next_sequence` is above every number ever used.
-    pub(super) fn new(limits: Limits, rules: Rules, next_sequence: u64) -> Self {
+    pub(super) fn new(limits: Limits, rules: Rules, me: NodeId, next_sequence: u64) -> Self {
         Self {
             rules,
             limits,
             lanes: Vec::new(),
             index: BTreeMap::new(),
+            held: Held::new(me),
+            unsettled: BTreeMap::new(),
+            progress: Progress::default(),
+            sent: SentInstants::default(),
+            handed: Handed::default(),
             fresh: Fresh::default(),
             unsent: Totals::default(),
             next_sequence,
@@ -88,12 +112,11 @@ impl Queue {
             size_learned_ms: None,
             losses: Losses::default(),
             released: Vec::new(),
-            moved: BTreeSet::new(),
         }
     }
 
-    /// New limits and rules; the number of lanes stays, as positions on disk hang on it. What was
-    /// learned of the destination may hold no longer.
+    /// New limits and rules; the number of lanes stays, as the order of what is on its way hangs on
+    /// it. What was learned of the destination may hold no longer.
     pub(super) fn change(&mut self, limits: &Limits, rules: &Rules, now_ms: i64) {
         self.limits = Limits { lanes: self.limits.lanes, ..limits.clone() };
         self.size_learned_ms = None;
@@ -106,18 +129,32 @@ impl Queue {
         self.make_room(0);
     }
 
-    /// A record that lay on disk when the log was opened, in order of sequence.
-    pub(super) fn restore(&mut self, key: &LaneKey, entry: Entry) {
-        let lane = self.lane_of(key);
-        self.unsent.add(&entry);
-        self.lanes[lane].1.expect_repeats();
-        self.lanes[lane].1.push(entry, &self.rules);
+    /// A record that lay on disk when the log was opened, in order of sequence. What is divided waits
+    /// until it is said who is to send it.
+    pub(super) fn restore(&mut self, unsent: Unsent) {
+        let Unsent { key, name, entry } = unsent;
+        let number = self.lane_of(&key.lane(self.limits.lanes));
+        let Some(name) = name else {
+            self.unsent.add(&entry);
+            self.lanes[number].1.expect_repeats();
+            self.enter(number, entry, entry.sequence);
+            return;
+        };
+        self.held.learn_name(entry.sequence, name);
+        if self.held.add(number, entry, true) {
+            self.unsent.add(&entry);
+            self.progress.pin(number, &entry);
+        } else {
+            // It was given away and came back, and the first was not forgotten yet.
+            self.held.forget_name(entry.sequence);
+            self.released.extend(entry.place.map(|place| (entry.sequence, place)));
+        }
     }
 
     /// False: the queue is full and told to push back, so appending has to wait.
     pub(super) fn has_room(&self) -> bool {
         self.limits.drops_oldest
-            || self.unsent.bytes < self.limits.bytes_max
+            || self.unsent.bytes < self.own_bytes_max()
                 && self.unsent.records < self.limits.records_max
                 && self.fresh.unwritten_bytes() < self.limits.memory_bytes_max
     }
@@ -129,24 +166,21 @@ impl Queue {
             return;
         }
         self.make_room(u64::from(bytes));
-        let key = LaneKey::of(batch.signal, &batch.tenant, batch.stream, self.limits.lanes);
-        let lane = self.lane_of(&key);
-        let entry = Entry {
-            sequence: self.next_sequence,
-            stream: batch.stream,
-            round: batch.round,
-            oldest_ms: batch.oldest_ms,
-            appended_ms: now_ms,
-            bytes,
-            raw_length: batch.raw_length,
-            samples: batch.samples,
-            place: None,
-        };
+        let slot = batch.stream.slot();
+        let number =
+            self.lane_of(&LaneKey::of(batch.signal, &batch.tenant, slot, self.limits.lanes));
+        let entry = Entry::of(&batch, self.next_sequence, now_ms);
         self.next_sequence += 1;
         self.unsent.add(&entry);
-        let unwritten = Unwritten { sequence: entry.sequence, lane, appended_ms: now_ms };
+        let line = Line::of(&entry, number);
+        let unwritten = Unwritten { sequence: entry.sequence, line, appended_ms: now_ms };
         self.fresh.add(unwritten, batch.bytes);
-        self.lanes[lane].1.push(entry, &self.rules);
+        if self.held.admits(slot, entry.since_ms) {
+            self.enter(number, entry, entry.sequence);
+        } else {
+            self.progress.pin(number, &entry);
+            self.held.add(number, entry, false);
+        }
         // The disk hangs, or can't keep up.
         self.shed_memory(self.limits.memory_bytes_max.saturating_mul(2), Reason::Memory);
     }
@@ -176,6 +210,13 @@ impl Queue {
             }
         }
         starts
+    }
+
+    /// For reading what is handed over: none of an attempt.
+    pub(super) fn take_ticket(&mut self) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        ticket
     }
 
     /// When `start` has something to do, if no event comes before.
@@ -216,8 +257,13 @@ impl Queue {
             self.losses.add(reason, u64::from(samples), at_ms);
         }
         for entry in &outcome.released {
-            self.forget(number, entry);
+            if outcome.arrived && entry.is_divided() {
+                self.sent.note(entry.stream, entry.oldest_ms);
+            }
+            self.progress.left_first(number, entry);
+            self.forget(entry);
         }
+        self.settle_lane(number);
         Answered { sent_samples: u64::from(outcome.sent_samples), held }
     }
 
@@ -229,22 +275,7 @@ impl Queue {
         for sequence in unreadable {
             self.remove(number, *sequence, Reason::Corrupt);
         }
-    }
-
-    /// Drops what has waited longer than it may.
-    pub(super) fn expire(&mut self, now_ms: i64) {
-        let limits = [
-            (self.limits.age_ms_max, Reason::Age),
-            (self.limits.sample_age_ms_max, Reason::SampleAge),
-        ];
-        for number in 0..self.lanes.len() {
-            while let Some(first) = self.lanes[number].1.entries().front() {
-                let age_ms = now_ms - first.appended_ms;
-                let over = limits.iter().find(|(max_ms, _)| *max_ms > 0 && age_ms > *max_ms);
-                let Some((_, reason)) = over else { break };
-                self.drop_first(number, *reason);
-            }
-        }
+        self.settle_lane(number);
     }
 
     /// What is due to be written, or everything where `all`.
@@ -257,50 +288,40 @@ impl Queue {
     pub(super) fn written(&mut self, places: &[Place]) {
         let written = self.fresh.written(self.limits.memory_bytes_max);
         for (unwritten, place) in written.into_iter().zip(places) {
-            if let Some(entry) = self.lanes[unwritten.lane].1.entry_mut(unwritten.sequence) {
+            let Unwritten { sequence, line, .. } = unwritten;
+            if let Some(entry) = self.entry_mut(line.lane, sequence) {
                 entry.place = Some(*place);
             } else {
                 // Acknowledged or dropped while it was being written.
-                self.released.push(*place);
-                self.moved.insert(unwritten.lane);
+                self.released.push((sequence, *place));
+                self.progress.written_late(line);
             }
-        }
-    }
-
-    /// The records last taken are not on disk. Beyond the bound of memory the oldest goes: where
-    /// the disk is `full`, what lies in its oldest segment; else what is in memory alone.
-    pub(super) fn not_written(&mut self, full: bool) {
-        self.fresh.not_written();
-        let bytes_max = self.limits.memory_bytes_max;
-        if !self.limits.drops_oldest || self.fresh.unwritten_bytes() <= bytes_max {
-            return;
-        }
-        if !full {
-            self.shed_memory(bytes_max, Reason::Memory);
-        } else if !self.drop_oldest_segment() {
-            self.shed_memory(bytes_max, Reason::DiskFull);
         }
     }
 
     /// Records have been moved to other places.
-    pub(super) fn moved(&mut self, moves: &[(LaneKey, u64, Place)]) {
+    pub(super) fn moved(&mut self, moves: &[(LineKey, u64, Place)]) {
         for (key, sequence, place) in moves {
-            let number = self.lane_of(key);
+            let number = self.lane_of(&key.lane(self.limits.lanes));
             // Who has left meanwhile was released with its old place: the segment is the same.
-            if let Some(entry) = self.lanes[number].1.entry_mut(*sequence) {
+            if let Some(entry) = self.entry_mut(number, *sequence) {
                 entry.place = Some(*place);
             }
         }
     }
 
-    pub(super) fn take_released(&mut self) -> Vec<Place> {
+    pub(super) fn take_released(&mut self) -> Vec<(u64, Place)> {
         std::mem::take(&mut self.released)
     }
 
-    /// The lanes that have come further, with what is now done with.
-    pub(super) fn take_positions(&mut self) -> Vec<(LaneKey, u64)> {
-        let moved = std::mem::take(&mut self.moved);
-        moved.into_iter().map(|n| (self.lanes[n].0.clone(), self.lanes[n].1.position())).collect()
+    /// The lines that have come further, with what is now done with.
+    pub(super) fn take_positions(&mut self) -> Vec<(LineKey, u64)> {
+        let positions = self.progress.take(self.next_sequence - 1);
+        let keyed = |(line, position): (Line, u64)| {
+            let LaneKey { signal, tenant, .. } = self.lanes[line.lane].0.clone();
+            (LineKey { signal, tenant, slot: line.slot, divided: line.divided }, position)
+        };
+        positions.into_iter().map(keyed).collect()
     }
 
     pub(super) fn take_losses(&mut self) -> Vec<Loss> {
@@ -312,7 +333,7 @@ impl Queue {
     }
 
     pub(super) fn place(&self, number: usize, sequence: u64) -> Option<Place> {
-        self.lanes[number].1.entry(sequence)?.place
+        self.entry(number, sequence)?.place
     }
 
     pub(super) fn unsent(&self) -> Totals {
@@ -334,12 +355,14 @@ impl Queue {
     /// Of what is in memory alone.
     pub(super) fn unwritten_samples(&self) -> u64 {
         let entries = self.lanes.iter().flat_map(|(_, lane)| lane.entries());
+        let entries = entries.chain(self.held.records().map(|waiting| &waiting.entry));
         entries.filter(|entry| entry.place.is_none()).map(|entry| u64::from(entry.samples)).sum()
     }
 
     pub(super) fn oldest_ms(&self) -> Option<i64> {
         let firsts = self.lanes.iter().filter_map(|(_, lane)| lane.entries().front());
-        firsts.map(|entry| entry.oldest_ms).min()
+        let held = self.held.first().map(|waiting| &waiting.entry);
+        firsts.chain(held).map(|entry| entry.oldest_ms).min()
     }
 
     pub(super) fn lanes(&self) -> impl Iterator<Item = (&LaneKey, &Lane)> {
@@ -348,6 +371,11 @@ impl Queue {
 
     pub(super) fn is_held(&self, key: &LaneKey) -> bool {
         self.holds.contains(&key.tenant)
+    }
+
+    /// The destination refuses a tenant that has something to send.
+    pub(super) fn is_refused(&self) -> bool {
+        self.lanes.iter().any(|(key, lane)| !lane.entries().is_empty() && self.is_held(key))
     }
 
     /// Nothing will leave by itself for now: each lane that has something waits for better times.
@@ -368,89 +396,48 @@ impl Queue {
     }
 
     fn record(&self, unwritten: &Unwritten) -> Record {
-        let (key, lane) = &self.lanes[unwritten.lane];
-        let entry = lane.entry(unwritten.sequence).expect("who has a body has not left");
-        let bytes = self.fresh.body(entry.sequence).expect("what is not written has a body");
-        Record {
-            sequence: entry.sequence,
-            appended_ms: entry.appended_ms,
-            batch: Batch {
-                signal: key.signal,
-                tenant: Arc::clone(&key.tenant),
-                stream: entry.stream,
-                round: entry.round,
-                since_ms: None,
-                samples: entry.samples,
-                oldest_ms: entry.oldest_ms,
-                raw_length: entry.raw_length,
-                bytes: bytes.clone(),
-            },
+        let Unwritten { line: Line { lane, .. }, sequence, .. } = *unwritten;
+        let entry = self.entry(lane, sequence).expect("who has a body has not left");
+        let bytes = self.fresh.body(sequence).expect("what is not written has a body");
+        let (appended_ms, name) = (entry.appended_ms, self.held.name_of(entry));
+        Record { sequence, appended_ms, name, batch: self.batch(lane, entry, bytes.clone()) }
+    }
+
+    fn batch(&self, number: usize, entry: &Entry, bytes: Bytes) -> Batch {
+        let key = &self.lanes[number].0;
+        Batch {
+            signal: key.signal,
+            tenant: Arc::clone(&key.tenant),
+            stream: entry.stream,
+            round: entry.round,
+            since_ms: entry.since_ms,
+            samples: entry.samples,
+            oldest_ms: entry.oldest_ms,
+            raw_length: entry.raw_length,
+            bytes,
         }
     }
 
-    fn make_room(&mut self, bytes: u64) {
-        if !self.limits.drops_oldest {
-            return;
-        }
-        while self.unsent.records > 0 {
-            let reason = if self.unsent.bytes + bytes > self.limits.bytes_max {
-                Reason::Bytes
-            } else if self.unsent.records >= self.limits.records_max {
-                Reason::Records
-            } else {
-                return;
-            };
-            let Some((number, _)) = self.oldest() else { return };
-            self.drop_first(number, reason);
-        }
+    /// Wherever it waits.
+    fn entry(&self, number: usize, sequence: u64) -> Option<&Entry> {
+        self.lanes[number].1.entry(sequence).or_else(|| self.held.get(sequence))
     }
 
-    /// The lane that has the oldest record, and where that lies.
-    fn oldest(&self) -> Option<(usize, Option<Place>)> {
-        let firsts = self.lanes.iter().enumerate().filter_map(|(number, (_, lane))| {
-            lane.entries().front().map(|entry| (entry.sequence, number, entry.place))
-        });
-        firsts.min_by_key(|(sequence, ..)| *sequence).map(|(_, number, place)| (number, place))
+    fn entry_mut(&mut self, number: usize, sequence: u64) -> Option<&mut Entry> {
+        let in_lane = self.lanes[number].1.entry_mut(sequence);
+        in_lane.or_else(|| self.held.get_mut(sequence))
     }
 
-    fn drop_oldest_segment(&mut self) -> bool {
-        let Some((_, Some(Place { segment, .. }))) = self.oldest() else { return false };
-        while let Some((number, Some(place))) = self.oldest()
-            && place.segment <= segment
-        {
-            self.drop_first(number, Reason::DiskFull);
-        }
-        true
+    fn enter(&mut self, number: usize, entry: Entry, order: u64) {
+        self.progress.entered(number, &entry);
+        self.lanes[number].1.push(entry, order, &self.rules);
     }
 
-    fn shed_memory(&mut self, bytes_max: u64, reason: Reason) {
-        while self.limits.drops_oldest && self.fresh.unwritten_bytes() > bytes_max {
-            let Some(oldest) = self.fresh.oldest_unwritten() else { return };
-            self.remove(oldest.lane, oldest.sequence, reason);
-        }
-    }
-
-    fn drop_first(&mut self, number: usize, reason: Reason) {
-        if let Some(entry) = self.lanes[number].1.drop_first(&self.rules) {
-            self.losses.add(reason, u64::from(entry.samples), entry.oldest_ms);
-            self.forget(number, &entry);
-        }
-    }
-
-    fn remove(&mut self, number: usize, sequence: u64, reason: Reason) {
-        if let Some(entry) = self.lanes[number].1.remove(sequence, &self.rules) {
-            self.losses.add(reason, u64::from(entry.samples), entry.oldest_ms);
-            self.forget(number, &entry);
-        }
-    }
-
-    fn forget(&mut self, number: usize, entry: &Entry) {
+    fn forget(&mut self, entry: &Entry) {
         self.unsent.subtract(entry);
         self.fresh.forget(entry.sequence, entry.place.is_some());
-        if let Some(place) = entry.place {
-            self.released.push(place);
-            self.moved.insert(number);
-        }
+        self.held.forget_name(entry.sequence);
+        self.released.extend(entry.place.map(|place| (entry.sequence, place)));
     }
 
     fn learn_size(&mut self, request_bytes: usize, now_ms: i64) {
@@ -519,7 +506,7 @@ mod tests {
             backoff_min_ms: 30,
             backoff_max_ms: 400,
         };
-        Queue::new(limits, rules, 1)
+        Queue::new(limits, rules, NodeId(1), 1)
     }
 
     /// A record of 10 bytes and one sample in that lane.
@@ -671,7 +658,7 @@ mod tests {
         answer(&mut queue, &starts[0], Verdict::Stored, 510);
         assert!(queue.take_positions().is_empty(), "it is not on disk as far as anybody knows");
         queue.written(&[place(1)]);
-        assert_eq!(queue.take_released(), [place(1)]);
+        assert_eq!(queue.take_released(), [(1, place(1))]);
         assert_eq!(queue.take_positions()[0].1, 1);
     }
 
