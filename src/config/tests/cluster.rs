@@ -166,62 +166,38 @@ fn folder(text: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn secrets_are_read_with_the_file() {
-    let load = |fields: &str, flags: &TypedCluster| {
+fn secrets_are_read_where_the_cluster_is_enabled() {
+    let unlocked = |fields: &str| {
         let folder = folder(&format!("cluster: {{mdns: true, {fields}}}\n"));
-        let config = load(&folder.path().join("a.yml"), flags, &|_| None);
-        let clean = |text: String| text.replace(&format!("{}/", folder.path().display()), "");
-        config
-            .map(|config| {
-                let keys: Vec<String> =
-                    config.cluster.keys.iter().map(|key| key.expose().to_owned()).collect();
-                let files: Vec<String> =
-                    config.files.iter().map(|file| clean(file.display().to_string())).collect();
-                (
-                    keys.join(" "),
-                    files.join(" "),
-                    config.warnings.into_iter().map(clean).collect::<Vec<_>>(),
-                )
-            })
-            .map_err(|problems| clean(problems.to_string()))
+        let path = folder.path().join("a.yml");
+        let mut config = load(&path, &TypedCluster::default(), &|_| None).expect("good");
+        let outcome = unlock(&mut config);
+        let keys: Vec<&str> = config.cluster.keys.iter().map(Secret::expose).collect();
+        let files: Vec<String> =
+            config.files.iter().map(|file| file.display().to_string()).collect();
+        let told = outcome.err().into_iter().chain(config.warnings.clone());
+        [keys.join(" "), files.join(" "), told.collect::<Vec<_>>().join("\n")]
+            .map(|text| text.replace(&format!("{}/", folder.path().display()), ""))
     };
-    let none = TypedCluster::default();
-    let check = |fields: &str, keys: &str, files: &str| {
-        let (found_keys, found_files, warnings) = load(fields, &none).expect("good");
-        assert_eq!((&*found_keys, &*found_files), (keys, files), "{fields}");
-        assert_eq!(warnings, [""; 0]);
+    let check = |fields: &str, keys: &str, files: &str, told: &str| {
+        assert_eq!(unlocked(fields), [keys, files, told], "{fields}");
     };
-    check("enabled: true, secret_file: new", "0123456789abcdef", "a.yml new");
-    check("enabled: false, secret_file: new", "", "a.yml new");
-    check("enabled: true, insecure: true", "insecure", "a.yml");
-
-    let (keys, files, warnings) =
-        load("enabled: true, secret_files: [new, old]", &none).expect("good");
-    assert_eq!((&*keys, &*files), ("0123456789abcdef hunter2", "a.yml new old"));
-    let short = "a.yml:1:58: the cluster's secret in old is shorter than 16 bytes and can be guessed from one datagram: make one: `openssl rand -hex 32`";
-    assert_eq!(warnings, [short]);
-
-    let refused = |fields: &str, flags: &TypedCluster, expected: &str| {
-        let problems = load(fields, flags).expect_err("no secret");
-        assert!(problems.starts_with(expected), "{problems}");
-    };
-    refused(
-        "enabled: true, secret_file: empty",
-        &none,
-        "a.yml:1:51: the cluster's secret in empty cannot be read: it is empty; make one:",
+    let long = "0123456789abcdef";
+    check("enabled: true, secret_file: new", long, "a.yml new", "");
+    check("enabled: false, secret_file: new", "", "a.yml new", "");
+    check("enabled: true, insecure: true", "insecure", "a.yml", "");
+    check(
+        "enabled: true, secret_files: [new, old]",
+        "0123456789abcdef hunter2",
+        "a.yml new old",
+        "the cluster's secret in `old` is shorter than 16 bytes and can be guessed from one datagram: make one: `openssl rand -hex 32`",
     );
-    let flags = TypedCluster {
-        enabled: Some(true),
-        secrets: Some(vec![Source::File("/nowhere/secret".into())]),
-        ..TypedCluster::default()
-    };
-    refused(
-        "name: x",
-        &flags,
-        "the cluster's secret in /nowhere/secret cannot be read: No such file",
+    check(
+        "enabled: true, secret_files: [empty, none, new]",
+        long,
+        "a.yml empty none new",
+        "the cluster's secret in `empty` cannot be read: it is empty; make one: `openssl rand -hex 32`\nthe cluster's secret in `none` cannot be read: No such file or directory (os error 2)",
     );
-    let no_secret = TypedCluster { secrets: None, ..flags.clone() };
-    refused("name: x", &no_secret, "a.yml:1:1: `cluster` is enabled and has no secret");
 }
 
 #[test]
@@ -235,11 +211,20 @@ fn flags_lie_over_the_file() {
         secrets: Some(vec![Source::File(new.clone())]),
         ..TypedCluster::default()
     };
-    let config = load(&folder.path().join("a.yml"), &flags, &|_| None).expect("good");
+    let path = folder.path().join("a.yml");
+    let mut config = load(&path, &flags, &|_| None).expect("good");
+    unlock(&mut config).expect("the file is there");
     let Cluster { name, zone, peers, keys, .. } = &config.cluster;
     assert_eq!((name.as_str(), zone.as_str(), peers.as_slice()), ("y", "z", &["a".to_owned()][..]));
     assert_eq!(*keys, [Secret::new("0123456789abcdef")]);
     assert!(config.files.contains(&new), "a rotated secret is a reload: {:?}", config.files);
+    let no_secret = TypedCluster { enabled: Some(true), ..TypedCluster::default() };
+    fs::write(&path, "cluster: {mdns: true}\n").expect("written");
+    let problems = load(&path, &no_secret, &|_| None).expect_err("no secret").to_string();
+    assert!(problems.contains("a.yml:1:1: `cluster` is enabled and has no secret"), "{problems}");
+    fs::write(&path, "").expect("written");
+    let problems = load(&path, &no_secret, &|_| None).expect_err("no secret").to_string();
+    assert!(problems.contains("a.yml: `cluster` is enabled and has no secret"), "{problems}");
 }
 
 #[test]
