@@ -171,9 +171,13 @@ impl Reload {
 /// Every problem of the file, one a line.
 pub async fn load(config_file: PathBuf, cluster: TypedCluster) -> Result<Config, String> {
     let environment = |name: &str| std::env::var(name).ok();
-    let loading = spawn_blocking(move || config::load(&config_file, &cluster, &environment));
+    let loading = spawn_blocking(move || {
+        let config = config::load(&config_file, &cluster, &environment);
+        let mut config = config.map_err(|problems| problems.to_string())?;
+        config::unlock(&mut config).map(|()| config)
+    });
     match loading.await {
-        Ok(outcome) => outcome.map_err(|problems| problems.to_string()),
+        Ok(outcome) => outcome,
         Err(panic) => Err(format!("loading the configuration failed: {panic}")),
     }
 }

@@ -27,7 +27,11 @@ pub fn check(
     let mut code = 0;
     for path in paths {
         match config::load(path, cluster, &environment) {
-            Ok(config) => {
+            Ok(mut config) => {
+                // The file may be checked on a host that has not got them.
+                if let Err(reason) = config::unlock(&mut config) {
+                    config.warnings.extend(reason.lines().map(str::to_owned));
+                }
                 let faults: Vec<String> =
                     config.jobs.iter().flat_map(|job| static_faults(job)).collect();
                 let warned = strict && !config.warnings.is_empty();
@@ -185,6 +189,25 @@ mod tests {
         check_text(text, false, 0, &format!("{warning}{accepted}{nowhere}"));
         let refused = "a.yml: refused, as warnings count: 1 warning\n";
         check_text(text, true, 1, &format!("{warning}{refused}"));
+    }
+
+    #[test]
+    fn a_cluster_is_told_with_its_jobs() {
+        let cluster = "cluster: {enabled: true, peers: [a, b], mdns: true, secret_file: none}\n";
+        let text =
+            format!("{cluster}scrape_configs: [{{job_name: a, clustering: {{enabled: true}}}}]\n");
+        check_text(
+            &text,
+            false,
+            0,
+            "the cluster's secret in `none` cannot be read: No such file or directory (os error 2) (warning)\na.yml: accepted: 1 job, 0 destinations, 1 warning\n  job `a`: no targets, divided among the members\n  cluster `default`: 2 peers, multicast DNS, 1 secret\n  no `remote_write`: what is scraped goes nowhere\n",
+        );
+        check_text(
+            "cluster: {enabled: true, insecure: true, mdns: true}\n",
+            true,
+            0,
+            "a.yml: accepted: 0 jobs, 0 destinations, 0 warnings\n  cluster `default`: multicast DNS, no secret: any host may join\n  no `remote_write`: what is scraped goes nowhere\n",
+        );
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub(super) struct ClusterFlags {
     mdns_interfaces: Vec<String>,
     /// UDP and TCP address for the other members [default: 0.0.0.0:9734]
     #[arg(
+        id = "cluster.listen-address",
         long = "cluster.listen-address",
         env = "STARLING_CLUSTER_LISTEN_ADDRESS",
         value_name = "ADDRESS"
@@ -196,20 +197,20 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(line: &[&str], expected: Cluster) {
-        assert_eq!(Cluster::default().with(flags(line).typed().expect("sound")), expected);
+    fn check(line: &[&str], expected: &Cluster) {
+        assert_eq!(Cluster::default().with(flags(line).typed().expect("sound")), *expected);
     }
 
     #[test]
     fn flags_say_what_the_section_says() {
         let unset = Cluster::default();
-        check(&[], unset.clone());
-        check(&["name=", "peers=", "settle="], unset.clone());
-        check(&["enabled", "mdns=false"], Cluster { enabled: true, ..unset.clone() });
+        check(&[], &unset);
+        check(&["name=", "peers=", "settle="], &unset);
+        check(&["enabled", "mdns=false"], &Cluster { enabled: true, ..unset.clone() });
         let peers = ["a", "b:1", "dns+c"].map(str::to_owned).to_vec();
-        check(&["peers=a, b:1,", "peers=dns+c"], Cluster { peers, ..unset.clone() });
+        check(&["peers=a, b:1,", "peers=dns+c"], &Cluster { peers, ..unset.clone() });
         let secrets = ["old", "/new"].map(|path| Source::File(path.into())).to_vec();
-        check(&["secret-file=old", "secret-file=/new"], Cluster { secrets, ..unset.clone() });
+        check(&["secret-file=old", "secret-file=/new"], &Cluster { secrets, ..unset.clone() });
         let expected = Cluster {
             name: "null".to_owned(),
             node_name: Some("12".to_owned()),
@@ -244,7 +245,7 @@ mod tests {
                 "reload-grace=0",
                 "fence-max=1m",
             ],
-            expected,
+            &expected,
         );
     }
 

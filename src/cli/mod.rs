@@ -287,5 +287,6 @@ mod tests {
         check("log.format", "json");
         check("runtime.threads", "3");
         check("web.enable-lifecycle", "false");
+        check("cluster.name", "");
     }
 }

@@ -62,8 +62,8 @@ pub struct Cluster {
     pub advertise_address: Option<AdvertiseAddress>,
     /// The first seals, all open.
     pub secrets: Vec<Source>,
-    /// What `secrets` hold, in their order. `load` reads them where the cluster is enabled; there it
-    /// is never empty, as an insecure cluster has a secret that everybody knows.
+    /// What `secrets` hold, in their order, once `unlock` has read them; never empty then where the
+    /// cluster is enabled, as an insecure one has a secret that everybody knows.
     pub keys: Vec<Secret>,
     /// May run without a secret of its own.
     pub insecure: bool,

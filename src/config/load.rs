@@ -30,9 +30,8 @@ const SECRET_BYTES_MIN: usize = 16;
 const KNOWN_TO_ALL: &str = "insecure";
 
 /// Reads and checks the file at `path` and those it includes, with `flags` over its `cluster`
-/// section. What is missing of the files that a
-/// request will need (passwords, certificates) is a warning: they may come later, and are read again
-/// then.
+/// section. What is missing of the files that a request will need (passwords, certificates) is a
+/// warning: they may come later, and are read again then. The cluster's secrets are for `unlock`.
 pub fn load(
     path: &Path,
     flags: &TypedCluster,
@@ -47,9 +46,10 @@ pub fn load(
     let (included, mut files) = included(&mut main);
     let decoded = document::decode(main, included, flags, environment)?;
     let mut config = decoded.config;
-    unlock(&mut config, &decoded.named_files)?;
     files.insert(0, path.to_owned());
-    config.warnings.extend(decoded.named_files.iter().filter_map(missing));
+    let is_key = |named: &&NamedFile| config.cluster.secret_files().any(|key| *key == named.path);
+    let others = decoded.named_files.iter().filter(|named| !is_key(named));
+    config.warnings.extend(others.filter_map(missing).collect::<Vec<_>>());
     let named = decoded.named_files.into_iter().map(|named| named.path);
     for file in named.chain(config.cluster.secret_files().cloned()) {
         if !files.contains(&file) {
@@ -58,47 +58,6 @@ pub fn load(
     }
     config.files = files;
     Ok(config)
-}
-
-/// Reads the cluster's secrets. Unlike other files they can't come later: without them nobody can be
-/// spoken to.
-fn unlock(config: &mut Config, named_files: &[NamedFile]) -> Result<(), Problems> {
-    let Cluster { enabled, secrets, keys, .. } = &mut config.cluster;
-    if !*enabled {
-        return Ok(());
-    }
-    let mut problems = Vec::new();
-    for secret in &*secrets {
-        let (what, outcome) = match secret {
-            Source::Inline(secret) => ("`secret`".to_owned(), Ok(secret.clone())),
-            Source::File(path) => (path.display().to_string(), read_secret(path)),
-        };
-        // One that a flag names has no place.
-        let named = named_files
-            .iter()
-            .find(|named| matches!(secret, Source::File(path) if *path == named.path));
-        let (file, place) =
-            named.map(|named| (named.file.clone(), named.place)).unwrap_or_default();
-        let told = |message: String| Problem { file, place, message };
-        match outcome {
-            Ok(key) if key.expose().len() < SECRET_BYTES_MIN => {
-                let message = format!(
-                    "the cluster's secret in {what} is shorter than {SECRET_BYTES_MIN} bytes and can be guessed from one datagram: {MAKE_A_SECRET}"
-                );
-                config.warnings.push(told(message).to_string());
-                keys.push(key);
-            }
-            Ok(key) => keys.push(key),
-            Err(error) => {
-                let message = format!("the cluster's secret in {what} cannot be read: {error}");
-                problems.push(told(message));
-            }
-        }
-    }
-    if secrets.is_empty() {
-        keys.push(Secret::new(KNOWN_TO_ALL));
-    }
-    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
 }
 
 fn read_secret(path: &Path) -> io::Result<Secret> {
@@ -113,6 +72,43 @@ fn read_secret(path: &Path) -> io::Result<Secret> {
         return Err(io::Error::other(format!("it is empty; {MAKE_A_SECRET}")));
     }
     Ok(Secret::new(secret))
+}
+
+/// Fills `config.cluster.keys` with what its secrets hold, where the cluster is enabled. Unlike other
+/// files these can't come later: who has them not can speak to nobody.
+///
+/// # Errors
+/// Which secrets can't be read, one a line.
+pub fn unlock(config: &mut Config) -> Result<(), String> {
+    let Cluster { enabled, secrets, keys, .. } = &mut config.cluster;
+    if !*enabled {
+        return Ok(());
+    }
+    keys.clear();
+    let mut faults = Vec::new();
+    for secret in &*secrets {
+        let (what, outcome) = match secret {
+            Source::Inline(secret) => ("`secret`".to_owned(), Ok(secret.clone())),
+            Source::File(path) => (format!("`{}`", path.display()), read_secret(path)),
+        };
+        match outcome {
+            Ok(key) => {
+                if key.expose().len() < SECRET_BYTES_MIN {
+                    config.warnings.push(format!(
+                        "the cluster's secret in {what} is shorter than {SECRET_BYTES_MIN} bytes and can be guessed from one datagram: {MAKE_A_SECRET}"
+                    ));
+                }
+                keys.push(key);
+            }
+            Err(error) => {
+                faults.push(format!("the cluster's secret in {what} cannot be read: {error}"));
+            }
+        }
+    }
+    if secrets.is_empty() {
+        keys.push(Secret::new(KNOWN_TO_ALL));
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
 }
 
 fn included(main: &mut Document) -> (Vec<Document>, Vec<PathBuf>) {

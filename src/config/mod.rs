@@ -37,7 +37,7 @@ pub use crate::config::{
     },
     digest::{digest, job_digest},
     global::Environment,
-    load::load,
+    load::{load, unlock},
     problem::{Problem, Problems},
 };
 

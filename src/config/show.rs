@@ -19,7 +19,7 @@ use crate::{
 const SECRET: &str = "<secret>";
 
 pub fn show(config: &Config) -> String {
-    let jobs = config.jobs.iter().map(|job| show_job(job)).collect();
+    let jobs = config.jobs.iter().map(|job| show_job(job, &config.global)).collect();
     let destinations = config.destinations.iter().map(|d| destination(d)).collect();
     map([
         ("global", Some(global(&config.global))),
@@ -49,14 +49,19 @@ fn global(global: &Global) -> Shown {
         ("always_scrape_classic_histograms", set(global.always_scrape_classic_histograms)),
         ("convert_classic_histograms_to_nhcb", set(global.convert_classic_histograms_to_nhcb)),
         ("extra_scrape_metrics", Some(flag(global.extra_scrape_metrics))),
-        ("clustering", clustering(&global.clustering)),
+        (
+            "clustering",
+            (global.clustering != Clustering::default()).then(|| clustering(&global.clustering)),
+        ),
     ]);
     map(fields)
 }
 
-fn show_job(job: &Job) -> Shown {
+fn show_job(job: &Job, global: &Global) -> Shown {
     let params = job.params.iter().map(|(name, values)| (name.clone(), texts(values)));
     let params: Vec<_> = params.collect();
+    let none = Clustering::default();
+    let is_clustered = [&job.clustering, &global.clustering].iter().any(|own| **own != none);
     let mut fields = vec![
         ("job_name", Some(text(&*job.job_name))),
         ("honor_labels", set(job.honor_labels)),
@@ -83,7 +88,8 @@ fn show_job(job: &Job) -> Shown {
         ("metric_name_validation_scheme", Some(validation(job.metric_name_validation))),
         ("metric_name_escaping_scheme", Some(escaping(job.metric_name_escaping))),
         ("extra_scrape_metrics", Some(flag(job.extra_scrape_metrics))),
-        ("clustering", clustering(&job.clustering)),
+        // Also where a job says no to what `global` says.
+        ("clustering", is_clustered.then(|| clustering(&job.clustering))),
     ]);
     fields.extend(client(&job.http));
     fields.push(("relabel_configs", rules(&job.relabel)));
@@ -164,14 +170,12 @@ fn show_cluster(settings: &Cluster) -> Option<Shown> {
     Some(map(fields))
 }
 
-pub(super) fn clustering(clustering: &Clustering) -> Option<Shown> {
-    (*clustering != Clustering::default()).then(|| {
-        map([
-            ("enabled", Some(flag(clustering.enabled))),
-            ("key_include", some_texts(&clustering.key_include)),
-            ("key_exclude", some_texts(&clustering.key_exclude)),
-        ])
-    })
+pub(super) fn clustering(clustering: &Clustering) -> Shown {
+    map([
+        ("enabled", Some(flag(clustering.enabled))),
+        ("key_include", Some(texts(&clustering.key_include))),
+        ("key_exclude", Some(texts(&clustering.key_exclude))),
+    ])
 }
 
 type Field = (&'static str, Option<Shown>);

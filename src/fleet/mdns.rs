@@ -42,7 +42,7 @@ pub enum Interfaces {
     /// On all but the loopback. Announced is the one address that others are to use, so neither a
     /// container bridge's nor the loopback's is ever told.
     Outward,
-    /// On those of these names alone.
+    /// On those with these names, once they are there.
     Named(Vec<String>),
     /// On the loopback alone, with a port of its own in place of 5353: for tests.
     Loopback { port: u16 },
@@ -89,8 +89,9 @@ impl Session {
             Interfaces::Named(names) => {
                 let daemon = ServiceDaemon::new()?;
                 daemon.disable_interface(IfKind::All)?;
-                let names: Vec<IfKind> = names.iter().cloned().map(IfKind::Name).collect();
-                daemon.enable_interface(names)?;
+                daemon.enable_interface(
+                    names.iter().cloned().map(IfKind::Name).collect::<Vec<_>>(),
+                )?;
                 daemon
             }
             Interfaces::Loopback { port } => {
@@ -207,7 +208,7 @@ fn addresses(service: &ResolvedService, settings: &MdnsSettings) -> BTreeSet<Soc
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     };
-    let is_test = settings.interfaces != Interfaces::Outward;
+    let is_test = matches!(settings.interfaces, Interfaces::Loopback { .. });
     let ips = service.get_addresses().iter().map(mdns_sd::ScopedIp::to_ip_addr);
     ips.filter(|&ip| !is_link_local(ip) && (is_test || !ip.is_loopback()))
         .map(|ip| SocketAddr::new(ip, service.get_port()))

@@ -1,5 +1,6 @@
 //! Configurations as data: a text, and every problem or warning that it must be told of.
 
+mod cluster;
 mod random;
 
 use std::{fs, path::Path, time::Duration};
