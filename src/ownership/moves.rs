@@ -77,7 +77,13 @@ impl Trail {
             for slot in slots().filter(|_| !Arc::ptr_eq(&before, &after)) {
                 let (from, to) = (before.owner(slot), after.owner(slot));
                 if from != to {
-                    moves.push(explained(placement, slot, instant_ms, from, to, is_news));
+                    let at_ms = match from {
+                        // Nobody speaks of it any more, and so all is as if it had never been.
+                        Some(from) if !placement.roster().members.contains_key(&from) => instant_ms,
+                        _ => began_ms(placement, slot, to, instant_ms),
+                    };
+                    let change = (slot, from, to);
+                    moves.push(explained(placement, change, at_ms, instant_ms, is_news));
                 }
             }
             before = after;
@@ -122,21 +128,31 @@ impl History {
     }
 }
 
+/// Since when `to` has had the slot that is its own at `instant_ms`, as it is known now: where news
+/// rewrote the past, that is the border which the news put there.
+fn began_ms(placement: &mut Placement, slot: Slot, to: Option<NodeId>, instant_ms: i64) -> i64 {
+    let (mut began_ms, mut look_ms) = (instant_ms, instant_ms);
+    for _ in 0..EPOCHS_MAX {
+        let Some(border_ms) = placement.last_border(look_ms) else { break };
+        (began_ms, look_ms) = (border_ms, border_ms - 1);
+        if placement.owner(slot, look_ms) != to {
+            break;
+        }
+    }
+    began_ms
+}
+
 fn explained(
     placement: &Placement,
-    slot: Slot,
+    (slot, from, to): (Slot, Option<NodeId>, Option<NodeId>),
+    at_ms: i64,
     instant_ms: i64,
-    from: Option<NodeId>,
-    to: Option<NodeId>,
     is_news: bool,
 ) -> Move {
     let members = &placement.roster().members;
-    // Where news rewrote the past, the fence is the border that it put there.
-    let at_ms = placement.last_border(instant_ms).unwrap_or(instant_ms);
     let old = from.map(|id| members.get(&id));
     let new = to.and_then(|id| members.get(&id));
     let ended = old.flatten().filter(|old| !old.is_active_at(instant_ms));
-    let end_ms = ended.and_then(|old| old.intervals.iter().filter_map(|i| i.until_ms).max());
     let begins = |at| new.is_some_and(|new| new.intervals.iter().any(|i| i.from_ms == at));
     let why = match (from, ended) {
         (None, _) => Why::Start,
@@ -148,7 +164,6 @@ fn explained(
         (Some(_), None) if is_weight(placement, slot, instant_ms) => Why::Weight,
         (Some(_), None) => Why::Balance,
     };
-    let at_ms = end_ms.filter(|&end_ms| end_ms <= instant_ms).unwrap_or(at_ms);
     Move { slot, at_ms, from, to, why, is_late: is_news && why != Why::Death }
 }
 

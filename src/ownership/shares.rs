@@ -54,11 +54,14 @@ impl Shares {
         me: NodeId,
         now_ms: i64,
     ) -> Self {
-        let gained: BTreeMap<Slot, i64> = moves
-            .iter()
-            .filter(|change| change.to == Some(me))
-            .map(|change| (change.slot, change.at_ms))
-            .collect();
+        let mut gained: BTreeMap<Slot, i64> = BTreeMap::new();
+        for change in moves {
+            if change.to == Some(me) {
+                gained.insert(change.slot, change.at_ms);
+            } else {
+                gained.remove(&change.slot);
+            }
+        }
         let first_ms = placement.last_border(now_ms).unwrap_or(i64::MIN);
         let mut stretches: Vec<Vec<Interval>> = vec![Vec::new(); usize::from(SLOTS)];
         let mut epoch = Some((first_ms, now_ms));
@@ -73,9 +76,10 @@ impl Shares {
                     last.until_ms = next_ms;
                     continue;
                 }
-                let began_ms = (from_ms == first_ms).then(|| self.began(slot, from_ms));
-                let gained_ms = gained.get(&slot).filter(|at_ms| **at_ms <= within_ms);
-                let from_ms = began_ms.flatten().or(gained_ms.copied()).unwrap_or(from_ms);
+                // What moved away and back since the last look has begun anew.
+                let began_ms = || gained.get(&slot).copied().or_else(|| self.began(slot, from_ms));
+                let is_first = from_ms == first_ms;
+                let from_ms = is_first.then(began_ms).flatten().unwrap_or(from_ms);
                 stretches.push(Interval { from_ms, until_ms: next_ms });
             }
             epoch = next_ms.map(|next_ms| (next_ms, next_ms));

@@ -47,11 +47,13 @@ pub enum Effect {
     CatchUp { target: TargetName, at_ms: i64 },
     /// `true`: scrape nothing and send nothing until told otherwise.
     Hold(bool),
-    /// The slot is mine from `from_ms` on. `previous` had it before: the latest first.
+    /// The slot is mine from `from_ms` on. `previous` had it before: the latest first. When this member
+    /// starts, it is told of all that are its own.
     Gained { slot: Slot, from_ms: i64, previous: Vec<Previous> },
     /// The slot was mine until `until_ms`.
     Lost { slot: Slot, until_ms: i64 },
-    /// For history and meters: all changes of owners, mine or not.
+    /// For history and meters: all changes of owners, mine or not. When this member starts, also those
+    /// of the last minutes before.
     Moved(Vec<Move>),
 }
 
@@ -169,7 +171,7 @@ impl Assign {
         // What was known to come by now comes first, so that only the rest counts as late.
         let mut effects =
             if self.trail.has_begun() { self.advance(now_ms, false) } else { Vec::new() };
-        self.placement = Placement::new(roster, overrides);
+        self.placement = std::mem::take(&mut self.placement).renewed(roster, overrides);
         effects.extend(self.advance(now_ms, true));
         effects
     }
@@ -242,10 +244,23 @@ impl Assign {
                 effects.extend(known.assign(&duties));
             }
         }
+        if is_first {
+            effects.extend(self.found(&moves, now_ms));
+        } else {
+            effects.extend(self.exchanged(&moves, &before, now_ms));
+        }
+        if !moves.is_empty() {
+            effects.push(Effect::Moved(moves));
+        }
+        effects
+    }
+
+    fn exchanged(&mut self, moves: &[Move], before: &Shares, now_ms: i64) -> Vec<Effect> {
         let me = self.settings.me;
-        let gains = is_first || moves.iter().any(|change| change.to == Some(me));
+        let gains = moves.iter().any(|change| change.to == Some(me));
         let history = gains.then(|| History::new(&mut self.placement, now_ms));
-        for change in &moves {
+        let mut effects = Vec::new();
+        for change in moves {
             let &Move { slot, at_ms, .. } = change;
             if change.from == Some(me) {
                 effects.push(Effect::Lost { slot, until_ms: at_ms });
@@ -254,27 +269,27 @@ impl Assign {
                 let history = history.as_ref().expect("there are gains");
                 let previous = history.previous(slot, at_ms, me);
                 effects.push(Effect::Gained { slot, from_ms: at_ms, previous });
-                effects.extend(self.fill_hole(change, &before, now_ms));
+                effects.extend(self.fill_hole(change, before, now_ms));
             }
-        }
-        if is_first {
-            effects.extend(self.kept(&moves, now_ms));
-        }
-        if !moves.is_empty() {
-            effects.push(Effect::Moved(moves));
         }
         effects
     }
 
-    /// Slots that were this member's before it started, and so do not move: their lines are to open.
-    fn kept(&self, moves: &[Move], now_ms: i64) -> Vec<Effect> {
-        let changed: BTreeSet<Slot> = moves.iter().map(|change| change.slot).collect();
-        let kept = slots().filter(|slot| !changed.contains(slot));
-        kept.filter_map(|slot| {
-            let from_ms = self.mine_since_ms(slot, now_ms)?;
-            Some(Effect::Gained { slot, from_ms, previous: Vec::new() })
-        })
-        .collect()
+    /// What is this member's when it starts. What came and went before is nothing to act on any more:
+    /// if there is something left of it on the disk, the shell finds it there.
+    fn found(&mut self, moves: &[Move], now_ms: i64) -> Vec<Effect> {
+        let history = History::new(&mut self.placement, now_ms);
+        let last: BTreeMap<Slot, &Move> =
+            moves.iter().map(|change| (change.slot, change)).collect();
+        slots()
+            .filter_map(|slot| {
+                let from_ms = self.mine_since_ms(slot, now_ms)?;
+                let previous =
+                    |change: &&Move| history.previous(slot, change.at_ms, self.settings.me);
+                let previous = last.get(&slot).map(previous).unwrap_or_default();
+                Some(Effect::Gained { slot, from_ms, previous })
+            })
+            .collect()
     }
 
     /// Ticks that nobody did: those around a death, and those between a fence and late news of it.

@@ -225,6 +225,26 @@ impl Placement {
         Self { roster, overrides, borders, tables: BTreeMap::new() }
     }
 
+    /// What these are now, with the tables of those epochs that are as they were: most news is of
+    /// one epoch, or of none.
+    #[must_use]
+    pub fn renewed(self, roster: Arc<Roster>, overrides: Overrides) -> Self {
+        let mut new = Self::new(roster, overrides);
+        let parts = |of: &Self, epoch: i64| -> Vec<(NodeId, u32)> {
+            candidates(&of.roster, epoch).map(|member| (member.id, member.weight)).collect()
+        };
+        for (epoch, table) in &self.tables {
+            let is_epoch = new.last_border(*epoch).unwrap_or(i64::MIN) == *epoch;
+            if is_epoch
+                && parts(&self, *epoch) == parts(&new, *epoch)
+                && self.overrides.at(*epoch) == new.overrides.at(*epoch)
+            {
+                new.tables.insert(*epoch, Arc::clone(table));
+            }
+        }
+        new
+    }
+
     pub fn roster(&self) -> &Roster {
         &self.roster
     }

@@ -33,12 +33,17 @@ const SLOTS_USED: u16 = 4;
 const STREAMS: u64 = 2;
 const INTERVAL_MS: i64 = 1_000;
 
-fn slots_used() -> impl Iterator<Item = Slot> {
-    (0..SLOTS_USED).map(|number| Slot::new(number * 97).expect("it is below SLOTS"))
+/// Longer than this takes no scrape.
+const SCRAPE_MS_MAX: i64 = 600;
+
+/// Of a few slots, a few each; with phases that are spread over the interval.
+fn streams() -> impl Iterator<Item = StreamKey> {
+    let of_slot = |slot: u16| (0..STREAMS).map(move |n| (u64::from(slot * 97) << 52) + n * 130);
+    (0..SLOTS_USED).flat_map(of_slot).map(StreamKey)
 }
 
-fn stream(slot: Slot, number: u64) -> StreamKey {
-    StreamKey(u64::from(slot.number()) << 52 | number)
+fn is_used(slot: Slot) -> bool {
+    slot.number().is_multiple_of(97) && slot.number() / 97 < SLOTS_USED
 }
 
 struct Fleet {
@@ -205,7 +210,7 @@ impl Fleet {
                 continue;
             }
             match event {
-                Event::News { .. } => node.roster = self.truth.clone(),
+                Event::News { .. } => node.learn_roster(self.truth.clone(), &mut self.air),
                 Event::Message { from, message, .. } => node.hear(from, message, &mut self.air),
             }
         }

@@ -4,28 +4,33 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use rand::RngExt;
 
 use crate::{
+    config::Clustering,
     model::{
+        labels::Labels,
         member::{NodeId, Roster},
         overrides::Overrides,
         slot::{Slot, StreamKey},
+        target::{Target, TargetId},
     },
     ownership::{
-        assign::Previous,
+        assign::{self, Assign, Ending, JobShare},
         handoff::{
             Effect, Handoff, Line, Message, Outlook, Record, RecordName, Saved, Sent, Settings,
             World,
             simulation::{
-                INTERVAL_MS, SCRAPES_MS, STEP_MS, STREAMS,
+                DETECTION_MS, INTERVAL_MS, SCRAPE_MS_MAX, SCRAPES_MS, STEP_MS,
                 air::{Air, Point},
-                slots_used, stream,
+                is_used, streams,
             },
         },
         placement,
+        shares::Duties,
     },
 };
 
@@ -51,22 +56,27 @@ struct Memory {
     /// Requests under way: what each holds, and when it ends.
     requests: BTreeMap<Line, (Vec<RecordName>, i64)>,
     extracting: BTreeSet<Line>,
-    /// Scrapes under way: when each ends, and its sample.
-    scrapes: Vec<(i64, Slot, Point)>,
+    duties: BTreeMap<StreamKey, Duties>,
+    catch_ups: Vec<(i64, StreamKey)>,
+    scrapes: Vec<Scrape>,
     sealing: Vec<(Slot, i64)>,
-    /// Every beginning of an ownership.
-    began: Vec<(Slot, i64)>,
-    owners: BTreeMap<Slot, Option<NodeId>>,
 }
 
-/// A stretch of time, and who had a slot in it.
-type Ownership = (i64, i64, Option<NodeId>);
+/// One under way.
+#[derive(Debug)]
+struct Scrape {
+    ends_ms: i64,
+    point: Point,
+    /// When the ownership began that it was made in.
+    since_ms: i64,
+}
 
 pub(super) struct Node {
     id: NodeId,
     /// `None` while it is down.
     handoff: Option<Handoff>,
-    pub(super) roster: Roster,
+    assign: Assign,
+    roster: Arc<Roster>,
     memory: Memory,
     disk: BTreeMap<Line, Disk>,
     next_sequence: u64,
@@ -81,7 +91,8 @@ impl Node {
         Self {
             id,
             handoff: None,
-            roster: Roster::default(),
+            assign: assign(id),
+            roster: Arc::default(),
             memory: Memory::default(),
             disk: BTreeMap::new(),
             next_sequence: 1,
@@ -122,8 +133,8 @@ impl Node {
             }
         }
         // Ticks whose scrape died with it were never samples.
-        for (_, _, point) in memory.scrapes {
-            air.scraped.remove(&point);
+        for scrape in memory.scrapes {
+            air.scraped.remove(&scrape.point);
         }
     }
 
@@ -139,32 +150,40 @@ impl Node {
         let saved = self.disk.iter().filter_map(saved).collect();
         self.handoff =
             Some(Handoff::new(&settings, air.destinations.keys().cloned().collect(), saved));
-        self.roster = roster;
         self.is_leaving = false;
         self.back_ms = None;
         self.memory.started_ms = air.now_ms;
         for disk in self.disk.values_mut() {
             disk.records.values_mut().for_each(|(_, place)| *place = Place::Unsent);
         }
-        for slot in slots_used() {
-            let last = self.ownerships(slot, air.now_ms).last().copied();
-            let owner = last.and_then(|(_, _, owner)| owner);
-            self.memory.owners.insert(slot, owner);
-            if let Some((from_ms, _, Some(_))) = last.filter(|_| owner == Some(self.id)) {
-                self.gain(slot, from_ms, air);
-                continue;
-            }
-            let lines: Vec<Line> = self.disk.keys().filter(|l| l.slot == slot).cloned().collect();
-            for line in lines {
+        self.assign = assign(self.id);
+        let effects = self.assign.discovered(&[job()]);
+        self.divide(effects, air);
+        self.learn_roster(roster, air);
+        let lines: Vec<Line> = self.disk.keys().cloned().collect();
+        for line in lines {
+            if self.assign.mine_since_ms(line.slot, air.now_ms).is_none() {
                 let effect = self.rules().left_over(line, air.now_ms);
                 self.obey(vec![effect], air);
             }
         }
     }
 
+    pub(super) fn learn_roster(&mut self, roster: Roster, air: &mut Air) {
+        self.roster = Arc::new(roster);
+        let roster = Arc::clone(&self.roster);
+        let effects = self.assign.placed(roster, Overrides::default(), air.now_ms);
+        self.divide(effects, air);
+    }
+
     pub(super) fn step(&mut self, air: &mut Air) {
-        self.note_moves(air);
         self.scrape(air);
+        let wake_ms = self.assign.next_wake_ms(air.now_ms - STEP_MS);
+        if wake_ms.is_some_and(|wake_ms| wake_ms <= air.now_ms) {
+            let effects = self.assign.passed(air.now_ms);
+            self.divide(effects, air);
+        }
+        self.finish_scrapes(air);
         self.seal(air);
         self.end_requests(air);
         self.begin_requests(air);
@@ -298,90 +317,76 @@ impl Node {
         placement::owner(slot, instant_ms, &self.roster, &Overrides::default())
     }
 
-    /// Who had the slot up to `instant_ms`, as the roster tells it now.
-    fn ownerships(&self, slot: Slot, instant_ms: i64) -> Vec<Ownership> {
-        let intervals = self.roster.members.values().flat_map(|member| &member.intervals);
-        let borders = intervals.flat_map(|i| [Some(i.from_ms), i.until_ms]).flatten();
-        let borders: BTreeSet<i64> = borders.filter(|border| *border <= instant_ms).collect();
-        let mut found: Vec<Ownership> = Vec::new();
-        for border_ms in borders {
-            let owner = self.owner(slot, border_ms);
-            match found.last_mut() {
-                Some((_, _, last)) if *last == owner => continue,
-                Some((_, until_ms, _)) => *until_ms = border_ms,
-                None => {}
-            }
-            found.push((border_ms, i64::MAX, owner));
-        }
-        found
-    }
-
-    /// What assignment tells: `Gained` and `Lost`.
-    fn note_moves(&mut self, air: &mut Air) {
-        for slot in slots_used() {
-            let owner = self.owner(slot, air.now_ms);
-            let before = self.memory.owners.insert(slot, owner).flatten();
-            if owner == before {
-                continue;
-            }
-            let ownerships = self.ownerships(slot, air.now_ms);
-            let at_ms = ownerships.last().map_or(air.now_ms, |(from_ms, ..)| *from_ms);
-            if before == Some(self.id) {
-                let effects = self.rules().lost(slot, at_ms);
-                self.obey(effects, air);
-            }
-            if owner == Some(self.id) {
-                self.gain(slot, at_ms, air);
+    /// Does what assignment wants: the pool's part, and hand-over's.
+    fn divide(&mut self, effects: Vec<assign::Effect>, air: &mut Air) {
+        for effect in effects {
+            match effect {
+                assign::Effect::Run { target, duties } => {
+                    self.memory.duties.insert(target.key, duties);
+                }
+                assign::Effect::Stop { target: (id, _), ending } => {
+                    assert_eq!(ending, Ending::Moved, "seed {}", air.seed);
+                    self.memory.duties.remove(&StreamKey(id.0));
+                }
+                assign::Effect::CatchUp { target: (id, _), at_ms } => {
+                    self.memory.catch_ups.push((at_ms, StreamKey(id.0)));
+                }
+                assign::Effect::Gained { slot, from_ms, previous } if is_used(slot) => {
+                    let effects = self.with_rules(air.now_ms, |rules, world| {
+                        rules.gained(slot, from_ms, &previous, world)
+                    });
+                    self.obey(effects, air);
+                }
+                assign::Effect::Lost { slot, until_ms } if is_used(slot) => {
+                    let effects = self.rules().lost(slot, until_ms);
+                    self.obey(effects, air);
+                }
+                assign::Effect::Gained { .. }
+                | assign::Effect::Lost { .. }
+                | assign::Effect::Hold(_)
+                | assign::Effect::Moved(_) => {}
             }
         }
     }
 
-    fn gain(&mut self, slot: Slot, from_ms: i64, air: &mut Air) {
-        self.memory.began.push((slot, from_ms));
-        let mut previous: Vec<Previous> = Vec::new();
-        for (_, until_ms, owner) in self.ownerships(slot, from_ms - 1).into_iter().rev() {
-            if let Some(node) = owner.filter(|owner| *owner != self.id)
-                && !previous.iter().any(|other| other.node == node)
-            {
-                previous.push(Previous { node, until_ms: until_ms.min(from_ms) });
-            }
-        }
-        let effects = self
-            .with_rules(air.now_ms, |rules, world| rules.gained(slot, from_ms, &previous, world));
-        self.obey(effects, air);
-    }
-
+    /// Begins those that are due. A tick that two would do, each by what it knows, is done once.
     fn scrape(&mut self, air: &mut Air) {
         let now_ms = air.now_ms;
-        for slot in slots_used().filter(|_| now_ms <= SCRAPES_MS) {
-            for stream in (0..STREAMS).map(|number| stream(slot, number)) {
-                let phase_ms = (stream.0 % 7 * 130).cast_signed();
-                let tick_ms = now_ms - (now_ms - phase_ms).rem_euclid(INTERVAL_MS);
-                if tick_ms <= (now_ms - STEP_MS).max(self.memory.started_ms) {
-                    continue;
-                }
-                // An ownership that began and ended within a step went by unnoticed.
-                let was_told = self.memory.began.iter().any(|(other, _)| *other == slot);
-                if was_told
-                    && self.owner(slot, tick_ms) == Some(self.id)
-                    && air.scraped.insert((stream, tick_ms))
-                {
-                    let takes_ms = air.rng.random_range(0..600);
-                    self.memory.scrapes.push((now_ms + takes_ms, slot, (stream, tick_ms)));
-                }
+        let after_ms = (now_ms - STEP_MS).max(self.memory.started_ms);
+        for (&stream, duties) in self.memory.duties.iter().filter(|_| now_ms <= SCRAPES_MS) {
+            let phase_ms = (stream.0 % INTERVAL_MS.unsigned_abs()).cast_signed();
+            let tick_ms = now_ms - (now_ms - phase_ms).rem_euclid(INTERVAL_MS);
+            let is_busy = self.memory.scrapes.iter().any(|scrape| scrape.point.0 == stream);
+            let next_ms = tick_ms + INTERVAL_MS;
+            let may_catch_up = !is_busy && tick_ms <= after_ms && next_ms - now_ms > SCRAPE_MS_MAX;
+            let catch_ups = &mut self.memory.catch_ups;
+            let is_missed =
+                catch_ups.extract_if(.., |(at_ms, of)| *of == stream && *at_ms <= now_ms).count()
+                    > 0;
+            let at_ms = match (tick_ms > after_ms, is_missed && may_catch_up) {
+                (true, _) => tick_ms,
+                (false, true) => now_ms,
+                (false, false) => continue,
+            };
+            let Some(duty) = duties.iter().find(|duty| duty.contains(at_ms)) else { continue };
+            if air.scraped.insert((stream, at_ms)) {
+                let ends_ms = now_ms + air.rng.random_range(0..SCRAPE_MS_MAX);
+                let (point, since_ms) = ((stream, at_ms), duty.from_ms);
+                self.memory.scrapes.push(Scrape { ends_ms, point, since_ms });
             }
         }
-        let done = self.memory.scrapes.extract_if(.., |(at_ms, ..)| *at_ms <= now_ms);
-        for (_, slot, (stream, tick_ms)) in done {
-            let began = self.memory.began.iter().filter(|(s, _)| *s == slot).map(|(_, ms)| *ms);
-            // Of several borders within a step, the last stands for all.
-            let interval_ms = began.clone().filter(|ms| *ms <= tick_ms).max().or(began.min());
-            let interval_ms = interval_ms.expect("ticks are of an ownership");
-            let name = RecordName { interval_ms, node: self.id, sequence: self.next_sequence };
+    }
+
+    fn finish_scrapes(&mut self, air: &mut Air) {
+        let now_ms = air.now_ms;
+        let done = self.memory.scrapes.extract_if(.., |scrape| scrape.ends_ms <= now_ms);
+        for Scrape { point: (stream, oldest_ms), since_ms, .. } in done {
+            let sequence = self.next_sequence;
+            let name = RecordName { interval_ms: since_ms, node: self.id, sequence };
             self.next_sequence += 1;
             air.tally.scraped += 1;
-            let record = Record { name, stream, oldest_ms: tick_ms, bytes: 300 };
-            for line in air.destinations.keys().map(|name| line(slot, name)) {
+            let record = Record { name, stream, oldest_ms, bytes: 300 };
+            for line in air.destinations.keys().map(|name| line(stream.slot(), name)) {
                 let records = &mut self.disk.entry(line).or_default().records;
                 records.insert(name, (record, Place::Unsent));
             }
@@ -391,7 +396,7 @@ impl Node {
     fn seal(&mut self, air: &mut Air) {
         let scrapes = &self.memory.scrapes;
         let is_done = |(slot, until_ms): &mut (Slot, i64)| {
-            !scrapes.iter().any(|(_, other, (_, tick_ms))| other == slot && tick_ms < until_ms)
+            !scrapes.iter().any(|s| s.point.0.slot() == *slot && s.since_ms < *until_ms)
         };
         let sealed: Vec<(Slot, i64)> = self.memory.sealing.extract_if(.., is_done).collect();
         for (slot, _) in sealed {
@@ -463,4 +468,26 @@ impl Node {
 
 fn line(slot: Slot, destination: &Arc<str>) -> Line {
     Line { slot, destination: Arc::clone(destination) }
+}
+
+fn assign(me: NodeId) -> Assign {
+    Assign::new(assign::Settings { me, detection_ms: DETECTION_MS })
+}
+
+/// A target a stream.
+fn job() -> JobShare {
+    let name: Arc<str> = "j".into();
+    let target = |key: StreamKey| Target {
+        job: Arc::clone(&name),
+        labels: Labels::new(),
+        discovered: Labels::new(),
+        id: TargetId(key.0),
+        key,
+        url: String::new(),
+        interval: Duration::from_millis(INTERVAL_MS.unsigned_abs()),
+        timeout: Duration::from_millis(SCRAPE_MS_MAX.unsigned_abs()),
+    };
+    let targets = streams().map(target).map(Arc::new).collect();
+    let clustering = Clustering { enabled: true, ..Clustering::default() };
+    JobShare { name, clustering, targets, refreshed_ms: 0 }
 }
