@@ -57,7 +57,7 @@ use self::{
     peers::Peer,
     seal::{FRAME_BYTES_MAX, Sealer, Secret, Session},
     standing::Standing,
-    transport::{Transport, Udp, route_source},
+    transport::{Transport, Udp, interface_address, route_source},
 };
 pub use self::{mdns::Interfaces, outlook::Facts, settings::FleetSettings};
 
@@ -239,7 +239,8 @@ impl Fleet {
                 Ok(()) = browsed.changed() => self.candidates(&mut listed, &mut browsed),
                 () = tokio::time::sleep_until(advertise_due) => {
                     advertise_due = Instant::now() + ADVERTISE;
-                    self.readvertise(&listed.borrow());
+                    let all = listed.borrow().union(&browsed.borrow()).copied().collect();
+                    self.readvertise(&all);
                 }
                 () = stop.raised() => {}
             }
@@ -284,8 +285,8 @@ impl Fleet {
 
     fn candidates(&mut self, listed: &mut Candidates, browsed: &mut Candidates) {
         let mut all = listed.borrow_and_update().clone();
-        self.readvertise(&all);
         all.extend(browsed.borrow_and_update().iter());
+        self.readvertise(&all);
         let now = self.now();
         self.node.event(Event::Candidates(all), now);
     }
@@ -431,7 +432,8 @@ fn advertised(local: SocketAddr, mut candidates: impl Iterator<Item = SocketAddr
     let is_elsewhere = |peer: &SocketAddr| !peer.ip().is_loopback();
     let source = candidates.find(is_elsewhere).and_then(|peer| route_source(Some(peer)));
     let loopback = std::net::Ipv4Addr::LOCALHOST.into();
-    let ip = source.or_else(|| route_source(None)).unwrap_or(loopback);
+    let ip = source.or_else(|| route_source(None)).or_else(|| interface_address(local));
+    let ip = ip.unwrap_or(loopback);
     SocketAddr::new(ip, local.port())
 }
 

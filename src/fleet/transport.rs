@@ -4,6 +4,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
     task::{Context, Poll},
 };
 
@@ -84,6 +85,25 @@ pub fn route_source(peer: Option<SocketAddr>) -> Option<IpAddr> {
         let source = socket.local_addr().ok()?.ip();
         (!source.is_unspecified()).then_some(source)
     })
+}
+
+/// An address of this host where no route leads beyond it, as on a network without a gateway. Not
+/// of a container bridge, which no other host reaches, nor one that holds on its own link alone.
+pub fn interface_address(local: SocketAddr) -> Option<IpAddr> {
+    let mut interfaces = if_addrs::get_if_addrs().ok()?;
+    interfaces.retain(|interface| {
+        let is_wide = match interface.ip() {
+            IpAddr::V4(ip) => !ip.is_link_local(),
+            IpAddr::V6(ip) => !ip.is_unicast_link_local() && local.is_ipv6(),
+        };
+        is_wide && !interface.is_loopback() && interface.is_oper_up() && !is_bridge(&interface.name)
+    });
+    let first = interfaces.iter().min_by_key(|one| (one.ip().is_ipv6(), one.index));
+    first.map(if_addrs::Interface::ip)
+}
+
+fn is_bridge(interface: &str) -> bool {
+    Path::new("/sys/class/net").join(interface).join("bridge").is_dir()
 }
 
 #[cfg(test)]

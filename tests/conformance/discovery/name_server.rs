@@ -34,7 +34,11 @@ pub(crate) struct NameServer {
 
 impl NameServer {
     pub(crate) async fn start() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0").await
+    }
+
+    pub(crate) async fn start_at(address: &str) -> Self {
+        let socket = UdpSocket::bind(address).await.unwrap();
         let address = socket.local_addr().unwrap();
         let replies: Arc<Mutex<BTreeMap<String, Reply>>> = Arc::default();
         let known = Arc::clone(&replies);
