@@ -73,6 +73,48 @@ function queueRow(queue) {
   ];
 }
 
+function memberRow(member, node) {
+  const isOwn = member.id === node.id;
+  const kind = { alive: 'up', suspect: 'down', dead: 'down', left: 'dim' }[member.state];
+  const skew = isOwn ? '–' : member.clock_ahead_ms === null ? 'unknown' : `${member.clock_ahead_ms} ms`;
+  const busy = member.samples_per_second;
+  return [
+    cell(isOwn ? `${member.name} (this one)` : member.name), cell(isOwn ? `${member.state}, ${node.standing}` : member.state, kind),
+    cell(member.slots, 'n'), cell(`${(100 * member.share).toFixed(1)} %`, 'n'),
+    cell(busy === null ? 'unknown' : busy.toFixed(busy < 10 ? 1 : 0), 'n'), cell(skew, 'n'),
+    cell(member.zone), cell(member.api_address, 'dim'),
+  ];
+}
+
+function divisionText({ division, hand_over: handOver }) {
+  const { imbalance, moves, quorum } = division;
+  const moved = Object.entries(moves).map(([reason, count]) => `${count} by ${reason}`).join(', ');
+  return [
+    `The hottest member has ${(imbalance.samples ?? imbalance.slots).toFixed(2)} × its fair share${imbalance.samples === null ? ' of slots' : ' of samples'}`,
+    `slots moved: ${moved || 'none'}`,
+    handOver.taking + handOver.giving > 0 &&
+      `being handed over: ${handOver.taking} lines in, ${handOver.giving} out, for up to ${age(handOver.longest_wait_seconds ?? 0)}`,
+    handOver.refused.length > 0 && `${handOver.refused.length + handOver.refused_unnamed} lines refused by others stay here`,
+    division.on_hold && 'this member is on hold',
+    quorum && !quorum.holds && `no majority: ${quorum.here} of ${quorum.base.length} are here`,
+  ].filter(Boolean).join('; ');
+}
+
+function showFleet(fleet) {
+  byId('warnings').hidden = fleet.warnings.length === 0;
+  byId('warnings').querySelector('ul').replaceChildren(...fleet.warnings.map((warning) => {
+    const item = document.createElement('li');
+    const since = document.createElement('span');
+    since.textContent = ` (${warning.kind}, since ${warning.since})`;
+    item.append(warning.message, since);
+    return item;
+  }));
+  // Without a cluster there is nothing to tell that is not told below.
+  byId('fleet').hidden = fleet.node.cluster === null;
+  byId('division').textContent = divisionText(fleet);
+  fill('members', fleet.members.map((member) => memberRow(member, fleet.node)));
+}
+
 async function ask(path) {
   const answer = await fetch(path, { signal: AbortSignal.timeout(EVERY_MS) });
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
@@ -80,10 +122,10 @@ async function ask(path) {
 }
 
 async function show() {
-  const [ready, runtime, build, targets, queues] = await Promise.all([
+  const [ready, runtime, build, targets, queues, fleet] = await Promise.all([
     fetch('-/ready', { signal: AbortSignal.timeout(EVERY_MS) }).then((answer) => answer.text()),
     ask('api/v1/status/runtimeinfo'), ask('api/v1/status/buildinfo'),
-    ask('api/v1/targets?state=active'), ask('api/v1/queues'),
+    ask('api/v1/targets?state=active'), ask('api/v1/queues'), ask('api/v1/fleet'),
   ]);
   const now = Date.parse(runtime.data.serverTime);
   byId('state').textContent =
@@ -92,6 +134,7 @@ async function show() {
   byId('reload').hidden = runtime.data.reloadConfigSuccess;
   byId('reload').querySelector('pre').textContent = runtime.data.reloadConfigError ?? '';
 
+  showFleet(fleet);
   fill('queues', queues.destinations.map(queueRow));
 
   const active = targets.data.activeTargets;

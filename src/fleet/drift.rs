@@ -23,10 +23,14 @@ pub struct JobDigest {
 
 impl JobDigest {
     fn of(name: &str, targets: u64) -> Self {
-        let [a, b, c, d, ..] = xxh3_64(name.as_bytes()).to_be_bytes();
-        let [e, f, ..] = xxh3_64(&targets.to_be_bytes()).to_be_bytes();
-        Self { name: [a, b, c, d], targets: [e, f] }
+        Self { name: head(name.as_bytes()), targets: head(&targets.to_be_bytes()) }
     }
+}
+
+/// The first bytes of a hash.
+fn head<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let hash = xxh3_64(bytes).to_be_bytes();
+    *hash.first_chunk().expect("no more is asked for than a hash has")
 }
 
 /// What is gossiped of the jobs, in order.

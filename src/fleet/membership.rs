@@ -115,7 +115,6 @@ pub enum Effect {
     },
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
 pub struct Membership {
     pub(super) settings: MembershipSettings,
     pub(super) about: About,

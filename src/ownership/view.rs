@@ -270,7 +270,8 @@ mod tests {
     fn samples_are_known_where_they_were_told() {
         let view = weighed(&[100, 100], &[(1, 2.0)]);
         let busy = |id| view.shares[&NodeId(id)].samples_per_second;
-        assert!((busy(1).unwrap() / view.shares[&NodeId(1)].slots as f64 - 2.0).abs() < 1e-9);
+        let expected = 2.0 * f64::from(SLOTS) * view.shares[&NodeId(1)].part;
+        assert!((busy(1).unwrap() - expected).abs() < 1e-6);
         assert_eq!((busy(2), view.imbalance.by_samples), (None, None));
 
         // Slots of one are three times as busy: it has 1.5 of what it should.

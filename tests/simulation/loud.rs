@@ -153,7 +153,7 @@ const CASES: &[Case] = &[
         kind: "too_many_members",
         cause: |world| {
             formed(world);
-            let records = (0..RECORDS_MAX).map(|n| record(n as u128)).collect();
+            let records = (0..RECORDS_MAX).map(record).collect();
             let from = world.hosts[0].address;
             world.event(IT, Event::Message { from, message: Message::Records(records) });
         },
@@ -214,14 +214,15 @@ fn describe(world: &mut World, config_digest: u64, mysql: u64) {
 }
 
 /// A member that nobody has met, nor ever will.
-fn record(n: u128) -> Record {
+fn record(n: usize) -> Record {
+    let byte = |number: usize| u8::try_from(number).unwrap();
     Record {
-        id: NodeId(n + 1).into(),
+        id: NodeId(n as u128 + 1).into(),
         generation: 1,
         version: 1,
         about: About {
             name: format!("crowd-{n}"),
-            address: ([10, 9, (n / 250) as u8, (n % 250) as u8], 9734).into(),
+            address: ([10, 9, byte(n / 250), byte(n % 250)], 9734).into(),
             api_address: String::new(),
             weight: 100,
             zone: String::new(),
