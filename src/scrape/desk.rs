@@ -111,7 +111,7 @@ impl Desk {
         }
         let adopted = std::mem::take(&mut content.orders.adopted);
         let catch_up_ms = content.orders.catch_up_ms.take();
-        Some(Orders { adopted, catch_up_ms, ..content.orders.clone() })
+        Some(Orders { catch_up_ms, adopted, ..content.orders.clone() })
     }
 
     /// Resolves when something was left here since the last time that it did.

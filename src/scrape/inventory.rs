@@ -224,7 +224,8 @@ mod tests {
         let noise = |n: usize| xxhash_rust::xxh3::xxh3_128(&n.to_le_bytes());
         let count = 60_000;
         for n in 0..count {
-            let hex: String = (0..4).map(|part| format!("{:032x}", noise(n * 4 + part))).collect();
+            let hex: String = (0..4)
+                .fold(String::new(), |hex, part| hex + &format!("{:032x}", noise(n * 4 + part)));
             let series: Labels = [("__name__", "m"), ("n", &hex)].into_iter().collect();
             writer.series(&here, std::iter::once((noise(n), &here.encode(&series))));
         }

@@ -29,9 +29,10 @@ use crate::{
         desk::{self, Course, Desk, Setup},
         duties,
         fetch::Terms,
+        handover::end_of,
         seals::Seals,
         status::{Board, Boards},
-        target_loop::{Context, Ended, TargetLoop, end_of},
+        target_loop::{Context, Ended, TargetLoop},
     },
 };
 
@@ -50,7 +51,7 @@ pub(super) struct Loops {
     /// Of each target among these the last leaving.
     last_leaving: BTreeMap<TargetName, u64>,
     /// By such a number: markers that are being written for what was scraped elsewhere.
-    endings: BTreeMap<u64, (Slot, JoinHandle<Option<()>>)>,
+    endings: BTreeMap<u64, Writing>,
     seals: Seals,
     next_number: u64,
 }
@@ -75,6 +76,11 @@ struct Leaving {
     /// Of a target that is divided.
     slot: Option<Slot>,
     running: Running,
+}
+
+struct Writing {
+    slot: Slot,
+    task: JoinHandle<Option<()>>,
 }
 
 /// How orders changed what is scraped.
@@ -146,7 +152,7 @@ impl Loops {
     pub(super) fn hear(&mut self, ended: Ended, stop: &Stop) -> Vec<Report> {
         match ended {
             Ended::Gone(number) => {
-                if let Some((slot, _)) = self.endings.remove(&number) {
+                if let Some(Writing { slot, .. }) = self.endings.remove(&number) {
                     return Vec::from_iter(self.sealed_by(slot, number));
                 }
                 // One that was called back meanwhile is not here.
@@ -167,7 +173,7 @@ impl Loops {
     pub(super) async fn finish(self) {
         let leaving = self.leaving.into_values().map(|left| left.running);
         let loops = self.active.into_values().chain(leaving).map(|running| running.task);
-        for task in loops.chain(self.endings.into_values().map(|(_, task)| task)) {
+        for task in loops.chain(self.endings.into_values().map(|writing| writing.task)) {
             // A panic was told where it happened.
             let _ = task.await;
         }
@@ -179,12 +185,12 @@ impl Loops {
             return;
         }
         let mut before = std::mem::take(&mut self.jobs);
-        let mut changed = BTreeSet::new();
+        let mut renewed = BTreeSet::new();
         for found in &found.jobs {
             let (name, limit_exceeded) = (Arc::clone(&found.job.job_name), found.limit_exceeded);
             let known = before.remove(&name).filter(|agreed| agreed.job == found.job);
             if known.as_ref().is_none_or(|agreed| agreed.limit_exceeded != limit_exceeded) {
-                changed.insert(Arc::clone(&name));
+                renewed.insert(Arc::clone(&name));
             }
             let agreed = known.unwrap_or_else(|| {
                 let job = Arc::clone(&found.job);
@@ -193,8 +199,8 @@ impl Loops {
             self.jobs.insert(name, Agreed { limit_exceeded, ..agreed });
         }
         self.found = found;
-        for ((_, job), running) in self.active.iter().filter(|_| !changed.is_empty()) {
-            if let Some(agreed) = self.jobs.get(job).filter(|_| changed.contains(job)) {
+        for ((_, job), running) in self.active.iter().filter(|_| !renewed.is_empty()) {
+            if let Some(agreed) = self.jobs.get(job).filter(|_| renewed.contains(job)) {
                 let setup = agreed.setup(running.desk.setup().target);
                 changes.changed += usize::from(running.give(setup, running.desk.duties()));
             }
@@ -384,7 +390,7 @@ impl Loops {
             let _ = ended.send(Ended::Gone(number)).await;
         });
         self.seals.begin(slot, number);
-        self.endings.insert(number, (slot, task));
+        self.endings.insert(number, Writing { slot, task });
     }
 
     fn hold(&mut self, on_hold: bool) {

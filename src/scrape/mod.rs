@@ -10,6 +10,7 @@ mod failure_log;
 #[cfg(test)]
 mod fake_target;
 mod fetch;
+mod handover;
 mod inventory;
 mod known;
 mod loops;
@@ -95,7 +96,7 @@ impl Pool {
     /// Returns when no scrape is under way any more and what they brought is in the outbox.
     pub async fn run(self, mut orders: mpsc::Receiver<Orders>, stop: Stop) {
         let Self { mut loops, mut ended, reports, failures } = self;
-        let writing = tasks::spawn("scrape failure log", failures.run());
+        let logging = tasks::spawn("scrape failure log", failures.run());
         let mut is_ordered = true;
         let mut waiting = VecDeque::new();
         loop {
@@ -119,6 +120,6 @@ impl Pool {
         drop(ended);
         loops.finish().await;
         // A panic was told where it happened.
-        let _ = writing.await;
+        let _ = logging.await;
     }
 }

@@ -439,4 +439,135 @@ mod tests {
             assert!(ticks.windows(2).all(|pair| pair[1] - pair[0] == 1_000), "{ticks:?}");
         }
     }
+
+    /// `until` 0: without an end.
+    fn with_duties(now_ms: i64, stretches: &[(i64, i64)]) -> Schedule {
+        let mut schedule = schedule(now_ms);
+        schedule.set_duties(duties(stretches));
+        schedule
+    }
+
+    fn duties(stretches: &[(i64, i64)]) -> Duties {
+        let interval = |&(from_ms, until): &(i64, i64)| Interval {
+            from_ms,
+            until_ms: (until > 0).then_some(until),
+        };
+        stretches.iter().map(interval).collect()
+    }
+
+    #[test]
+    fn ticks_are_taken_within_the_duties_alone() {
+        // A tick on the border is the next owner's, however late this one wakes before it.
+        let mut old = with_duties(100_000, &[(90_000, 101_250)]);
+        check(&mut old, &[(100_250_000, Ok((100_250, 0))), (100_251_000, Err(IDLE))]);
+        let mut new = with_duties(100_000, &[(101_250, 0)]);
+        check(&mut new, &[(100_250_000, Err(101_250)), (101_250_000, Ok((101_250, 0)))]);
+        // The tick before the border comes late, behind the border.
+        let mut old = with_duties(100_000, &[(90_000, 100_251)]);
+        check(
+            &mut old,
+            &[
+                (100_100_000, Err(100_250)),
+                (100_700_000, Ok((100_250, 0))),
+                (100_701_000, Err(IDLE)),
+            ],
+        );
+        // Here for a while, away for a while: what others take is not missed.
+        let mut schedule = with_duties(100_000, &[(90_000, 102_000), (105_000, 0)]);
+        check(
+            &mut schedule,
+            &[
+                (100_250_000, Ok((100_250, 0))),
+                (101_900_000, Err(105_250)),
+                (106_300_000, Err(107_250)),
+                (107_250_000, Ok((107_250, 3))),
+            ],
+        );
+        check(&mut with_duties(100_000, &[]), &[(100_000_000, Err(IDLE))]);
+        check(&mut with_duties(100_000, &[(90_000, 95_000)]), &[(100_000_000, Err(IDLE))]);
+    }
+
+    #[test]
+    fn duties_may_change_while_a_tick_is_waited_for() {
+        let mut schedule = with_duties(100_000, &[(90_000, 0)]);
+        check(&mut schedule, &[(100_100_000, Err(100_250))]);
+        schedule.set_duties(duties(&[(90_000, 100_250)]));
+        check(&mut schedule, &[(100_250_000, Err(IDLE))]);
+        schedule.set_duties(duties(&[(90_000, 0)]));
+        check(&mut schedule, &[(100_260_000, Err(101_250))]);
+    }
+
+    #[test]
+    fn a_tick_that_the_former_owner_took_is_not_taken_again() {
+        let mut schedule = with_duties(100_000, &[(100_200, 0)]);
+        check(&mut schedule, &[(100_100_000, Err(100_250))]);
+        schedule.pass(100_250);
+        check(&mut schedule, &[(100_300_000, Err(101_250)), (101_250_000, Ok((101_250, 0)))]);
+        assert_eq!(schedule.last_ms(), Some(101_250));
+        schedule.pass(100_250);
+        assert_eq!((schedule.last_ms(), schedule.first_missed_ms()), (Some(101_250), 102_250));
+        // By a clock that is out of all reason.
+        schedule.pass(200_250);
+        check(&mut schedule, &[(101_900_000, Err(102_250)), (102_250_000, Ok((102_250, 0)))]);
+    }
+
+    #[test]
+    fn what_was_skipped_on_hold_is_missed() {
+        let mut schedule = schedule(100_000);
+        check(&mut schedule, &[(100_250_000, Ok((100_250, 0))), (100_251_000, Err(101_250))]);
+        schedule.skip();
+        // The tick that was waited for is not taken late.
+        check(&mut schedule, &[(101_300_000, Err(102_250)), (102_250_000, Ok((102_250, 1)))]);
+    }
+
+    #[test]
+    fn a_catch_up_stands_for_the_tick_before_it() {
+        for (last_ms, at_ms, asked) in [
+            (
+                None,
+                100_600,
+                &[
+                    (100_500_000, Err(100_600)),
+                    (100_600_000, Ok((CATCH_UP, 0))),
+                    (100_601_000, Err(101_250)),
+                ][..],
+            ),
+            // That tick was taken, here or elsewhere.
+            (Some(100_250), 100_600, &[(100_600_000, Err(101_250))]),
+            (Some(99_250), 100_600, &[(100_600_000, Ok((CATCH_UP, 0)))]),
+            // The next tick comes first.
+            (
+                None,
+                101_600,
+                &[
+                    (100_500_000, Err(101_250)),
+                    (101_250_000, Ok((101_250, 0))),
+                    (101_600_000, Err(102_250)),
+                ],
+            ),
+            // It is too late for it.
+            (None, 100_600, &[(101_249_600, Ok((101_250, 0)))]),
+            (None, 100_600, &[(101_400_000, Err(102_250))]),
+        ] {
+            let mut schedule = with_duties(100_500, &[(100_400, 0)]);
+            if let Some(last_ms) = last_ms {
+                schedule.pass(last_ms);
+            }
+            schedule.set_catch_up(Some(at_ms));
+            check(&mut schedule, asked);
+        }
+        // It is another's by now.
+        let mut schedule = with_duties(100_500, &[(100_400, 100_600)]);
+        schedule.set_catch_up(Some(100_600));
+        check(&mut schedule, &[(100_600_000, Err(IDLE))]);
+        // A marker would come behind it.
+        let mut schedule = with_duties(100_500, &[(100_400, 0)]);
+        schedule.set_catch_up(Some(100_600));
+        check(&mut schedule, &[(100_600_000, Ok((CATCH_UP, 0)))]);
+        assert_eq!(schedule.first_missed_ms(), 101_250);
+        let budget = |timeout_ms| {
+            schedule.budget_before_tick(Duration::from_millis(timeout_ms), 100_600_000).as_millis()
+        };
+        assert_eq!((budget(500), budget(1_000)), (500, 640));
+    }
 }

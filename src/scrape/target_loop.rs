@@ -27,12 +27,12 @@ use crate::{
         failure::Failure,
         failure_log::{FailureLog, Line, LogBudget},
         fetch::{Fetcher, Page, Shared},
-        inventory::Inventory,
+        handover::unpack,
         metadata::{Fingerprint, Library},
         meters::Meters,
-        read::{Counts, Moment, Reader, end_all},
+        read::{Counts, Moment, Reader},
         report::Report,
-        schedule::{Grid, Schedule, Tick},
+        schedule::{Schedule, Tick},
         status::{Board, Health, TargetStatus},
     },
     wire::content_type,
@@ -151,12 +151,12 @@ impl TargetLoop {
                 biased;
                 () = stop.raised() => return self.stop().await,
                 () = desk.news() => {}
-                step = next_step(
+                next = next_step(
                     &self.context.lease, self.course, self.on_hold, self.ended_at, &mut self.schedule,
                 ) => {
                     let is_last = tokio::select! {
                         () = grace(&stop) => true,
-                        is_last = self.make(step) => is_last,
+                        is_last = self.make(next) => is_last,
                     };
                     if is_last {
                         return;
@@ -201,14 +201,11 @@ impl TargetLoop {
             self.last_timestamp_ms = self.last_timestamp_ms.max(last_ms);
         }
         let reader = &mut self.reader;
-        let adopting = || {
-            let inventory = Inventory::unpack(&knowledge.series, reader.shapings())?;
-            reader.adopt(inventory, last_ms);
-            Ok::<(), String>(())
-        };
-        if let Err(reason) = beside_others(knowledge.series.len(), adopting) {
-            warn_unreadable(&knowledge.target, &reason);
-        }
+        beside_others(knowledge.series.len(), || {
+            if let Some(inventory) = unpack(knowledge, reader.shapings()) {
+                reader.adopt(inventory, last_ms);
+            }
+        });
     }
 
     fn change_reader(&mut self) {
@@ -432,26 +429,6 @@ impl TargetLoop {
     }
 }
 
-/// The markers of a target that is gone, and that another member scraped last: at the tick that it
-/// missed first. They are filed behind that member's samples and before this one's: the new
-/// ownership began after the last tick of the former, and the former before it.
-pub(super) async fn end_of(context: Arc<Context>, knowledge: Arc<Knowledge>) {
-    let Some(last_tick_ms) = knowledge.last_tick_ms else { return };
-    let target = &knowledge.target;
-    let shapings = Arc::clone(&context.outbox.shapings().borrow());
-    let unpacking = || Inventory::unpack(&knowledge.series, &shapings);
-    let inventory = match beside_others(knowledge.series.len(), unpacking) {
-        Ok(inventory) => inventory,
-        Err(reason) => return warn_unreadable(target, &reason),
-    };
-    let moment = Moment {
-        timestamp_ms: Grid::of(target.key, target.interval).first_after(last_tick_ms),
-        now_ms: clock::now_ms(),
-        since_ms: Some(last_tick_ms + 1),
-    };
-    context.outbox.append(end_all(&inventory, shapings, target.key, moment)).await;
-}
-
 struct PanicGuard {
     number: u64,
     ended: mpsc::Sender<Ended>,
@@ -511,18 +488,13 @@ async fn grace(stop: &Stop) {
 }
 
 /// Runs what takes long without holding up the tasks that wait for this thread.
-fn beside_others<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+pub(super) fn beside_others<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let may_leave = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
     if bytes > INLINE_BYTES_MAX && may_leave { block_in_place(work) } else { work() }
 }
 
-fn warn_unreadable(target: &Target, reason: &str) {
-    let (job, url) = (&*target.job, shown_url(target));
-    warn!(job, url, reason, "the series of a target that was handed over can't be read");
-}
-
 /// Without what may be secret in it.
-fn shown_url(target: &Target) -> String {
+pub(super) fn shown_url(target: &Target) -> String {
     let Ok(mut url) = Url::parse(&target.url) else { return String::new() };
     url.set_query(None);
     // Neither can fail for a URL with a host, and one without has none to show.

@@ -92,7 +92,7 @@ pub(super) fn shapings(external_labels: &[(&str, &str)]) -> Arc<Shapings> {
     Arc::new(Shapings::of(&[destination(external_labels, "http://127.0.0.1:1/".to_owned())]))
 }
 
-const DESTINATION: &str = "sink";
+pub(super) const DESTINATION: &str = "sink";
 
 /// What leaves for the destination, in order: series as `{…}`, then its samples.
 pub(super) fn sent(packed: &[Packed]) -> Vec<TimeSeries> {

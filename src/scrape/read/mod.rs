@@ -50,6 +50,7 @@ pub(super) struct Counts {
 
 /// One scrape's place in time.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "the unit is part of each name")]
 pub(super) struct Moment {
     /// For samples that bring no timestamp.
     pub(super) timestamp_ms: i64,

@@ -1,175 +1,30 @@
-//! Discovery's snapshots in, remote write out: real targets, a real outbox, a real receiver.
+//! Orders in, remote write out: real targets, a real outbox, a real receiver.
 
-use std::{collections::BTreeMap, time::Duration};
+mod moves;
+mod world;
 
-use tokio::time::timeout;
+use std::{sync::Arc, time::Duration};
 
-use super::*;
+use tokio::time::{Instant, timeout};
+
 use crate::{
-    config::{Limits, OutboxSettings, WhenFull},
+    config::{Job, Limits},
     discovery::JobTargets,
-    model::{labels::Labels, sample::is_stale_marker, target::Target},
-    outbox::Outbox,
+    model::{
+        sample::is_stale_marker,
+        slot::StreamKey,
+        target::{Target, TargetId},
+    },
     runtime::clock,
     scrape::{
+        Health,
         fake_target::{FakeTarget, Reply, metrics, response},
-        test_job::{destination, job, rules, shown, target},
+        test_job::rules,
+        tests::world::{
+            INTERVAL_MS, Series, WAIT_MAX, World, at, count, ends, found, markers, named, quick_job,
+        },
     },
-    wire::remote_write,
 };
-
-const INTERVAL_MS: i64 = 200;
-const WAIT_MAX: Duration = Duration::from_secs(20);
-
-/// By labels, in order of arrival: value or marker, and timestamp.
-type Series = BTreeMap<String, Vec<(f64, i64)>>;
-
-struct World {
-    snapshots: watch::Sender<Arc<Snapshot>>,
-    handle: Handle,
-    receiver: FakeTarget,
-    stop_pool: Stop,
-    stop_outbox: Stop,
-    pool: Option<JoinHandle<Option<()>>>,
-    outbox: Option<JoinHandle<Option<()>>>,
-    /// Holds the outbox until the end.
-    _directory: tempfile::TempDir,
-}
-
-impl World {
-    async fn start() -> Self {
-        let receiver =
-            FakeTarget::start(|_, _| Reply::Keep(response("204 No Content", "", b""))).await;
-        let directory = tempfile::tempdir().unwrap();
-        let settings = OutboxSettings {
-            bytes_max: 1 << 30,
-            age_max: Duration::ZERO,
-            lanes: 4,
-            in_flight_max: 4,
-            free_disk_bytes_min: 0,
-            when_full: WhenFull::DropOldest,
-        };
-        let mut registry = Registry::default();
-        let destinations = [destination(&[], receiver.url("/write"))];
-        let (outbox_handle, outbox) = Outbox::new(
-            crate::model::member::NodeId(1),
-            &settings,
-            &destinations,
-            directory.path(),
-            &mut registry,
-        )
-        .unwrap();
-        let (handle, pool) = Pool::new(outbox_handle, &mut registry);
-        let (snapshots, seen) = watch::channel(Arc::default());
-        let (stop_pool, stop_outbox) = (Stop::new(), Stop::new());
-        let outbox = Some(tasks::spawn("outbox", outbox.run(stop_outbox.clone())));
-        let pool = Some(tasks::spawn("pool", pool.run(seen, stop_pool.clone())));
-        Self {
-            snapshots,
-            handle,
-            receiver,
-            stop_pool,
-            stop_outbox,
-            pool,
-            outbox,
-            _directory: directory,
-        }
-    }
-
-    fn show(&self, jobs: Vec<JobTargets>) {
-        self.snapshots.send_replace(Arc::new(Snapshot { jobs }));
-    }
-
-    /// What has arrived; each series strictly in order, or the test fails.
-    fn received(&self) -> Series {
-        let mut all = Series::new();
-        for body in self.receiver.bodies() {
-            for series in remote_write::decode(&body).unwrap() {
-                let samples = all.entry(series.labels.to_string()).or_default();
-                for sample in series.samples {
-                    let last = samples.last().map_or(i64::MIN, |(_, at)| *at);
-                    assert!(
-                        last < sample.timestamp_ms,
-                        "{}: {} behind {last}",
-                        series.labels,
-                        shown(sample)
-                    );
-                    samples.push((sample.value, sample.timestamp_ms));
-                }
-            }
-        }
-        all
-    }
-
-    async fn until(&self, what: &str, is_there: impl Fn(&Series) -> bool) -> Series {
-        let waiting = async {
-            loop {
-                let received = self.received();
-                if is_there(&received) {
-                    return received;
-                }
-                self.receiver.asked().await;
-            }
-        };
-        let received = timeout(WAIT_MAX, waiting).await;
-        received.unwrap_or_else(|e| panic!("{what}: {e}: {:#?}", self.received()))
-    }
-
-    /// Everything that was scraped has arrived after it.
-    async fn stop(mut self) -> Series {
-        self.stop_pool.raise();
-        self.pool.take().unwrap().await.unwrap();
-        self.stop_outbox.raise();
-        self.outbox.take().unwrap().await.unwrap();
-        self.received()
-    }
-}
-
-fn quick_job() -> Job {
-    let interval = Duration::from_millis(INTERVAL_MS.unsigned_abs());
-    Job { scrape_interval: interval, scrape_timeout: interval, ..job() }
-}
-
-fn found(job: &Arc<Job>, targets: Vec<Target>) -> JobTargets {
-    JobTargets {
-        refreshed_ms: 0,
-        job: Arc::clone(job),
-        active: targets.into_iter().map(Arc::new).collect(),
-        dropped: Arc::default(),
-        dropped_total: 0,
-        limit_exceeded: false,
-    }
-}
-
-/// A target of `quick_job` at that URL; `id` also makes its key.
-fn at(url: String, id: u64, labels: &[(&str, &str)]) -> Target {
-    let interval = Duration::from_millis(INTERVAL_MS.unsigned_abs());
-    Target {
-        id: TargetId(id),
-        key: StreamKey(id.wrapping_mul(7919)),
-        url,
-        interval,
-        timeout: interval,
-        ..target(labels)
-    }
-}
-
-fn named(name: &str, labels: &[(&str, &str)]) -> String {
-    let labels: Labels = labels.iter().copied().chain([("__name__", name)]).collect();
-    labels.to_string()
-}
-
-fn ends(series: &Series, name: &str) -> bool {
-    series.get(name).and_then(|s| s.last()).is_some_and(|(value, _)| is_stale_marker(*value))
-}
-
-fn count(series: &Series, name: &str) -> usize {
-    series.get(name).map_or(0, Vec::len)
-}
-
-fn markers(series: &Series) -> usize {
-    series.values().flatten().filter(|(value, _)| is_stale_marker(*value)).count()
-}
 
 #[tokio::test]
 async fn samples_arrive_at_their_instants() {

@@ -1,5 +1,7 @@
 //! Bodies in, samples out: the rules over samples, series and limits, scrape after scrape.
 
+mod handed_over;
+
 use std::fmt::Write;
 
 use super::*;
@@ -44,7 +46,7 @@ impl Bench {
     fn moment(&mut self) -> Moment {
         self.second += 1;
         let timestamp_ms = self.second * 1000;
-        Moment { timestamp_ms, now_ms: timestamp_ms + 1 }
+        Moment { timestamp_ms, now_ms: timestamp_ms + 1, since_ms: None }
     }
 
     fn scrape(&mut self, body: &str) -> Scraped {
