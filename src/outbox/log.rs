@@ -466,17 +466,17 @@ fn is_passing(e: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::{prelude::*, sample::Index};
 
     use super::*;
     use crate::{
         model::{
             batch::{Batch, Signal},
+            member::NodeId,
+            record::RecordName,
             slot::StreamKey,
         },
-        outbox::lane::Entry,
+        outbox::{entry::Entry, recovery::Unsent},
     };
 
     const STREAMS: u64 = 7;
@@ -484,15 +484,16 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Append(Vec<(u64, usize)>),
-        /// So many of a stream's lane are acknowledged.
+        /// So many of a stream's line are acknowledged.
         Confirm(u64, usize),
+        /// Any one of a stream's line is done with, while others of it wait.
+        Release(u64, Index),
         SyncCursors,
         /// The process dies: of what was not synced a part is gone, and of a write that was being
-        /// made a part is there. It starts again with so many lanes.
+        /// made a part is there.
         Crash {
             lost: Index,
             torn: Index,
-            lanes: u16,
         },
     }
 
@@ -501,9 +502,9 @@ mod tests {
         prop_oneof![
             5 => proptest::collection::vec(record, 1..6).prop_map(Step::Append),
             5 => (0..STREAMS, 1_usize..8).prop_map(|(stream, n)| Step::Confirm(stream, n)),
+            2 => (0..STREAMS, any::<Index>()).prop_map(|(stream, at)| Step::Release(stream, at)),
             1 => Just(Step::SyncCursors),
-            1 => (any::<Index>(), any::<Index>(), 1_u16..6)
-                .prop_map(|(lost, torn, lanes)| Step::Crash { lost, torn, lanes }),
+            1 => (any::<Index>(), any::<Index>()).prop_map(|(lost, torn)| Step::Crash { lost, torn }),
         ]
     }
 
@@ -512,7 +513,9 @@ mod tests {
         directory: tempfile::TempDir,
         log: Option<Log>,
         /// Written and not acknowledged.
-        live: Vec<(LaneKey, Entry)>,
+        live: Vec<(LineKey, Entry)>,
+        /// Done with, while something with a smaller number waits: after a crash it may be back.
+        loose: Vec<(LineKey, u64)>,
         /// Acknowledged, and the position perhaps not on disk yet.
         unsynced: BTreeSet<u64>,
         /// Acknowledged, and the position on disk.
@@ -528,13 +531,14 @@ mod tests {
                 directory: tempfile::tempdir().unwrap(),
                 log: None,
                 live: Vec::new(),
+                loose: Vec::new(),
                 unsynced: BTreeSet::new(),
                 gone: BTreeSet::new(),
                 next_sequence: 0,
                 used: BTreeSet::new(),
                 cursor_bytes_synced: 0,
             };
-            judge.open(3);
+            judge.open();
             judge
         }
 
@@ -542,12 +546,11 @@ mod tests {
             self.log.as_mut().unwrap()
         }
 
-        fn open(&mut self, lanes: u16) {
+        fn open(&mut self) {
             let settings = LogSettings {
                 directory: self.directory.path().to_owned(),
                 segment_bytes_max: 600,
                 free_bytes_min: 0,
-                lanes,
             };
             let (log, recovery) = Log::open(settings).unwrap();
             assert_eq!(recovery.fault, None);
@@ -555,10 +558,13 @@ mod tests {
             assert!(!recovery.cursors_damaged || self.next_sequence > 0);
             self.next_sequence = recovery.next_sequence;
             self.log = Some(log);
-            self.check(recovery.entries);
+            self.check(recovery.unsent);
         }
 
-        fn check(&mut self, found: Vec<(LaneKey, Entry)>) {
+        fn check(&mut self, unsent: Vec<Unsent>) {
+            assert!(unsent.iter().all(|unsent| unsent.name == name_of(&unsent.entry)));
+            let found: Vec<(LineKey, Entry)> =
+                unsent.into_iter().map(|unsent| (unsent.key, unsent.entry)).collect();
             let sequences: Vec<u64> = found.iter().map(|(_, entry)| entry.sequence).collect();
             assert!(sequences.is_sorted());
             let found_set: BTreeSet<u64> = sequences.iter().copied().collect();
@@ -579,6 +585,7 @@ mod tests {
             }
             self.gone.append(&mut self.unsynced);
             self.gone.retain(|sequence| !found_set.contains(sequence));
+            self.loose.clear();
             self.live = found;
         }
 
@@ -587,21 +594,19 @@ mod tests {
             self.next_sequence += 1;
             self.used.insert(sequence);
             let fill = u8::try_from(sequence % 251).unwrap();
-            Record {
-                sequence,
-                appended_ms: 0,
-                batch: Batch {
-                    signal: Signal::Metrics,
-                    tenant: "".into(),
-                    stream: StreamKey(stream << 52),
-                    round: 0,
-                    since_ms: None,
-                    samples: 1,
-                    oldest_ms: 0,
-                    raw_length: 0,
-                    bytes: vec![fill; length].into(),
-                },
-            }
+            let batch = Batch {
+                signal: Signal::Metrics,
+                tenant: "".into(),
+                stream: StreamKey(stream << 52),
+                round: 0,
+                since_ms: (stream % 2 == 0).then_some(5),
+                samples: 1,
+                oldest_ms: 0,
+                raw_length: 0,
+                bytes: vec![fill; length].into(),
+            };
+            let name = name_of(&Entry::of(&batch, sequence, 0));
+            Record { sequence, appended_ms: 0, name, batch }
         }
 
         fn append(&mut self, records: &[(u64, usize)]) {
@@ -611,34 +616,45 @@ mod tests {
             let places = self.log().append(&records).unwrap();
             self.log().reserve(next).unwrap();
             for (record, place) in records.iter().zip(places) {
-                let batch = &record.batch;
-                let lanes = self.log().lanes();
-                let key = LaneKey::of(batch.signal, &batch.tenant, batch.stream, lanes);
-                let entry = Entry {
-                    sequence: record.sequence,
-                    stream: batch.stream,
-                    round: 0,
-                    oldest_ms: 0,
-                    appended_ms: 0,
-                    bytes: u32::try_from(batch.bytes.len()).unwrap(),
-                    raw_length: 0,
-                    samples: 1,
-                    place: Some(place),
-                };
-                self.live.push((key, entry));
+                let entry = Entry::of(&record.batch, record.sequence, 0);
+                let key = line_of(record.batch.stream);
+                self.live.push((key, Entry { place: Some(place), ..entry }));
             }
         }
 
         fn confirm(&mut self, stream: u64, count: usize) {
-            let lanes = self.log().lanes();
-            let key = LaneKey::of(Signal::Metrics, &"".into(), StreamKey(stream << 52), lanes);
+            let key = line_of(StreamKey(stream << 52));
             let own = self.live.iter().filter(|(other, _)| *other == key).take(count);
             let done: Vec<Entry> = own.map(|(_, entry)| *entry).collect();
-            let Some(last) = done.last() else { return };
-            let places: Vec<Place> = done.iter().filter_map(|entry| entry.place).collect();
+            self.done(&key, &done);
+        }
+
+        fn release(&mut self, stream: u64, at: Index) {
+            let key = line_of(StreamKey(stream << 52));
+            let own = self.live.iter().filter(|(other, _)| *other == key);
+            let own: Vec<Entry> = own.map(|(_, entry)| *entry).collect();
+            if !own.is_empty() {
+                self.done(&key, &[*at.get(&own)]);
+            }
+        }
+
+        fn done(&mut self, key: &LineKey, done: &[Entry]) {
+            if done.is_empty() {
+                return;
+            }
+            let released: Vec<(u64, Place)> =
+                done.iter().filter_map(|entry| Some((entry.sequence, entry.place?))).collect();
             self.live.retain(|(_, entry)| !done.contains(entry));
-            self.unsynced.extend(done.iter().map(|entry| entry.sequence));
-            self.log().confirm(&[(key, last.sequence)], &places).unwrap();
+            self.loose.extend(done.iter().map(|entry| (key.clone(), entry.sequence)));
+            let first = self.live.iter().find(|(other, _)| other == key);
+            let position = first.map_or(self.next_sequence, |(_, entry)| entry.sequence) - 1;
+            let (passed, loose) = std::mem::take(&mut self.loose)
+                .into_iter()
+                .partition(|(other, sequence)| other == key && *sequence <= position);
+            self.loose = loose;
+            let passed: Vec<(LineKey, u64)> = passed;
+            self.unsynced.extend(passed.into_iter().map(|(_, sequence)| sequence));
+            self.log().confirm(&[(key.clone(), position)], &released).unwrap();
             for (key, sequence, place) in self.log().compact().unwrap() {
                 let entry = self.live.iter_mut().find(|(_, entry)| entry.sequence == sequence);
                 let entry = entry.expect("what is done with is not copied");
@@ -659,7 +675,7 @@ mod tests {
             fs::read(self.directory.path().join("cursors")).unwrap()
         }
 
-        fn crash(&mut self, lost: Index, torn: Index, lanes: u16) {
+        fn crash(&mut self, lost: Index, torn: Index) {
             let record = self.record(0, 100);
             let writer = self.log().writer.as_ref().map(|writer| writer.segment);
             self.log = None;
@@ -675,7 +691,7 @@ mod tests {
                 let path = path_of(self.directory.path(), segment);
                 OpenOptions::new().append(true).open(path).unwrap().write_all(&frame).unwrap();
             }
-            self.open(lanes);
+            self.open();
         }
 
         /// The files hold what lives and not much more.
@@ -692,6 +708,19 @@ mod tests {
         }
     }
 
+    fn line_of(stream: StreamKey) -> LineKey {
+        let slot = stream.slot();
+        let divided = slot.number().is_multiple_of(2);
+        LineKey { signal: Signal::Metrics, tenant: "".into(), slot, divided }
+    }
+
+    /// As if a half of it had been taken over from another member.
+    fn name_of(entry: &Entry) -> Option<RecordName> {
+        let sequence = entry.sequence;
+        let node = NodeId(u128::from(sequence % 2));
+        Some(RecordName { interval_ms: entry.since_ms?, node, sequence: sequence / 2 })
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
@@ -705,7 +734,8 @@ mod tests {
                     Step::Append(records) => judge.append(&records),
                     Step::Confirm(stream, count) => judge.confirm(stream, count),
                     Step::SyncCursors => judge.log().sync_cursors().unwrap(),
-                    Step::Crash { lost, torn, lanes } => judge.crash(lost, torn, lanes),
+                    Step::Release(stream, at) => judge.release(stream, at),
+                    Step::Crash { lost, torn } => judge.crash(lost, torn),
                 }
                 judge.note_synced();
                 judge.check_size();
@@ -722,7 +752,6 @@ mod tests {
                 directory: judge.directory.path().to_owned(),
                 segment_bytes_max: 600,
                 free_bytes_min: 0,
-                lanes: 3,
             };
             let (log, recovery) = Log::open(settings).unwrap();
             judge.log = Some(log);
