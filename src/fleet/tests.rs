@@ -143,6 +143,7 @@ fn each_notice_is_told_once_when_it_comes_and_when_it_goes() {
         fleet_offset_ms: 0,
         notices,
         facts: BTreeMap::new(),
+        generation: 0,
     };
     let calm = status(Vec::new());
     for notice in Notice::examples() {

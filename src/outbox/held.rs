@@ -151,7 +151,9 @@ impl Held {
     /// What may leave now, in order of name.
     pub(super) fn take_admitted(&mut self, slot: Slot) -> Vec<Waiting> {
         let Some(gate) = self.gates.get(&slot) else { return Vec::new() };
-        let Some(before_ms) = gate.before_ms.filter(|_| !self.stands_still.any()) else { return Vec::new() };
+        let Some(before_ms) = gate.before_ms.filter(|_| !self.stands_still.any()) else {
+            return Vec::new();
+        };
         let admitted = gate.names.iter().take_while(|(name, _)| name.interval_ms < before_ms);
         let sequences = admitted.map(|(_, sequence)| *sequence);
         let stays = |sequence: &u64| !self.records[sequence].aside;

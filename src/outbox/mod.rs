@@ -283,7 +283,8 @@ impl Outbox {
         let new: Vec<Arc<Destination>> =
             destinations.iter().filter(|d| !self.running.contains_key(&d.name)).cloned().collect();
         // The only step that can fail comes first.
-        let opening = (self.node.clone(), settings.clone(), self.directory.clone(), self.meters.clone());
+        let opening =
+            (self.node.clone(), settings.clone(), self.directory.clone(), self.meters.clone());
         let opened = open_all(opening, new).await?;
         if settings.lanes != self.settings.lanes {
             info!(lanes = settings.lanes, "a new number of lanes takes effect at the next start");

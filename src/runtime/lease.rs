@@ -41,8 +41,7 @@ impl Lease {
     }
 
     pub fn renew(&self, length: Duration) {
-        let until_ms = self.now_ms().saturating_add(millis(length));
-        self.state.until.store(until_ms, Ordering::SeqCst);
+        self.renew_at(self.now_ms(), millis(length));
     }
 
     /// Ends it at once. Renewed again, it needs to be granted anew.
@@ -63,8 +62,16 @@ impl Lease {
     }
 
     pub fn is_valid(&self) -> bool {
+        self.is_valid_at(self.now_ms())
+    }
+
+    fn renew_at(&self, now_ms: u64, length_ms: u64) {
+        self.state.until.store(now_ms.saturating_add(length_ms), Ordering::SeqCst);
+    }
+
+    fn is_valid_at(&self, now_ms: u64) -> bool {
         let state = &self.state;
-        self.now_ms() < state.until.load(Ordering::SeqCst)
+        now_ms < state.until.load(Ordering::SeqCst)
             && state.granted.load(Ordering::SeqCst) == state.generation.load(Ordering::SeqCst)
     }
 
@@ -87,28 +94,37 @@ fn millis(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn it_runs_out_unless_it_is_renewed() {
+    #[test]
+    fn it_runs_out_unless_it_is_renewed() {
         let lease = Lease::new();
-        assert!(!lease.is_valid(), "nobody has given it yet");
-        lease.renew(Duration::from_millis(900));
-        assert!(!lease.is_valid(), "nobody has acted on it yet");
+        assert!(!lease.is_valid_at(0), "nobody has given it yet");
+        lease.renew_at(0, 900);
+        assert!(!lease.is_valid_at(0), "nobody has acted on it yet");
         lease.grant(lease.generation());
         let other = lease.clone();
-        tokio::time::advance(Duration::from_millis(899)).await;
-        assert!(other.is_valid());
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(!other.is_valid());
-        lease.renew(Duration::from_millis(900));
-        assert!(other.is_valid());
+        assert!(other.is_valid_at(899));
+        assert!(!other.is_valid_at(900));
+        lease.renew_at(900, 900);
+        assert!(other.is_valid_at(900));
+    }
+
+    #[test]
+    fn after_a_revocation_it_needs_to_be_granted_anew() {
+        let lease = Lease::new();
+        lease.renew_at(0, 900);
+        lease.grant(lease.generation());
         let before = lease.generation();
         lease.revoke();
-        assert!(!other.is_valid());
-        lease.renew(Duration::from_millis(900));
-        other.grant(before);
-        assert!(!other.is_valid(), "what was acted on is older than the revocation");
-        other.grant(other.generation());
-        assert!(lease.is_valid());
+        assert!(!lease.is_valid_at(0));
+        lease.renew_at(0, 900);
+        lease.grant(before);
+        assert!(!lease.is_valid_at(0), "what was acted on is older than the revocation");
+        lease.grant(lease.generation());
+        assert!(lease.is_valid_at(0));
+    }
+
+    #[test]
+    fn who_is_alone_has_it_for_ever() {
         assert!(Lease::endless().is_valid());
     }
 }

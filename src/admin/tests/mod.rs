@@ -72,7 +72,12 @@ impl House {
             &mut registry,
         );
         let (outbox, outbox_part) = outbox.unwrap();
-        let (scrape, _) = Pool::new(outbox.clone(), mpsc::channel(1).0, Lease::endless(), &mut registry);
+        let (scrape, _) = Pool::new(
+            outbox.clone(),
+            mpsc::channel(1).0,
+            crate::runtime::lease::Lease::endless(),
+            &mut registry,
+        );
         let sources = Sources {
             config: seen_config,
             reload,

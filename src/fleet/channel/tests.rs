@@ -121,6 +121,7 @@ fn status(members: &[(NodeId, SocketAddr)]) -> Status {
         fleet_offset_ms: 0,
         notices: Vec::new(),
         facts: members.iter().map(facts).collect(),
+        generation: 0,
     }
 }
 

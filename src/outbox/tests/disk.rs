@@ -169,8 +169,13 @@ async fn a_second_outbox_on_the_same_directory_is_refused() {
     let receiver = Receiver::start(unavailable).await;
     let outbox = Running::start(directory.path(), &one(&receiver));
     let mut registry = prometheus_client::registry::Registry::default();
-    let second =
-        Outbox::new(Node::alone(NodeId(1)), &settings(), &one(&receiver), directory.path(), &mut registry);
+    let second = Outbox::new(
+        crate::outbox::Node::alone(NodeId(1)),
+        &settings(),
+        &one(&receiver),
+        directory.path(),
+        &mut registry,
+    );
     let message = second.err().unwrap();
     assert!(message.contains("in use by another process"), "{message}");
     outbox.stop().await;

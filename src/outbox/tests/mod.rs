@@ -40,8 +40,14 @@ impl Running {
         destinations: &[Arc<Destination>],
     ) -> Self {
         let mut registry = Registry::default();
-        let (handle, part) =
-            Outbox::new(Node::alone(NodeId(1)), settings, destinations, directory, &mut registry).unwrap();
+        let (handle, part) = Outbox::new(
+            crate::outbox::Node::alone(NodeId(1)),
+            settings,
+            destinations,
+            directory,
+            &mut registry,
+        )
+        .unwrap();
         let stop = Stop::new();
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let task = runtime.spawn(part.run(stop.clone()));

@@ -14,13 +14,14 @@ use crate::{
     discovery::{JobTargets, Snapshot},
     model::{
         labels::Labels,
+        member::NodeId,
         sample::is_stale_marker,
         slot::{SLOTS, Slot, StreamKey},
         target::{Target, TargetId},
     },
-    outbox::{Outbox, lines::LineOrder},
+    outbox::{Node, Outbox, lines::LineOrder},
     ownership::orders::{Orders, Report, Task},
-    runtime::{meters::Exposition, stop::Stop, tasks},
+    runtime::{lease::Lease, meters::Exposition, stop::Stop, tasks},
     scrape::{
         Handle, Pool,
         alone::Alone,
@@ -66,8 +67,14 @@ impl World {
         };
         let mut registry = Registry::default();
         let destinations = [destination(&[], receiver.url("/write"))];
-        let (outbox_handle, outbox) =
-            Outbox::new(&settings, &destinations, directory.path(), &mut registry).unwrap();
+        let (outbox_handle, outbox) = Outbox::new(
+            Node::alone(NodeId(1)),
+            &settings,
+            &destinations,
+            directory.path(),
+            &mut registry,
+        )
+        .unwrap();
         let open = |number| {
             let slot = Slot::new(number).unwrap();
             LineOrder::Open { slot, before_ms: i64::MAX }
@@ -75,7 +82,7 @@ impl World {
         assert!(outbox_handle.order(DESTINATION, (0..SLOTS).map(open).collect()).await);
         // So few reports at a time that the pool has to wait with them.
         let (reporting, reports) = mpsc::channel(1);
-        let (handle, pool) = Pool::new(outbox_handle, reporting, &mut registry);
+        let (handle, pool) = Pool::new(outbox_handle, reporting, Lease::endless(), &mut registry);
         let (orders, ordered) = mpsc::channel(64);
         let (stop_pool, stop_outbox) = (Stop::new(), Stop::new());
         let outbox = Some(tasks::spawn("outbox", outbox.run(stop_outbox.clone())));
@@ -175,6 +182,7 @@ pub(super) fn found(job: &Arc<Job>, targets: Vec<Target>) -> JobTargets {
         dropped: Arc::default(),
         dropped_total: 0,
         limit_exceeded: false,
+        refreshed_ms: 0,
     }
 }
 
