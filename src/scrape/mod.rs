@@ -58,7 +58,7 @@ use crate::{
 /// Loops that have something to tell wait while so many are unheard.
 const ENDED_MAX: usize = 1024;
 /// While so many reports wait to be heard no loop is: those that have ended wait with what they
-/// know, and those that scrape go on.
+/// know, and those that scrape go on. Slots that are sealed by an order alone come on top.
 const REPORTS_MAX: usize = 64;
 
 /// The part: obeys what ownership orders, and sees its loops through to their end.

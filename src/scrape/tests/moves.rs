@@ -272,6 +272,29 @@ async fn a_hole_is_filled_off_the_ticks() {
 }
 
 #[tokio::test]
+async fn a_catch_up_costs_no_tick() {
+    let hung = FakeTarget::start(|_, _| Reply::Hang(Vec::new())).await;
+    let world = World::start().await;
+    let job = Arc::new(quick_job());
+    let now_ms = clock::now_ms();
+    let tick_ms = now_ms + 600;
+    let key = StreamKey(tick_ms.rem_euclid(2_000).unsigned_abs());
+    // It may take 1 s: less than there is between two ticks, more than is left until the first.
+    let (interval, timeout) = (Duration::from_secs(2), Duration::from_secs(1));
+    let target = Arc::new(Target { key, interval, timeout, ..at(hung.url("/"), 1, &[]) });
+    let name = (target.id, Arc::clone(&target.job));
+    let catch_up = Task::CatchUp { target: name, at_ms: now_ms + 50 };
+    world.order(&job, vec![run(&target, &duties(now_ms - 1, None)), catch_up]);
+    let up = named("up", &[]);
+    let all = world.until("a scrape", |all| count(all, &up) >= 1).await;
+    // It had not the time that a scrape may take, so that it says nothing of the target.
+    assert_eq!(tick_before(&target, all[&up][0].1), tick_ms);
+    assert_eq!(hung.seen().len(), 2);
+    assert!(world.meter("starling_scrape_catch_ups_total") < 0.1);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_slot_is_sealed_when_its_last_scrape_has_ended() {
     let well = FakeTarget::start(|_, _| Reply::Keep(metrics("a 1\n"))).await;
     let hung = FakeTarget::start(|_, _| Reply::Hang(Vec::new())).await;

@@ -86,3 +86,28 @@ fn all_series_of_a_target_that_is_gone_end_by_what_is_known() {
     assert_eq!(report.len(), 8);
     assert!(report[5..].iter().all(|(_, value)| crate::model::sample::is_stale_marker(*value)));
 }
+
+#[test]
+fn samples_and_markers_are_filed_under_their_ownership() {
+    let since = |packed: &[Packed]| -> Vec<Option<i64>> {
+        packed.iter().flat_map(|packed| packed.batches_for("sink")).map(|b| b.since_ms).collect()
+    };
+    let mut bench = Bench::new(job());
+    let report = Report {
+        failure: None,
+        duration_seconds: 0.0,
+        counts: Counts::default(),
+        timeout_seconds: 0.0,
+        samples_max: 0,
+        body_bytes: 0,
+    };
+    for (since_ms, body) in [(None, "a 1\n"), (Some(500), "a 1\nb 1\n"), (Some(700), "b 1\n")] {
+        let moment = Moment { since_ms, ..bench.moment() };
+        bench.reader.read(Format::PrometheusText, body.as_bytes(), moment).1.unwrap();
+        assert_eq!(since(&bench.reader.finish(&report, moment)), [since_ms]);
+    }
+    // Markers of series under former rules as well.
+    bench.change(job(), &[("dc", "1")]);
+    let moment = Moment { since_ms: Some(900), ..bench.moment() };
+    assert_eq!(since(&bench.reader.end(moment)), [Some(900); 2]);
+}
