@@ -34,6 +34,7 @@ fn series(n: usize) -> Labels {
 fn destination(name: &str) -> Arc<Destination> {
     Arc::new(Destination {
         name: name.into(),
+        fleet_name: name.into(),
         // Nobody listens: what is measured stays in the outbox.
         url: "http://127.0.0.1:1/".to_owned(),
         timeout: Duration::from_secs(1),
@@ -126,7 +127,7 @@ fn append(c: &mut Criterion) {
     };
     let destinations = [destination("a")];
     let (handle, part) = Outbox::new(
-        Node::alone(NodeId(1)),
+        starling::outbox::Node::alone(NodeId(1)),
         &settings,
         &destinations,
         directory.path(),

@@ -23,8 +23,10 @@ pub const PORT: u16 = 9734;
 
 /// Longer cluster names are refused: multicast DNS carries `cluster=` and the name in 255 bytes.
 const NAME_BYTES_MAX: usize = 247;
-/// Of a node's name and its zone; longer ones are refused, as each datagram must hold them.
+/// Of a node's name; longer ones are refused, as each datagram must hold it.
 const TEXT_BYTES_MAX: usize = 255;
+/// Of its zone, for the same reason.
+const ZONE_BYTES_MAX: usize = 64;
 /// More are refused: each name among them is asked for again every few seconds.
 const PEERS_MAX: usize = 1_024;
 /// More are refused: a datagram may be sealed with any of them.
@@ -320,7 +322,7 @@ fn typed(node: &Node, findings: &mut Findings) -> TypedCluster {
         wait_timeout: section.duration("wait_timeout"),
         settle: settle(&mut section),
         weight: section.number("weight", 0..=WEIGHT_MAX),
-        zone: name(&mut section, "zone", TEXT_BYTES_MAX),
+        zone: name(&mut section, "zone", ZONE_BYTES_MAX),
         on_partition: section.word("on_partition", &ON_PARTITION),
         reload_grace: section.duration("reload_grace"),
         fence_max: section.duration("fence_max"),

@@ -259,6 +259,9 @@ pub enum DnsRecord {
 pub struct Destination {
     /// As typed, else the first six hex digits of a hash of the entry, as Prometheus does.
     pub name: Arc<str>,
+    /// What the members of a fleet call it among themselves, as its URL may differ from host to host:
+    /// the name as typed, else its place among those without one, as `#1`.
+    pub fleet_name: Arc<str>,
     pub url: String,
     pub timeout: Duration,
     pub http: HttpClient,

@@ -50,7 +50,15 @@ pub(super) fn destinations(
         };
         section.problem(later.place, message);
     }
-    placed.into_iter().map(|placed| Arc::new(placed.destination)).collect()
+    let mut unnamed = 0;
+    let with_fleet_name = |Placed { mut destination, is_named, .. }: Placed| {
+        if !is_named {
+            unnamed += 1;
+            destination.fleet_name = format!("#{unnamed}").into();
+        }
+        Arc::new(destination)
+    };
+    placed.into_iter().map(with_fleet_name).collect()
 }
 
 fn destination(node: &Node, global: &Global, findings: &mut Findings) -> Option<Placed> {
@@ -70,6 +78,7 @@ fn destination(node: &Node, global: &Global, findings: &mut Findings) -> Option<
     cloud_credentials(&mut section, &http);
     without_effect(&mut section);
     let destination = Destination {
+        fleet_name: name.as_str().into(),
         name: if name.is_empty() {
             unnamed(&url, &http, &write_relabel).into()
         } else {

@@ -79,6 +79,7 @@ pub struct Handle {
 #[derive(Clone)]
 struct Route {
     name: Arc<str>,
+    fleet_name: Arc<str>,
     appends: mpsc::Sender<Appended>,
     lines: mpsc::Sender<Vec<LineOrder>>,
     view: watch::Receiver<Arc<QueueView>>,
@@ -146,7 +147,7 @@ impl Handle {
         let routes = Arc::clone(&self.routes.borrow());
         let mut full = Vec::new();
         for route in routes.iter() {
-            let batches = packed.batches_for(&route.name);
+            let batches = packed.batches_for(&route.fleet_name);
             if batches.is_empty() {
                 continue;
             }
@@ -163,9 +164,10 @@ impl Handle {
         }
     }
 
-    /// The destinations, in the order of the configuration.
+    /// The destinations by what the fleet calls them, as in all that is said of lines; in the order
+    /// of the configuration.
     pub fn destinations(&self) -> Vec<Arc<str>> {
-        self.routes.borrow().iter().map(|route| Arc::clone(&route.name)).collect()
+        self.routes.borrow().iter().map(|route| Arc::clone(&route.fleet_name)).collect()
     }
 
     /// Resolves when there are other destinations than before; for ever where the outbox has ended.
@@ -178,7 +180,7 @@ impl Handle {
     /// Tells the destination of that name about its lines; `false` where there is none.
     pub async fn order(&self, destination: &str, orders: Vec<LineOrder>) -> bool {
         let routes = Arc::clone(&self.routes.borrow());
-        let Some(route) = routes.iter().find(|route| *route.name == *destination) else {
+        let Some(route) = routes.iter().find(|route| *route.fleet_name == *destination) else {
             return false;
         };
         route.lines.send(orders).await.is_ok()
@@ -187,7 +189,7 @@ impl Handle {
     /// Whether the destination takes what it is sent: its last answer was no failure.
     pub fn accepts(&self, destination: &str) -> bool {
         let routes = self.routes.borrow();
-        let route = routes.iter().find(|route| *route.name == *destination);
+        let route = routes.iter().find(|route| *route.fleet_name == *destination);
         route.is_some_and(|route| route.view.borrow().accepts)
     }
 
@@ -392,7 +394,8 @@ fn open(
         view,
         meters,
     });
-    let route = Route { name, appends, lines, view: seen };
+    let fleet_name = Arc::clone(&destination.fleet_name);
+    let route = Route { name, fleet_name, appends, lines, view: seen };
     Ok(Opened { destination: Arc::clone(destination), route, orders, part })
 }
 

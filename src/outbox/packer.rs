@@ -52,7 +52,7 @@ pub struct Shapings {
     tools: Mutex<Vec<Tools>>,
 }
 
-/// The names of the destinations that a shaping is for.
+/// The destinations that a shaping is for, by what the fleet calls them.
 type Users = Vec<Arc<str>>;
 
 /// The labels of one series as each shaping makes them, encoded. For a single shaping the blob
@@ -120,7 +120,7 @@ impl Shapings {
                 exemplars: destination.send_exemplars,
                 samples_max: destination.queue.samples_per_send_max.max(1),
             };
-            let name = Arc::clone(&destination.name);
+            let name = Arc::clone(&destination.fleet_name);
             match shapings.iter_mut().find(|(other, _)| *other == shaping) {
                 Some((_, users)) => users.push(name),
                 None => shapings.push((shaping, vec![name])),
@@ -416,6 +416,7 @@ mod tests {
 
     fn destination(name: &str, change: impl FnOnce(&mut Destination)) -> Arc<Destination> {
         let mut destination = Destination {
+            fleet_name: name.into(),
             name: name.into(),
             url: String::new(),
             timeout: std::time::Duration::ZERO,

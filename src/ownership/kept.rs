@@ -74,7 +74,7 @@ mod tests {
         let kept = Kept::new(folder.path(), "lines");
         kept.save(&vec![1_u64, 2, 3]).unwrap();
         let good = fs::read(&kept.path).unwrap();
-        let mut check = |bytes: &[u8]| {
+        let check = |bytes: &[u8]| {
             fs::write(&kept.path, bytes).unwrap();
             let error = kept.load::<Vec<u64>>().unwrap_err();
             assert!(

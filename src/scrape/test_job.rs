@@ -72,6 +72,7 @@ pub(super) fn target(labels: &[(&str, &str)]) -> Target {
 pub(super) fn destination(external_labels: &[(&str, &str)], url: String) -> Arc<Destination> {
     Arc::new(Destination {
         name: DESTINATION.into(),
+        fleet_name: DESTINATION.into(),
         url,
         timeout: Duration::from_secs(5),
         http: HttpClient::default(),

@@ -42,6 +42,7 @@ fn fault_of(case: &Value) -> Option<String> {
 fn sent(series: &Labels, external_labels: Labels) -> Labels {
     let destination = Destination {
         name: "any".into(),
+        fleet_name: "any".into(),
         url: String::new(),
         timeout: Duration::ZERO,
         http: HttpClient::default(),

@@ -120,7 +120,7 @@ async fn run(settings: FleetSettings) {
         };
         let members: Vec<(String, Value)> =
             roster.members.values().map(|one| (one.name.clone(), member(one))).collect();
-        let notices: Vec<&str> = status.notices.iter().map(|notice| notice.kind()).collect();
+        let notices: Vec<&str> = status.notices.iter().map(|notice| notice.notice.kind()).collect();
         let line = json!({
             "local": handle.local_address().to_string(), "version": roster.version,
             "members": members, "notices": notices, "memory_kib": memory_kib(),

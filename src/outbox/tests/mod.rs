@@ -157,6 +157,7 @@ fn settings() -> OutboxSettings {
 fn destination(name: &str, url: &str) -> Destination {
     Destination {
         name: name.into(),
+        fleet_name: name.into(),
         url: url.to_owned(),
         timeout: Duration::from_secs(5),
         http: HttpClient::default(),
