@@ -38,6 +38,7 @@ use crate::{
         self, channel,
         membership::{Description, Order},
         message::LoadsTag,
+        notice::Minority,
         standing::Standing,
     },
     model::{
@@ -138,6 +139,8 @@ pub struct Ownership {
     /// The fleet was met, or given up on: before that nothing is divided.
     is_met: bool,
     on_hold: bool,
+    /// What the fleet was last told of the quorum.
+    minority: Option<Minority>,
     /// The generation of the lease that the pool was last told of.
     granted: u64,
     next_tick: Instant,
@@ -177,6 +180,7 @@ impl Ownership {
             leaving: None,
             is_met: false,
             on_hold: false,
+            minority: None,
             granted: 0,
             next_tick: Instant::now(),
             settings,
@@ -446,6 +450,7 @@ impl Ownership {
 
     /// What one event has brought about goes out.
     async fn settle(&mut self) {
+        self.tell_minority().await;
         let present = self.present();
         let destinations = self.links.outbox.destinations();
         self.showing.moved(&self.division.take_moves(), present.now_ms);
@@ -475,6 +480,18 @@ impl Ownership {
         {
             // Who asked may have lost patience.
             let _ = done.send(());
+        }
+    }
+
+    async fn tell_minority(&mut self) {
+        let Some(fleet) = &self.links.fleet else { return };
+        let minority = match self.settings.on_partition {
+            OnPartition::ScrapeAll => None,
+            OnPartition::MinorityStops => self.base.minority(&self.links.roster.borrow()),
+        };
+        if minority != self.minority {
+            self.minority = minority;
+            fleet.order(Order::Quorum(minority)).await;
         }
     }
 

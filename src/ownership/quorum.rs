@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::notice::Minority;
 use crate::model::member::{Member, MemberState, NodeId, Roster};
 
 /// A death that a majority has seen for so long is a member that will not come back.
@@ -48,6 +49,12 @@ impl Base {
     /// How many of the base are on this side.
     pub fn here(&self, roster: &Roster) -> usize {
         self.members.keys().filter(|id| is_member_here(roster, **id)).count()
+    }
+
+    /// What is to be said of this side, where it does not go on.
+    pub fn minority(&self, roster: &Roster) -> Option<Minority> {
+        let here = self.here(roster);
+        (!self.holds(roster)).then_some(Minority { here, base: self.members.len() })
     }
 
     /// Takes in what the roster shows; to be called at each change of it and once a minute. Who

@@ -157,7 +157,11 @@ mod tests {
     fn shapings(destinations: &[(&str, &str)]) -> Shapings {
         let named = |(name, dc): &(&str, &str)| {
             let base = destination(&[("dc", dc)], String::new());
-            Arc::new(Destination { name: (*name).into(), fleet_name: (*name).into(), ..(*base).clone() })
+            Arc::new(Destination {
+                name: (*name).into(),
+                fleet_name: (*name).into(),
+                ..(*base).clone()
+            })
         };
         Shapings::of(&destinations.iter().map(named).collect::<Vec<_>>())
     }
