@@ -92,8 +92,9 @@ impl Trail {
         moves
     }
 
-    pub fn has_begun(&self) -> bool {
-        self.0.is_some()
+    /// When it looked last.
+    pub fn seen_ms(&self) -> Option<i64> {
+        self.0.as_ref().map(|(seen_ms, _)| *seen_ms)
     }
 }
 

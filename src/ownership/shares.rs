@@ -9,7 +9,7 @@ use crate::{
     },
     ownership::{
         moves::Move,
-        placement::{Placement, slots},
+        placement::{Placement, Table, slots},
     },
 };
 
@@ -26,11 +26,11 @@ pub fn never() -> Duties {
 }
 
 #[derive(Clone, Debug)]
-pub struct Shares(Vec<Duties>);
+pub struct Shares(Arc<[Duties]>);
 
 impl Default for Shares {
     fn default() -> Self {
-        Self(vec![never(); usize::from(SLOTS)])
+        Self(vec![never(); usize::from(SLOTS)].into())
     }
 }
 
@@ -40,7 +40,7 @@ impl Shares {
     }
 
     pub fn changed_since(&self, before: &Self) -> impl Iterator<Item = Slot> {
-        slots().filter(|slot| self.of(*slot) != before.of(*slot))
+        slots().filter(|slot| !Arc::ptr_eq(self.of(*slot), before.of(*slot)))
     }
 
     /// The shares of `me` from `now_ms` on. A stretch that goes on keeps its beginning, however many
@@ -62,32 +62,32 @@ impl Shares {
                 gained.remove(&change.slot);
             }
         }
-        let first_ms = placement.last_border(now_ms).unwrap_or(i64::MIN);
-        let mut stretches: Vec<Vec<Interval>> = vec![Vec::new(); usize::from(SLOTS)];
-        let mut epoch = Some((first_ms, now_ms));
-        while let Some((from_ms, within_ms)) = epoch {
-            let next_ms = placement.next_border(within_ms);
-            let table = placement.table_at(within_ms);
-            for (slot, _) in table.iter().filter(|(_, owner)| *owner == Some(me)) {
-                let stretches = &mut stretches[usize::from(slot.number())];
+        let epochs = epochs_ahead(placement, now_ms);
+        let mut mine: Vec<_> = epochs.iter().map(|(.., table)| table.owned_by(me)).collect();
+        // One for all slots, as most have not changed and need no new one.
+        let mut stretches: Vec<Interval> = Vec::new();
+        let shares = slots().map(|slot| {
+            stretches.clear();
+            for (at, (from_ms, until_ms, _)) in epochs.iter().enumerate() {
+                if mine[at].next() != Some(true) {
+                    continue;
+                }
+                let (from_ms, until_ms) = (*from_ms, *until_ms);
                 if let Some(last) =
                     stretches.last_mut().filter(|last| last.until_ms == Some(from_ms))
                 {
-                    last.until_ms = next_ms;
+                    last.until_ms = until_ms;
                     continue;
                 }
                 // What moved away and back since the last look has begun anew.
                 let began_ms = || gained.get(&slot).copied().or_else(|| self.began(slot, from_ms));
-                let is_first = from_ms == first_ms;
-                let from_ms = is_first.then(began_ms).flatten().unwrap_or(from_ms);
-                stretches.push(Interval { from_ms, until_ms: next_ms });
+                let from_ms = (at == 0).then(began_ms).flatten().unwrap_or(from_ms);
+                stretches.push(Interval { from_ms, until_ms });
             }
-            epoch = next_ms.map(|next_ms| (next_ms, next_ms));
-        }
-        let kept = |(old, new): (&Duties, Vec<Interval>)| {
-            if **old == *new { Arc::clone(old) } else { Duties::from(new) }
-        };
-        Self(self.0.iter().zip(stretches).map(kept).collect())
+            let old = self.of(slot);
+            if **old == *stretches { Arc::clone(old) } else { Duties::from(&*stretches) }
+        });
+        Self(shares.collect())
     }
 
     /// When the stretch began that was mine right before `border_ms`, or begins there.
@@ -97,4 +97,17 @@ impl Shares {
         };
         self.of(slot).iter().find(reaches).map(|duty| duty.from_ms)
     }
+}
+
+/// From when to when, and who owns what: the epoch that runs at `now_ms`, and all after it.
+fn epochs_ahead(placement: &mut Placement, now_ms: i64) -> Vec<(i64, Option<i64>, Arc<Table>)> {
+    let mut epochs = Vec::new();
+    let first_ms = placement.last_border(now_ms).unwrap_or(i64::MIN);
+    let mut epoch = Some((first_ms, now_ms));
+    while let Some((from_ms, within_ms)) = epoch {
+        let next_ms = placement.next_border(within_ms);
+        epochs.push((from_ms, next_ms, placement.table_at(within_ms)));
+        epoch = next_ms.map(|next_ms| (next_ms, next_ms));
+    }
+    epochs
 }

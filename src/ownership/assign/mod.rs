@@ -168,11 +168,14 @@ impl Assign {
         overrides: Overrides,
         now_ms: i64,
     ) -> Vec<Effect> {
+        let is_first = self.trail.seen_ms().is_none();
         // What was known to come by now comes first, so that only the rest counts as late.
-        let mut effects =
-            if self.trail.has_begun() { self.advance(now_ms, false) } else { Vec::new() };
-        self.placement = std::mem::take(&mut self.placement).renewed(roster, overrides);
-        effects.extend(self.advance(now_ms, true));
+        let mut effects = if is_first { Vec::new() } else { self.advance(now_ms, false) };
+        let known = &self.placement;
+        if is_first || known.roster().members != roster.members || *known.overrides() != overrides {
+            self.placement = std::mem::take(&mut self.placement).renewed(roster, overrides);
+            effects.extend(self.advance(now_ms, true));
+        }
         effects
     }
 
@@ -232,8 +235,16 @@ impl Assign {
 
     fn advance(&mut self, now_ms: i64, is_news: bool) -> Vec<Effect> {
         let before = self.shares.clone();
-        let is_first = !self.trail.has_begun();
-        let moves = self.trail.advance(&mut self.placement, now_ms, is_news);
+        let is_first = self.trail.seen_ms().is_none();
+        let moves = match self.trail.seen_ms() {
+            // No border has passed since.
+            Some(seen_ms)
+                if !is_news && self.placement.next_border(seen_ms).is_none_or(|at| at > now_ms) =>
+            {
+                return Vec::new();
+            }
+            Some(_) | None => self.trail.advance(&mut self.placement, now_ms, is_news),
+        };
         self.shares = before.advance(&mut self.placement, &moves, self.settings.me, now_ms);
 
         let mut effects = Vec::new();

@@ -89,6 +89,12 @@ impl Table {
         (at != NOBODY).then(|| self.nodes[usize::from(at)])
     }
 
+    /// Whether each slot is `node`'s, in order.
+    pub fn owned_by(&self, node: NodeId) -> impl Iterator<Item = bool> {
+        let at = self.nodes.binary_search(&node).ok().map(position);
+        self.owners.iter().map(move |owner| Some(*owner) == at)
+    }
+
     /// Everyone that takes part, slots or not, in order.
     pub fn nodes(&self) -> &[NodeId] {
         &self.nodes
