@@ -54,10 +54,6 @@ impl Division {
         }
     }
 
-    pub(super) fn assign(&self) -> &Assign {
-        &self.assign
-    }
-
     pub(super) fn overrides(&self) -> &Overrides {
         &self.overrides
     }

@@ -475,6 +475,13 @@ impl Ownership {
         let mut letters = self.exchange.take_letters();
         letters.extend(self.succession.take_due(|slot| present.table.owner(slot), present.now_ms));
         self.send_all(letters);
+        let given_up = self.succession.take_given_up();
+        if given_up > 0 {
+            warn!(
+                targets = given_up,
+                "nobody took what is known of targets that have moved, series that end with the move end without a marker"
+            );
+        }
         if self.has_left(&present)
             && let Some(done) = self.leaving.take()
         {

@@ -26,7 +26,7 @@ use crate::{
 /// Records that are taken over: to be written, and in their places when they are.
 #[derive(Debug)]
 pub(in crate::outbox) struct Planned {
-    entries: Vec<(usize, RecordName, Entry)>,
+    pub(super) entries: Vec<(usize, RecordName, Entry)>,
     /// For the disk.
     pub(in crate::outbox) records: Vec<Record>,
     late_samples: u64,

@@ -2,6 +2,8 @@
 
 mod delivery;
 mod disk;
+mod handover;
+mod lines;
 mod receiver;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -14,8 +16,13 @@ use tokio::{
 
 use crate::{
     config::{Destination, HttpClient, OutboxSettings, Queue, WhenFull},
-    model::{labels::Labels, member::NodeId, sample::Sample, slot::StreamKey},
-    outbox::{Handle, Outbox, Packed, Packer, QueueView, tests::receiver::Receiver},
+    model::{
+        labels::Labels,
+        member::NodeId,
+        sample::Sample,
+        slot::{Slot, StreamKey},
+    },
+    outbox::{Handle, Node, Outbox, Packed, Packer, QueueView, tests::receiver::Receiver},
     runtime::stop::Stop,
 };
 
@@ -39,15 +46,18 @@ impl Running {
         directory: &Path,
         destinations: &[Arc<Destination>],
     ) -> Self {
+        Self::start_as(NodeId(1), settings, directory, destinations)
+    }
+
+    fn start_as(
+        me: NodeId,
+        settings: &OutboxSettings,
+        directory: &Path,
+        destinations: &[Arc<Destination>],
+    ) -> Self {
         let mut registry = Registry::default();
-        let (handle, part) = Outbox::new(
-            crate::outbox::Node::alone(NodeId(1)),
-            settings,
-            destinations,
-            directory,
-            &mut registry,
-        )
-        .unwrap();
+        let (handle, part) =
+            Outbox::new(Node::alone(me), settings, destinations, directory, &mut registry).unwrap();
         let stop = Stop::new();
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let task = runtime.spawn(part.run(stop.clone()));
@@ -89,6 +99,16 @@ impl Running {
         text
     }
 
+    async fn until_metric(&self, line: &str) {
+        for _ in 0..400 {
+            if self.metrics().lines().any(|other| other == line) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("not within 20 s: {line}; {}", self.metrics());
+    }
+
     fn dropped(&self, reason: &str) -> u64 {
         let views = self.handle.queues();
         views.iter().filter_map(|view| view.dropped_samples.get(reason)).sum()
@@ -99,6 +119,8 @@ impl Running {
 struct Target {
     stream: StreamKey,
     series: Vec<Labels>,
+    /// When its present owner's time began; `None` where it is not divided.
+    since_ms: Option<i64>,
     scrapes: i64,
     packer: Option<Packer>,
 }
@@ -111,9 +133,18 @@ impl Target {
         Self {
             stream: StreamKey::of([name]),
             series: (0..series).map(labels).collect(),
+            since_ms: None,
             scrapes: 0,
             packer: None,
         }
+    }
+
+    fn divided(name: &str, series: usize, since_ms: i64) -> Self {
+        Self { since_ms: Some(since_ms), ..Self::new(name, series) }
+    }
+
+    fn slot(&self) -> Slot {
+        self.stream.slot()
     }
 
     fn scrape(&mut self, handle: &Handle) -> Packed {
@@ -121,7 +152,7 @@ impl Target {
         let packer = self.packer.get_or_insert_with(|| Packer::new(Arc::clone(&shapings)));
         packer.set_shapings(Arc::clone(&shapings));
         let timestamp_ms = 1_795_255_200_000 + self.scrapes * 1000;
-        packer.begin(self.stream, timestamp_ms, None);
+        packer.begin(self.stream, timestamp_ms, self.since_ms);
         #[expect(clippy::cast_precision_loss, reason = "a test makes few scrapes")]
         let sample = Sample { value: self.scrapes as f64, timestamp_ms };
         for labels in &self.series {

@@ -423,15 +423,17 @@ impl Known {
 }
 
 /// A scrape in the place of the target's last tick, if that one lies in the hole (`hole_ms` to now),
-/// and none if the next one comes sooner.
+/// and none where the next one is so near that it would do instead.
 fn catch_up(target: &Target, hole_ms: i64, now_ms: i64) -> Option<Effect> {
     let interval_ms = i64::try_from(target.interval.as_millis()).unwrap_or(i64::MAX / 4).max(1);
     let phase = target.key.0 % interval_ms.unsigned_abs();
     let since_tick = (now_ms - phase.cast_signed()).rem_euclid(interval_ms);
+    let (last_ms, next_ms) = (now_ms - since_tick, now_ms - since_tick + interval_ms);
+    let latest_ms = next_ms - interval_ms * 3 / 5;
     // Other bits than those that choose the phase, or all of one phase would still come at once.
     let at_ms = now_ms + ((target.key.0 >> 20) % SPREAD_MS).cast_signed();
-    let (last_ms, next_ms) = (now_ms - since_tick, now_ms - since_tick + interval_ms);
-    (last_ms >= hole_ms && at_ms < next_ms)
+    let at_ms = at_ms.min(latest_ms);
+    (last_ms >= hole_ms && at_ms >= now_ms)
         .then(|| Effect::CatchUp { target: name_of(target), at_ms })
 }
 

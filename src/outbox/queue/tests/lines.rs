@@ -1,0 +1,578 @@
+//! The rules of lines: what waits, in which order it leaves, what is handed over, and what of it all
+//! the positions on disk may say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::{prelude::*, sample::Index};
+
+use super::*;
+use crate::{
+    model::{
+        record::{RecordName, Sent},
+        slot::StreamKey,
+    },
+    outbox::lines::Stored,
+};
+
+const ME: u128 = 1;
+const OTHER: u128 = 9;
+const LOST: Verdict = Verdict::Retry { wait_ms: None, maybe_stored: true };
+
+fn slot(number: u16) -> Slot {
+    Slot::new(number).unwrap()
+}
+
+fn stream(slot: u16) -> StreamKey {
+    StreamKey(u64::from(slot) << 52)
+}
+
+fn batch(slot: u16, since_ms: i64, instant_ms: i64) -> Batch {
+    Batch {
+        signal: Signal::Metrics,
+        tenant: "".into(),
+        stream: stream(slot),
+        round: instant_ms,
+        since_ms: Some(since_ms),
+        samples: 1,
+        oldest_ms: instant_ms,
+        raw_length: 10,
+        bytes: Bytes::from_static(&[7; 10]),
+    }
+}
+
+fn foreign(slot: u16, since_ms: i64, sequence: u64, instant_ms: i64) -> (RecordName, Batch) {
+    let name = RecordName { interval_ms: since_ms, node: NodeId(OTHER), sequence };
+    (name, batch(slot, since_ms, instant_ms))
+}
+
+/// A queue of one lane whose time goes on with each append.
+struct Bench {
+    queue: Queue,
+    now_ms: i64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { queue: queue(|limits| (limits.lanes, limits.bytes_max) = (1, 100_000)), now_ms: 0 }
+    }
+
+    fn append(&mut self, slot: u16, since_ms: i64) {
+        self.now_ms += 1;
+        self.queue.append(batch(slot, since_ms, self.now_ms), self.now_ms);
+    }
+
+    fn close(&mut self, number: u16) {
+        self.queue.close(&BTreeSet::from([slot(number)]));
+    }
+
+    fn store(&mut self, number: u16, stored: Stored) {
+        let planned = self.queue.plan(slot(number), stored, self.now_ms);
+        let sequences = planned.records.iter().map(|record| record.sequence);
+        let places: Vec<Place> = sequences.map(|n| place(u32::try_from(n).unwrap())).collect();
+        self.queue.stored(slot(number), planned, &places, self.now_ms);
+    }
+
+    fn take(&mut self, number: u16, records: Vec<(RecordName, Batch)>) {
+        self.store(number, Stored { records, ..Stored::default() });
+    }
+
+    /// The names of a request's records.
+    fn names(&self, start: &Start) -> Vec<String> {
+        let entries = start.attempt.entries.iter();
+        entries.map(|entry| show(&self.queue, entry)).collect()
+    }
+
+    /// What leaves until nothing can any more.
+    fn sent(&mut self) -> Vec<String> {
+        let mut sent = Vec::new();
+        while let Some(start) = self.queue.start(i64::MAX / 2, true).pop() {
+            sent.extend(self.names(&start));
+            answer(&mut self.queue, &start, Verdict::Stored, self.now_ms);
+        }
+        sent
+    }
+
+    fn extracted(&mut self, number: u16) -> Vec<u64> {
+        self.close(number);
+        assert!(!self.queue.is_under_way(slot(number)));
+        let extracted = self.queue.extract(slot(number));
+        assert!(extracted.records.is_sorted_by_key(|record| record.name));
+        extracted.records.iter().map(|record| record.name.sequence).collect()
+    }
+
+    fn positions(&mut self) -> Vec<(u16, u64)> {
+        let positions = self.queue.take_positions();
+        positions.into_iter().map(|(key, position)| (key.slot.number(), position)).collect()
+    }
+}
+
+/// `slot:interval/node.sequence`
+fn show(queue: &Queue, entry: &Entry) -> String {
+    let RecordName { interval_ms, node, sequence } = queue.held.name_of(entry).unwrap();
+    format!("{}:{interval_ms}/{}.{sequence}", entry.slot().number(), node.0)
+}
+
+#[test]
+fn a_closed_line_waits_and_the_others_of_its_lane_do_not() {
+    let mut bench = Bench::new();
+    bench.queue.open(slot(2), 100);
+    for number in [1, 2, 1, 2] {
+        bench.append(number, 50);
+    }
+    assert_eq!(bench.sent(), ["2:50/1.2", "2:50/1.4"]);
+    bench.queue.open(slot(1), 50);
+    assert!(bench.sent().is_empty(), "it began at 50, not before");
+    bench.queue.open(slot(1), 51);
+    assert_eq!(bench.sent(), ["1:50/1.1", "1:50/1.3"]);
+    bench.append(1, 50);
+    assert_eq!(bench.sent().len(), 1, "and it stays open");
+}
+
+#[test]
+fn a_line_leaves_in_order_of_name_whoever_made_it() {
+    let mut bench = Bench::new();
+    bench.append(1, 50);
+    bench.append(1, 50);
+    let given = [foreign(1, 20, 8, 2), foreign(1, 30, 3, 3), foreign(1, 20, 5, 1)];
+    bench.take(1, given.into());
+    bench.queue.open(slot(1), 30);
+    assert_eq!(bench.sent(), ["1:20/9.5", "1:20/9.8"], "as they come, where one gives in order");
+    bench.take(1, vec![foreign(1, 29, 9, 4)]);
+    bench.queue.open(slot(1), 1000);
+    assert_eq!(bench.sent(), ["1:29/9.9", "1:30/9.3", "1:50/1.1", "1:50/1.2"]);
+}
+
+#[test]
+fn what_is_taken_over_leaves_before_what_waits_in_an_open_line() {
+    let mut bench = Bench::new();
+    bench.queue.open(slot(1), 1000);
+    bench.append(1, 50);
+    bench.append(1, 50);
+    bench.append(1, 50);
+    let on_its_way = bench.queue.start(10, true).remove(0);
+    assert_eq!(bench.names(&on_its_way), ["1:50/1.1"]);
+    bench.take(1, vec![foreign(1, 20, 5, 0)]);
+    answer(&mut bench.queue, &on_its_way, LOST, 10);
+    assert_eq!(bench.sent(), ["1:20/9.5", "1:50/1.1", "1:50/1.2", "1:50/1.3"]);
+}
+
+#[test]
+fn what_is_on_its_way_is_waited_for() {
+    for (verdict, left) in [(Verdict::Stored, vec![3]), (LOST, vec![1, 3])] {
+        let mut bench = Bench::new();
+        bench.queue.open(slot(1), 1000);
+        bench.queue.open(slot(2), 1000);
+        bench.append(1, 50);
+        bench.append(2, 50);
+        bench.append(1, 50);
+        let on_its_way = bench.queue.start(10, true).remove(0);
+        assert_eq!(bench.names(&on_its_way), ["1:50/1.1", "2:50/1.2"]);
+        bench.close(1);
+        assert!(bench.queue.is_under_way(slot(1)));
+        answer(&mut bench.queue, &on_its_way, verdict, 10);
+        assert!(!bench.queue.is_under_way(slot(1)));
+        assert_eq!(bench.extracted(1), left, "{verdict:?}");
+        let others: &[&str] = if verdict == LOST { &["2:50/1.2"] } else { &[] };
+        assert_eq!(bench.sent(), others, "{verdict:?}");
+        bench.queue.open(slot(1), 1000);
+        assert!(bench.sent().is_empty(), "what is set aside leaves no more");
+        bench.queue.put_back(slot(1));
+        assert_eq!(bench.sent().len(), left.len());
+    }
+}
+
+#[test]
+fn a_request_between_two_attempts_is_taken_apart() {
+    let mut bench = Bench::new();
+    bench.queue.open(slot(1), 1000);
+    bench.queue.open(slot(2), 1000);
+    bench.append(1, 50);
+    bench.append(2, 50);
+    let start = bench.queue.start(10, true).remove(0);
+    answer(&mut bench.queue, &start, LOST, 10);
+    assert_eq!(bench.extracted(1), [1]);
+    let rest = bench.queue.start(i64::MAX / 2, true).remove(0);
+    assert_eq!(bench.names(&rest), ["2:50/1.2"]);
+    answer(&mut bench.queue, &rest, Verdict::Rejected, 20);
+    assert_eq!(lost(&mut bench.queue), [(Reason::MaybeStored, 1)]);
+    // The other half was in that request, too.
+    bench.queue.open(slot(1), 1000);
+    bench.queue.put_back(slot(1));
+    let start = bench.queue.start(i64::MAX / 2, true).remove(0);
+    answer(&mut bench.queue, &start, Verdict::Rejected, 20);
+    assert_eq!(lost(&mut bench.queue), [(Reason::MaybeStored, 1)]);
+}
+
+#[test]
+fn positions_stay_below_what_waits() {
+    let mut bench = Bench::new();
+    bench.queue.open(slot(2), 1000);
+    for number in [1, 2, 1, 2] {
+        bench.append(number, 50);
+    }
+    write_all(&mut bench.queue, 600);
+    bench.sent();
+    assert_eq!(bench.positions(), [(2, 4)], "another slot pins nothing");
+    bench.take(1, vec![foreign(1, 20, 8, 0)]);
+    bench.queue.open(slot(1), 50);
+    assert_eq!(bench.sent(), ["1:20/9.8"]);
+    assert_eq!(bench.positions(), [(1, 0)], "its own were appended before");
+    bench.append(1, 50);
+    write_all(&mut bench.queue, 1200);
+    bench.queue.open(slot(1), 1000);
+    let start = bench.queue.start(i64::MAX / 2, true).remove(0);
+    answer(&mut bench.queue, &start, Verdict::Stored, 0);
+    assert_eq!(bench.positions(), [(1, 2)]);
+    bench.sent();
+    let last = bench.queue.next_sequence() - 1;
+    assert_eq!(bench.positions(), [(1, last)]);
+}
+
+#[test]
+fn what_is_planned_keeps_positions_below() {
+    let mut bench = Bench::new();
+    bench.queue.open(slot(1), 1000);
+    bench.append(1, 50);
+    write_all(&mut bench.queue, 600);
+    let stored = Stored { records: vec![foreign(1, 20, 8, 0)], ..Stored::default() };
+    let planned = bench.queue.plan(slot(1), stored, 0);
+    bench.sent();
+    assert_eq!(bench.positions(), [(1, planned.records[0].sequence - 1)]);
+    bench.queue.not_stored(&planned);
+    assert!(bench.sent().is_empty() && bench.queue.slots().is_empty());
+    assert!(bench.positions()[0].1 >= planned.records[0].sequence);
+}
+
+#[test]
+fn what_is_handed_over_is_deleted_and_the_rest_can_come_back() {
+    let mut bench = Bench::new();
+    for _ in 0..4 {
+        bench.append(1, 50);
+    }
+    write_all(&mut bench.queue, 600);
+    assert_eq!(bench.extracted(1), [1, 2, 3, 4]);
+    let names = [1, 2].map(|n| RecordName { interval_ms: 50, node: NodeId(ME), sequence: n });
+    bench.queue.bury(slot(1), &names);
+    assert_eq!(bench.queue.take_handed().given, 2);
+    assert_eq!((bench.positions(), bench.queue.unsent().records), (vec![(1, 2)], 2));
+    assert_eq!(bench.queue.take_released().len(), 2);
+    assert_eq!(lost(&mut bench.queue), [], "it is no loss");
+    bench.queue.open(slot(1), 1000);
+    assert!(bench.sent().is_empty());
+    bench.queue.put_back(slot(1));
+    assert_eq!(bench.sent(), ["1:50/1.3", "1:50/1.4"]);
+}
+
+#[test]
+fn what_comes_too_late_or_twice_or_is_gone_is_not_taken() {
+    let mut bench = Bench::new();
+    bench.now_ms = 10;
+    bench.append(1, 50);
+    bench.take(1, vec![foreign(1, 20, 1, 5), foreign(1, 20, 2, 6), foreign(1, 20, 3, 7)]);
+    let stored = Stored {
+        records: vec![foreign(1, 20, 2, 6), foreign(1, 20, 4, 8), foreign(1, 20, 4, 8)],
+        late_samples: 5,
+        gone: vec![foreign(1, 20, 1, 0).0, foreign(1, 20, 77, 0).0],
+        sent: vec![Sent { stream: stream(1), newest_ms: 7 }],
+    };
+    bench.store(1, stored);
+    assert_eq!(lost(&mut bench.queue), [(Reason::Late, 6)]);
+    assert_eq!(bench.queue.take_handed().taken, 4);
+    bench.queue.open(slot(1), 1000);
+    // Of the very instant that was sent may be another piece of its round.
+    assert_eq!(bench.sent(), ["1:20/9.3", "1:20/9.4", "1:50/1.1"]);
+    let strange = vec![foreign(2, 20, 1, 9), (foreign(1, 20, 1, 9).0, batch(1, 21, 9))];
+    bench.take(1, strange);
+    assert_eq!(lost(&mut bench.queue), [(Reason::Corrupt, 2)]);
+}
+
+#[test]
+fn a_look_tells_what_the_destination_has() {
+    let mut bench = Bench::new();
+    bench.queue.open(slot(1), 1000);
+    let sent = |bench: &Bench| {
+        let look = bench.queue.look(&[stream(1), stream(2)]);
+        look.sent.iter().map(|sent| sent.newest_ms).collect::<Vec<i64>>()
+    };
+    bench.append(1, 50);
+    let start = bench.queue.start(10, true).remove(0);
+    answer(&mut bench.queue, &start, LOST, 10);
+    assert!(sent(&bench).is_empty(), "what nobody heard of counts as not sent");
+    bench.sent();
+    // Another piece of that instant is not late.
+    assert_eq!(sent(&bench), [bench.now_ms - 1]);
+    assert_eq!(bench.queue.extract(slot(1)).sent[0].newest_ms, bench.now_ms);
+    bench.queue.forget_streams(slot(1));
+    assert!(sent(&bench).is_empty());
+}
+
+#[test]
+fn what_is_held_counts_in_the_bounds_and_leaves_room_for_what_is_taken_over() {
+    let mut bench = Bench::new();
+    bench.queue.limits.bytes_max = 80;
+    bench.queue.open(slot(2), 1000);
+    for number in [1, 2, 1, 2, 1, 2, 1, 2] {
+        bench.append(number, 50);
+    }
+    assert_eq!(
+        (lost(&mut bench.queue), bench.queue.unsent().bytes),
+        (vec![(Reason::Bytes, 1)], 70)
+    );
+    assert!(bench.queue.look(&[]).has_room);
+    bench.take(3, vec![foreign(3, 20, 1, 0)]);
+    assert!(!bench.queue.look(&[]).has_room);
+    assert_eq!(bench.queue.held_bytes(), 40);
+    bench.queue.open(slot(1), 1000);
+    assert_eq!(bench.sent().len(), 7);
+    assert_eq!((bench.queue.held_records(), bench.queue.unsent().records), (1, 1));
+
+    let mut aged = Bench::new();
+    aged.queue.limits.age_ms_max = 100;
+    aged.append(1, 50);
+    aged.queue.expire(101);
+    assert_eq!(lost(&mut aged.queue), []);
+    aged.queue.expire(102);
+    assert_eq!((lost(&mut aged.queue), aged.queue.unsent().records), (vec![(Reason::Age, 1)], 0));
+}
+
+#[test]
+fn nothing_divided_leaves_while_all_is_held() {
+    let mut bench = Bench::new();
+    bench.queue.open(slot(1), 1000);
+    bench.append(1, 50);
+    append(&mut bench.queue, "", 1, 7);
+    bench.queue.hold_all(true);
+    bench.append(1, 50);
+    bench.queue.open(slot(1), 2000);
+    let start = bench.queue.start(10, true).remove(0);
+    assert!(start.attempt.entries.iter().all(|entry| !entry.is_divided()));
+    answer(&mut bench.queue, &start, Verdict::Stored, 10);
+    assert!(bench.sent().is_empty());
+    bench.queue.hold_all(false);
+    assert_eq!(bench.sent(), ["1:50/1.1", "1:50/1.3"]);
+}
+
+#[test]
+fn slots_tell_where_anything_is() {
+    let mut bench = Bench::new();
+    bench.queue.open(slot(5), 1000);
+    for number in [7, 5, 3] {
+        bench.append(number, 50);
+    }
+    bench.extracted(3);
+    append(&mut bench.queue, "", 9, 7);
+    assert_eq!(bench.queue.slots(), [3, 5, 7].map(slot));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append(u16),
+    Undivided(u16),
+    Open(u16, i64),
+    Close(u16),
+    Extract(u16),
+    PutBack(u16),
+    Bury(u16, Index),
+    Plan(u16, Vec<(i64, u64)>),
+    PlanEnds(bool),
+    Hold(bool),
+    NextInterval,
+    Start,
+    Answer(Index, u8),
+    Write,
+    DropOldest,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let slot = 0..4_u16;
+    // Whoever gives had the slot before.
+    let given = proptest::collection::vec((0..40_i64, 0..30_u64), 0..4);
+    let before = prop_oneof![0..50_i64, 100..200_i64, Just(i64::MAX)];
+    prop_oneof![
+        6 => slot.clone().prop_map(Step::Append),
+        1 => slot.clone().prop_map(Step::Undivided),
+        3 => (slot.clone(), before).prop_map(|(slot, ms)| Step::Open(slot, ms)),
+        1 => slot.clone().prop_map(Step::Close),
+        1 => slot.clone().prop_map(Step::Extract),
+        1 => slot.clone().prop_map(Step::PutBack),
+        1 => (slot.clone(), any::<Index>()).prop_map(|(slot, at)| Step::Bury(slot, at)),
+        2 => (slot, given).prop_map(|(slot, given)| Step::Plan(slot, given)),
+        2 => any::<bool>().prop_map(Step::PlanEnds),
+        1 => any::<bool>().prop_map(Step::Hold),
+        1 => Just(Step::NextInterval),
+        4 => Just(Step::Start),
+        4 => (any::<Index>(), 0..6_u8).prop_map(|(at, n)| Step::Answer(at, n)),
+        2 => Just(Step::Write),
+        1 => Just(Step::DropOldest),
+    ]
+}
+
+/// A queue beside what must be true of it.
+struct Judge {
+    queue: Queue,
+    interval_ms: i64,
+    now_ms: i64,
+    starts: Vec<Start>,
+    planned: Option<(u16, Planned)>,
+    positions: BTreeMap<LineKey, u64>,
+    /// On disk, and not let go.
+    on_disk: BTreeSet<u64>,
+}
+
+impl Judge {
+    fn new() -> Self {
+        let mut queue = queue(|limits| (limits.lanes, limits.bytes_max) = (2, 100_000));
+        queue.rules.request_samples_max = 3;
+        Self {
+            queue,
+            interval_ms: 100,
+            now_ms: 0,
+            starts: Vec::new(),
+            planned: None,
+            positions: BTreeMap::new(),
+            on_disk: BTreeSet::new(),
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        self.now_ms += 1000;
+        let now_ms = self.now_ms;
+        match step {
+            Step::Append(slot) => self.queue.append(batch(slot, self.interval_ms, now_ms), now_ms),
+            Step::Undivided(slot) => append(&mut self.queue, "", slot.into(), now_ms),
+            Step::Open(number, before_ms) => self.queue.open(slot(number), before_ms),
+            Step::Close(number) => self.queue.close(&BTreeSet::from([slot(number)])),
+            Step::Extract(number) => {
+                self.queue.close(&BTreeSet::from([slot(number)]));
+                if !self.queue.is_under_way(slot(number)) {
+                    self.queue.extract(slot(number));
+                }
+            }
+            Step::PutBack(number) => self.queue.put_back(slot(number)),
+            Step::Bury(number, at) => {
+                let held = self.queue.held.of_slot(slot(number));
+                let names: Vec<RecordName> =
+                    held.filter_map(|held| self.queue.held.name_of(&held.entry)).collect();
+                let count = at.index(names.len() + 1);
+                self.queue.bury(slot(number), &names[..count]);
+            }
+            Step::Plan(number, given) if self.planned.is_none() => {
+                let records = given.iter();
+                let records = records.map(|(ms, n)| foreign(number, *ms, *n, now_ms)).collect();
+                let stored = Stored { records, ..Stored::default() };
+                let planned = self.queue.plan(slot(number), stored, now_ms);
+                self.planned = Some((number, planned));
+            }
+            Step::Plan(..) => {}
+            Step::PlanEnds(is_stored) => self.end_plan(is_stored),
+            Step::Hold(holds) => self.queue.hold_all(holds),
+            Step::NextInterval => self.interval_ms += 10,
+            Step::Start => self.starts.extend(self.queue.start(now_ms, true)),
+            Step::Answer(at, number) if !self.starts.is_empty() => {
+                let start = self.starts.remove(at.index(self.starts.len()));
+                let verdict = match number {
+                    0..3 => Verdict::Stored,
+                    3 => LOST,
+                    4 => Verdict::Rejected,
+                    _ => Verdict::Retry { wait_ms: None, maybe_stored: false },
+                };
+                answer(&mut self.queue, &start, verdict, now_ms);
+            }
+            Step::Answer(..) => {}
+            Step::Write => {
+                let written = write_all(&mut self.queue, now_ms);
+                self.on_disk.extend(written);
+            }
+            Step::DropOldest => {
+                self.queue.limits.bytes_max = self.queue.unsent().bytes.max(10);
+                self.queue.make_room(0);
+                self.queue.limits.bytes_max = 100_000;
+            }
+        }
+    }
+
+    fn end_plan(&mut self, is_stored: bool) {
+        let Some((number, planned)) = self.planned.take() else { return };
+        if is_stored {
+            let sequences: Vec<u64> = planned.records.iter().map(|r| r.sequence).collect();
+            let places: Vec<Place> =
+                sequences.iter().map(|n| place(u32::try_from(*n).unwrap())).collect();
+            self.on_disk.extend(sequences);
+            self.queue.stored(slot(number), planned, &places, self.now_ms);
+        } else {
+            self.queue.not_stored(&planned);
+        }
+    }
+
+    fn check(&mut self) {
+        for (sequence, _) in self.queue.take_released() {
+            assert!(self.on_disk.remove(&sequence), "{sequence} is let go, and was not there");
+        }
+        for (key, position) in self.queue.take_positions() {
+            let old = self.positions.insert(key, position);
+            assert!(old.is_none_or(|old| old <= position), "a position went back");
+        }
+        let queue = &self.queue;
+        let in_lanes = queue.lanes.iter().enumerate().flat_map(|(number, (_, lane))| {
+            lane.entries().iter().map(move |entry| (number, *entry))
+        });
+        let held = queue.held.records().map(|waiting| (waiting.lane, waiting.entry));
+        let all: Vec<(usize, Entry)> = in_lanes.chain(held).collect();
+        let mut totals = Totals::default();
+        let mut names = BTreeSet::new();
+        for (number, entry) in &all {
+            totals.add(entry);
+            assert_eq!(entry.place.is_some(), self.on_disk.contains(&entry.sequence));
+            assert!(queue.held.name_of(entry).is_none_or(|name| names.insert(name)));
+            self.check_position(*number, entry);
+        }
+        assert_eq!(totals, queue.unsent());
+        let live: BTreeSet<u64> = all.iter().map(|(_, entry)| entry.sequence).collect();
+        assert!(self.on_disk.is_subset(&live), "what is gone is never let go");
+        for (number, _, entry) in self.planned.iter().flat_map(|(_, planned)| &planned.entries) {
+            self.check_position(*number, entry);
+        }
+        self.check_order();
+    }
+
+    /// A crash now must lose no record.
+    fn check_position(&self, number: usize, entry: &Entry) {
+        let LaneKey { signal, tenant, .. } = self.queue.lanes[number].0.clone();
+        let key = LineKey { signal, tenant, slot: entry.slot(), divided: entry.is_divided() };
+        let position = self.positions.get(&key).copied().unwrap_or_default();
+        assert!(position < entry.sequence, "{entry:?} is passed by {position}");
+    }
+
+    /// In lanes is what may leave, in order of name, but for what is on its way.
+    fn check_order(&self) {
+        let mut last: BTreeMap<Slot, RecordName> = BTreeMap::new();
+        for (_, lane) in &self.queue.lanes {
+            let on_its_way = lane.on_its_way().count();
+            // Of a request that was dissolved nobody knows what is on its way.
+            if lane.is_in_flight() && on_its_way == 0 {
+                continue;
+            }
+            for entry in lane.entries().iter().skip(on_its_way) {
+                let Some(name) = self.queue.held.name_of(entry) else { continue };
+                let is_admitted = self.queue.held.admits(entry.slot(), entry.since_ms);
+                assert!(is_admitted, "{} may not leave", show(&self.queue, entry));
+                let before = last.insert(entry.slot(), name);
+                assert!(before.is_none_or(|before| before < name), "{before:?} before {name:?}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_is_ordered_nothing_is_lost_and_order_is_kept(
+        steps in proptest::collection::vec(step(), 1..120),
+    ) {
+        let mut judge = Judge::new();
+        for step in steps {
+            judge.take(step);
+            judge.check();
+        }
+    }
+}
