@@ -1,11 +1,9 @@
 //! Members that have no list of peers, on a wire between two networks, find each other by multicast
 //! DNS; also where Avahi answers on the same host, and when one comes late.
 
-use std::{
-    process::Command,
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{process::Command, thread::sleep, time::Duration};
+
+use tokio::time::Instant;
 
 use crate::{
     member::{Member, Orders},

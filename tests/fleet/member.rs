@@ -17,7 +17,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use starling::{
     fleet::{
-        Fleet, FleetSettings, Interfaces, membership::Order, node_id, peers::Peer, seal::Secret,
+        Fleet, FleetSettings, Interfaces, membership::Order, node_id, notice::Notice, peers::Peer,
+        seal::Secret,
     },
     model::member::NodeId,
     runtime::{meters::Exposition, stop::Stop, tasks},
@@ -120,7 +121,7 @@ async fn run(settings: FleetSettings) {
         };
         let members: Vec<(String, Value)> =
             roster.members.values().map(|one| (one.name.clone(), member(one))).collect();
-        let notices: Vec<&str> = status.notices.iter().map(|notice| notice.kind()).collect();
+        let notices: Vec<&str> = status.notices.iter().map(Notice::kind).collect();
         let line = json!({
             "local": handle.local_address().to_string(), "version": roster.version,
             "members": members, "notices": notices, "memory_kib": memory_kib(),
