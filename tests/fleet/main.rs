@@ -7,6 +7,7 @@
     reason = "a member is read by its output, a measurement by its test's"
 )]
 
+mod channel;
 mod cost;
 mod mdns;
 mod member;

@@ -1,11 +1,9 @@
 //! Members that have no list of peers, on a wire between two networks, find each other by multicast
 //! DNS; also where Avahi answers on the same host, and when one comes late.
 
-use std::{
-    process::Command,
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{process::Command, thread::sleep, time::Duration};
+
+use tokio::time::Instant;
 
 use crate::{
     member::{Member, Orders},
@@ -14,8 +12,8 @@ use crate::{
 
 /// How late the late one comes. `STARLING_LATE_SECONDS=600` shows ten minutes.
 const LATE_SECONDS: u64 = 20;
-/// From its start to its first share: names are probed for 0.75 s, peers greeted, clocks compared,
-/// and a share begins `settle` ahead.
+/// From its start until both show its first interval: names are probed for 0.75 s, peers greeted,
+/// and clocks compared.
 const MEET_MAX: Duration = Duration::from_secs(10);
 
 fn orders(name: &str) -> Orders {
@@ -52,7 +50,7 @@ fn one_that_comes_late_is_found() {
         one.sees_active(&["a", "b"]);
     }
     let took = began.elapsed();
-    println!("{late} s late, and a member with a share after {took:?}");
+    println!("{late} s late; both show both as members, with their intervals, after {took:?}");
     assert!(took < MEET_MAX, "{took:?}");
 }
 

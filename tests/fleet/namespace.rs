@@ -54,9 +54,20 @@ impl Drop for Namespace {
     }
 }
 
+/// As containers make one, with one of them running. It comes before the wire.
+const BRIDGE: &str = "ip link add docker0 type bridge \
+    && ip link add container type veth peer name inside \
+    && ip link set inside up && ip link set container up && ip link set container master docker0 \
+    && ip address add 172.17.0.1/16 dev docker0 && ip link set docker0 up \
+    && until grep -q up /sys/class/net/docker0/operstate; do sleep 0.1; done";
+
 /// Two namespaces with a wire between them: 10.99.0.1 and 10.99.0.2.
 pub(crate) fn pair() -> Option<[Namespace; 2]> {
     let (a, b) = (Namespace::new()?, Namespace::new()?);
+    for namespace in [&a, &b] {
+        // A kernel without bridges has none that could be taken for a way out.
+        namespace.run(&format!("{BRIDGE} || true"));
+    }
     a.run(&format!("ip link add wire type veth peer name wire netns {}", b.name));
     for (namespace, address) in [(&a, "10.99.0.1/24"), (&b, "10.99.0.2/24")] {
         namespace.run(&format!("ip address add {address} dev wire; ip link set wire up"));

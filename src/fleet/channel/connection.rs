@@ -55,7 +55,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Refused(why) => write!(f, "not believed: {}", why.reason()),
             Self::Broken(error) => error.fmt(f),
-            Self::Ended => f.write_str("ended by the other side, which may not know our secret"),
+            Self::Ended => f.write_str("ended by the other side"),
             Self::Silent => f.write_str("the other side does not answer"),
         }
     }

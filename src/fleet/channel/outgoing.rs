@@ -146,7 +146,7 @@ impl Outgoing {
             let (address, member) = (*self.address.borrow(), self.to);
             warn!(
                 %member, %address, %fault,
-                "a member's peer channel can't be reached, which takes TCP on its gossip's port"
+                "a member can't be reached by TCP on its gossip's port, or shares no secret with us"
             );
         }
     }
