@@ -15,6 +15,7 @@ use crate::{
 
 /// What may go wrong in a run, until `FAULTS_MS`.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(super) struct Faults {
     pub(super) crashes: bool,
     pub(super) network: bool,

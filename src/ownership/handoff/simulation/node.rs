@@ -246,7 +246,9 @@ impl Node {
                 Effect::PutBack { line } => {
                     self.memory.extracting.remove(&line);
                     let records = &mut self.disk.entry(line).or_default().records;
-                    records.values_mut().for_each(|(_, place)| *place = Place::Unsent);
+                    for (_, place) in records.values_mut() {
+                        *place = Place::Unsent;
+                    }
                 }
                 Effect::Send { to, message } => air.send(self.id, to, &message),
                 Effect::Bury { line, names } => {
