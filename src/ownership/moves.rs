@@ -1,6 +1,6 @@
 //! What changes owners, when and why; and who had what a short while ago. Pure.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     model::{
@@ -53,14 +53,24 @@ pub enum Why {
 pub struct Trail(Option<(i64, Arc<Table>)>);
 
 impl Trail {
-    /// All moves since the last call. With news, what was seen a moment ago may have been wrong for a
-    /// while already; without, owners change at borders alone. The first call looks back as far as
-    /// an owner may still have something to hand over.
-    pub fn advance(&mut self, placement: &mut Placement, now_ms: i64, is_news: bool) -> Vec<Move> {
-        let (seen_ms, mut before) = self.0.take().unwrap_or_else(|| {
-            let back_ms = now_ms - TRAIL_MS;
-            (back_ms, placement.table_at(back_ms))
-        });
+    pub fn begin(&mut self, placement: &mut Placement, now_ms: i64) {
+        self.0 = Some((now_ms, placement.table_at(now_ms)));
+    }
+
+    pub fn has_begun(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// All moves since the last call, if there can be any: with news, what was seen a moment ago may
+    /// have been wrong for a while already; without, owners change at borders alone.
+    pub fn advance(
+        &mut self,
+        placement: &mut Placement,
+        now_ms: i64,
+        is_news: bool,
+    ) -> Option<Vec<Move>> {
+        let &(seen_ms, ref before) = self.0.as_ref()?;
+        let mut before = Arc::clone(before);
         let mut instants: Vec<i64> = Vec::new();
         while let Some(border_ms) = placement.next_border(*instants.last().unwrap_or(&seen_ms)) {
             if border_ms > now_ms {
@@ -68,34 +78,33 @@ impl Trail {
             }
             instants.push(border_ms);
         }
-        if is_news && instants.is_empty() {
+        if instants.is_empty() {
+            if !is_news {
+                return None;
+            }
             instants.push(now_ms);
         }
         let mut moves = Vec::new();
         for instant_ms in instants {
             let after = placement.table_at(instant_ms);
             for slot in slots().filter(|_| !Arc::ptr_eq(&before, &after)) {
-                let (from, to) = (before.owner(slot), after.owner(slot));
-                if from != to {
-                    let at_ms = match from {
-                        // Nobody speaks of it any more, and so all is as if it had never been.
-                        Some(from) if !placement.roster().members.contains_key(&from) => instant_ms,
-                        _ => began_ms(placement, slot, to, instant_ms),
-                    };
-                    let change = (slot, from, to);
-                    moves.push(explained(placement, change, at_ms, instant_ms, is_news));
+                let change = (slot, before.owner(slot), after.owner(slot));
+                if change.1 != change.2 {
+                    moves.push(explained(placement, change, instant_ms, is_news));
                 }
             }
             before = after;
         }
         self.0 = Some((now_ms, before));
-        moves
+        Some(moves)
     }
+}
 
-    /// When it looked last.
-    pub fn seen_ms(&self) -> Option<i64> {
-        self.0.as_ref().map(|(seen_ms, _)| *seen_ms)
-    }
+/// The slots that are `node`'s at `now_ms`, and since when each is.
+pub fn held_since(placement: &mut Placement, node: NodeId, now_ms: i64) -> BTreeMap<Slot, i64> {
+    let table = placement.table_at(now_ms);
+    let mine = table.iter().filter(|(_, owner)| *owner == Some(node));
+    mine.map(|(slot, owner)| (slot, began_ms(placement, slot, owner, now_ms))).collect()
 }
 
 /// The owners of the last few epochs, as they are known now: what was believed at the time is of no
@@ -144,13 +153,16 @@ fn began_ms(placement: &mut Placement, slot: Slot, to: Option<NodeId>, instant_m
 }
 
 fn explained(
-    placement: &Placement,
+    placement: &mut Placement,
     (slot, from, to): (Slot, Option<NodeId>, Option<NodeId>),
-    at_ms: i64,
     instant_ms: i64,
     is_news: bool,
 ) -> Move {
+    let began_ms = began_ms(placement, slot, to, instant_ms);
     let members = &placement.roster().members;
+    // Of a member that nobody speaks of any more it is as if it had never been.
+    let is_forgotten = from.is_some_and(|id| !members.contains_key(&id));
+    let at_ms = if is_forgotten { instant_ms } else { began_ms };
     let old = from.map(|id| members.get(&id));
     let new = to.and_then(|id| members.get(&id));
     let ended = old.flatten().filter(|old| !old.is_active_at(instant_ms));

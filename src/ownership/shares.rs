@@ -7,10 +7,7 @@ use crate::{
         member::{Interval, NodeId},
         slot::{SLOTS, Slot},
     },
-    ownership::{
-        moves::Move,
-        placement::{Placement, Table, slots},
-    },
+    ownership::placement::{Placement, Table, slots},
 };
 
 /// Stretches in order of time, the last of which may have no end. Ticks within are mine.
@@ -45,34 +42,25 @@ impl Shares {
 
     /// The shares of `me` from `now_ms` on. A stretch that goes on keeps its beginning, however many
     /// borders it has passed: others' comings and goings are no news to a slot that stays.
-    /// `moves` tell when one began that was not known of.
+    /// `gained` tells when one began that is new.
     #[must_use]
     pub fn advance(
         &self,
         placement: &mut Placement,
-        moves: &[Move],
+        gained: &BTreeMap<Slot, i64>,
         me: NodeId,
         now_ms: i64,
     ) -> Self {
-        let mut gained: BTreeMap<Slot, i64> = BTreeMap::new();
-        for change in moves {
-            if change.to == Some(me) {
-                gained.insert(change.slot, change.at_ms);
-            } else {
-                gained.remove(&change.slot);
-            }
-        }
         let epochs = epochs_ahead(placement, now_ms);
-        let mut mine: Vec<_> = epochs.iter().map(|(.., table)| table.owned_by(me)).collect();
+        let mut mine: Vec<_> = epochs.iter().map(|epoch| epoch.table.owned_by(me)).collect();
         // One for all slots, as most have not changed and need no new one.
         let mut stretches: Vec<Interval> = Vec::new();
         let shares = slots().map(|slot| {
             stretches.clear();
-            for (at, (from_ms, until_ms, _)) in epochs.iter().enumerate() {
+            for (at, &Epoch { from_ms, until_ms, .. }) in epochs.iter().enumerate() {
                 if mine[at].next() != Some(true) {
                     continue;
                 }
-                let (from_ms, until_ms) = (*from_ms, *until_ms);
                 if let Some(last) =
                     stretches.last_mut().filter(|last| last.until_ms == Some(from_ms))
                 {
@@ -99,15 +87,22 @@ impl Shares {
     }
 }
 
-/// From when to when, and who owns what: the epoch that runs at `now_ms`, and all after it.
-fn epochs_ahead(placement: &mut Placement, now_ms: i64) -> Vec<(i64, Option<i64>, Arc<Table>)> {
+/// From when to when no owner changes.
+struct Epoch {
+    from_ms: i64,
+    until_ms: Option<i64>,
+    table: Arc<Table>,
+}
+
+/// The one that runs at `now_ms`, and all after it.
+fn epochs_ahead(placement: &mut Placement, now_ms: i64) -> Vec<Epoch> {
     let mut epochs = Vec::new();
     let first_ms = placement.last_border(now_ms).unwrap_or(i64::MIN);
     let mut epoch = Some((first_ms, now_ms));
     while let Some((from_ms, within_ms)) = epoch {
-        let next_ms = placement.next_border(within_ms);
-        epochs.push((from_ms, next_ms, placement.table_at(within_ms)));
-        epoch = next_ms.map(|next_ms| (next_ms, next_ms));
+        let (until_ms, table) = (placement.next_border(within_ms), placement.table_at(within_ms));
+        epochs.push(Epoch { from_ms, until_ms, table });
+        epoch = until_ms.map(|until_ms| (until_ms, until_ms));
     }
     epochs
 }

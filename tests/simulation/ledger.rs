@@ -18,13 +18,15 @@ use crate::world::World;
 pub(crate) const TICK_MS: i64 = 100;
 const SLOTS: usize = 32;
 
+type Scales = Vec<(NodeId, u32)>;
+
 #[derive(Default)]
 pub(crate) struct Ledger {
     done: BTreeMap<i64, [u8; SLOTS]>,
     /// The last tick that each host looked at, and the life it did so in.
     looked: BTreeMap<usize, (u64, i64)>,
     /// Who owns what among such active members, of such weights.
-    owners: BTreeMap<Vec<(NodeId, u32)>, [NodeId; SLOTS]>,
+    owners: BTreeMap<Scales, [NodeId; SLOTS]>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -61,7 +63,7 @@ impl Ledger {
             let roster = node.membership.roster(0);
             let mut at = begin + TICK_MS;
             while at <= tick {
-                let active: Vec<(NodeId, u32)> =
+                let active: Scales =
                     roster.active_at(at).map(|member| (member.id, member.weight)).collect();
                 let done = self.done.entry(at).or_default();
                 if !active.is_empty() {
@@ -97,7 +99,7 @@ impl Ledger {
 
 fn owners(roster: &Roster, at_ms: i64) -> [NodeId; SLOTS] {
     std::array::from_fn(|n| {
-        let slot = Slot::new(n as u16).unwrap();
+        let slot = Slot::new(u16::try_from(n).unwrap()).unwrap();
         placement::owner(slot, at_ms, roster, &Overrides::default()).unwrap()
     })
 }

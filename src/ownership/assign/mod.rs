@@ -18,8 +18,8 @@ use crate::{
     },
     ownership::{
         key::keyed,
-        moves::{History, Move, Trail, Why},
-        placement::{Placement, slots},
+        moves::{self, History, Move, Trail, Why},
+        placement::Placement,
         shares::{Duties, Shares, always, never},
     },
 };
@@ -52,8 +52,7 @@ pub enum Effect {
     Gained { slot: Slot, from_ms: i64, previous: Vec<Previous> },
     /// The slot was mine until `until_ms`.
     Lost { slot: Slot, until_ms: i64 },
-    /// For history and meters: all changes of owners, mine or not. When this member starts, also those
-    /// of the last minutes before.
+    /// For history and meters: all changes of owners since this member started, its own or not.
     Moved(Vec<Move>),
 }
 
@@ -168,11 +167,14 @@ impl Assign {
         overrides: Overrides,
         now_ms: i64,
     ) -> Vec<Effect> {
-        let is_first = self.trail.seen_ms().is_none();
+        if !self.trail.has_begun() {
+            self.placement = Placement::new(roster, overrides);
+            return self.begin(now_ms);
+        }
         // What was known to come by now comes first, so that only the rest counts as late.
-        let mut effects = if is_first { Vec::new() } else { self.advance(now_ms, false) };
+        let mut effects = self.advance(now_ms, false);
         let known = &self.placement;
-        if is_first || known.roster().members != roster.members || *known.overrides() != overrides {
+        if known.roster().members != roster.members || *known.overrides() != overrides {
             self.placement = std::mem::take(&mut self.placement).renewed(roster, overrides);
             effects.extend(self.advance(now_ms, true));
         }
@@ -233,32 +235,50 @@ impl Assign {
             .collect()
     }
 
-    fn advance(&mut self, now_ms: i64, is_news: bool) -> Vec<Effect> {
-        let before = self.shares.clone();
-        let is_first = self.trail.seen_ms().is_none();
-        let moves = match self.trail.seen_ms() {
-            // No border has passed since.
-            Some(seen_ms)
-                if !is_news && self.placement.next_border(seen_ms).is_none_or(|at| at > now_ms) =>
-            {
-                return Vec::new();
-            }
-            Some(_) | None => self.trail.advance(&mut self.placement, now_ms, is_news),
-        };
-        self.shares = before.advance(&mut self.placement, &moves, self.settings.me, now_ms);
+    /// What is this member's when it starts. What came and went before is nothing to act on any more:
+    /// if there is something left of it on the disk, the shell finds it there.
+    fn begin(&mut self, now_ms: i64) -> Vec<Effect> {
+        self.trail.begin(&mut self.placement, now_ms);
+        let me = self.settings.me;
+        let mine = moves::held_since(&mut self.placement, me, now_ms);
+        let shares = self.shares.advance(&mut self.placement, &mine, me, now_ms);
+        let mut effects = self.share_out(shares);
+        let history = History::new(&mut self.placement, now_ms);
+        let found = mine.into_iter().map(|(slot, from_ms)| {
+            let previous = history.previous(slot, from_ms, me);
+            Effect::Gained { slot, from_ms, previous }
+        });
+        effects.extend(found);
+        effects
+    }
 
-        let mut effects = Vec::new();
-        for slot in self.shares.changed_since(&before) {
-            let duties = self.shares.of(slot).clone();
-            for name in self.by_slot.get(&slot).into_iter().flatten() {
-                let known = self.targets.get_mut(name).expect("slots hold known targets");
-                effects.extend(known.assign(&duties));
+    fn advance(&mut self, now_ms: i64, is_news: bool) -> Vec<Effect> {
+        let moves = self.trail.advance(&mut self.placement, now_ms, is_news);
+        let Some(moves) = moves else { return Vec::new() };
+        let me = self.settings.me;
+        let mut gained = BTreeMap::new();
+        for change in &moves {
+            if change.to == Some(me) {
+                gained.insert(change.slot, change.at_ms);
+            } else {
+                gained.remove(&change.slot);
             }
         }
-        if is_first {
-            effects.extend(self.found(&moves, now_ms));
-        } else {
-            effects.extend(self.exchanged(&moves, &before, now_ms));
+        let before = self.shares.clone();
+        let shares = before.advance(&mut self.placement, &gained, me, now_ms);
+        let mut effects = self.share_out(shares);
+        let history = (!gained.is_empty()).then(|| History::new(&mut self.placement, now_ms));
+        for change in &moves {
+            let &Move { slot, at_ms, .. } = change;
+            if change.from == Some(me) {
+                effects.push(Effect::Lost { slot, until_ms: at_ms });
+            }
+            if change.to == Some(me) {
+                let previous = history.as_ref().map(|history| history.previous(slot, at_ms, me));
+                let previous = previous.unwrap_or_default();
+                effects.push(Effect::Gained { slot, from_ms: at_ms, previous });
+                effects.extend(self.fill_hole(change, &before, now_ms));
+            }
         }
         if !moves.is_empty() {
             effects.push(Effect::Moved(moves));
@@ -266,41 +286,16 @@ impl Assign {
         effects
     }
 
-    fn exchanged(&mut self, moves: &[Move], before: &Shares, now_ms: i64) -> Vec<Effect> {
-        let me = self.settings.me;
-        let gains = moves.iter().any(|change| change.to == Some(me));
-        let history = gains.then(|| History::new(&mut self.placement, now_ms));
+    fn share_out(&mut self, shares: Shares) -> Vec<Effect> {
         let mut effects = Vec::new();
-        for change in moves {
-            let &Move { slot, at_ms, .. } = change;
-            if change.from == Some(me) {
-                effects.push(Effect::Lost { slot, until_ms: at_ms });
-            }
-            if change.to == Some(me) {
-                let history = history.as_ref().expect("there are gains");
-                let previous = history.previous(slot, at_ms, me);
-                effects.push(Effect::Gained { slot, from_ms: at_ms, previous });
-                effects.extend(self.fill_hole(change, before, now_ms));
+        for slot in shares.changed_since(&self.shares) {
+            for name in self.by_slot.get(&slot).into_iter().flatten() {
+                let known = self.targets.get_mut(name).expect("slots hold known targets");
+                effects.extend(known.assign(shares.of(slot)));
             }
         }
+        self.shares = shares;
         effects
-    }
-
-    /// What is this member's when it starts. What came and went before is nothing to act on any more:
-    /// if there is something left of it on the disk, the shell finds it there.
-    fn found(&mut self, moves: &[Move], now_ms: i64) -> Vec<Effect> {
-        let history = History::new(&mut self.placement, now_ms);
-        let last: BTreeMap<Slot, &Move> =
-            moves.iter().map(|change| (change.slot, change)).collect();
-        slots()
-            .filter_map(|slot| {
-                let from_ms = self.mine_since_ms(slot, now_ms)?;
-                let previous =
-                    |change: &&Move| history.previous(slot, change.at_ms, self.settings.me);
-                let previous = last.get(&slot).map(previous).unwrap_or_default();
-                Some(Effect::Gained { slot, from_ms, previous })
-            })
-            .collect()
     }
 
     /// Ticks that nobody did: those around a death, and those between a fence and late news of it.

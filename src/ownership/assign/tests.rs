@@ -147,7 +147,7 @@ fn after_a_death_the_hole_is_filled_within_a_second() {
     for target in targets.iter().filter(|target| !had.contains(&name_of(target))) {
         assert!(is_due(&pool.duties[&name_of(target)], now_ms));
         let interval_ms = i64::try_from(target.interval.as_millis()).unwrap();
-        let phase = i64::try_from(target.key.0 % target.interval.as_millis() as u64).unwrap();
+        let phase = (target.key.0 % interval_ms.unsigned_abs()).cast_signed();
         let last_ms = now_ms - (now_ms - phase).rem_euclid(interval_ms);
         match pool.caught_up.get(&name_of(target)) {
             Some(at_ms) => {
@@ -156,7 +156,7 @@ fn after_a_death_the_hole_is_filled_within_a_second() {
                 assert!(last_ms >= died_ms - DETECTION_MS);
             }
             None => {
-                assert!(last_ms < died_ms - DETECTION_MS || last_ms + interval_ms < now_ms + 1_000)
+                assert!(last_ms < died_ms - DETECTION_MS || last_ms + interval_ms < now_ms + 1_000);
             }
         }
     }
@@ -213,6 +213,9 @@ fn a_reform_waits_for_all_or_for_its_time() {
     check(&[Some(7), Some(6)], 61_000, true);
 }
 
+/// When it is heard, and by whom.
+type News = (i64, usize, Arc<Roster>);
+
 /// Members that hear of planned changes at different times, but in time: each tick has one doer, and
 /// no slot is gained or lost but where somebody else loses or gains it.
 #[test]
@@ -226,7 +229,7 @@ fn in_calm_each_tick_is_done_once() {
         let mut fleet: Vec<(Assign, Pool)> =
             ids.iter().map(|id| (assign(*id), Pool::default())).collect();
         let mut done: BTreeMap<(TargetName, i64), u32> = BTreeMap::new();
-        let mut news: Vec<(i64, usize, Arc<Roster>)> = Vec::new();
+        let mut news: Vec<News> = Vec::new();
         let start_ms = 600_000;
         for (assign, pool) in &mut fleet {
             pool.obey(assign.placed(roster(&members), Overrides::default(), start_ms));

@@ -29,7 +29,8 @@ const OFFER_MS_MAX: i64 = 15_000;
 /// Until a taker knows that it is the owner, or has heard those that it waits for.
 const TURN_MS: i64 = 500;
 
-/// A taker without room, or without that destination, may have it after a while.
+/// A taker without room, or without that destination, may have it after a while. One whose line is
+/// closed for want of these records asks for them sooner.
 const ROOM_MS: i64 = 10_000;
 
 #[derive(Debug)]
@@ -115,13 +116,18 @@ impl Giver {
         Some(Effect::Extract { line })
     }
 
-    /// Somebody waits for this member. Where nothing is known of the line, the outbox is asked, lest a
+    /// Somebody waits for this member, and so is there, and may have room by now: the next offer comes
+    /// soon, however long the pause. Where nothing is known of the line, the outbox is asked, lest a
     /// restart has forgotten some of it.
-    pub(super) fn ask(&mut self, line: &Line, until_ms: i64) -> Option<Effect> {
+    pub(super) fn ask(&mut self, line: &Line, until_ms: i64, now_ms: i64) -> Option<Effect> {
         if let Some(giving) = self.givings.get_mut(line) {
             // The asker knows of an ownership after this one, of which nothing is known here.
             giving.is_unaware |= until_ms > giving.until_ms;
             giving.until_ms = giving.until_ms.max(until_ms);
+            if let Stage::Offering { due_ms, pause_ms, .. } = &mut giving.stage {
+                *due_ms = (*due_ms).min(now_ms + TURN_MS);
+                *pause_ms = ANSWER_MS_MAX;
+            }
             return None;
         }
         Some(self.left_over(line.clone(), until_ms, Vec::new()))

@@ -75,6 +75,8 @@ pub enum Verdict {
     NotYet,
     /// Not mine, as far as I know.
     NotOwner,
+    /// Not for what is left over from earlier; nor, where the line waits for the giver, within the
+    /// outbox's reserve.
     NoRoom,
     /// No destination of that name here.
     NoDestination,

@@ -64,6 +64,11 @@ pub type SentMs<'a> = &'a dyn Fn(&Record) -> Option<i64>;
 /// What the outbox has to say about a message that brings records.
 pub struct Outlook<'a> {
     pub has_room: bool,
+    /// A part of a hand-over still fits into what the outbox keeps free for givers whom a closed line
+    /// waits for, when its own samples, the held ones among them, have filled the rest. Without it a
+    /// taker could be too full for the very records that would let its hold leave, and only the end
+    /// of the fence's time would free it.
+    pub has_reserve: bool,
     /// How much older than the newest a sample may be that the destination still takes.
     pub window_ms: i64,
     /// The newest instant of a stream that the destination has, or may have, from here or by word of
@@ -254,7 +259,7 @@ impl Handoff {
             Message::Ask(Ask { line, until_ms }) => {
                 // What is still mine here will be lost, and sealed, before it is given.
                 if !self.taker.is_mine(&line) {
-                    effects.extend(self.giver.ask(&line, until_ms));
+                    effects.extend(self.giver.ask(&line, until_ms, world.now_ms));
                 }
             }
             Message::Answer(answer) => {

@@ -334,11 +334,13 @@ impl Taker {
         let Some(state) = mine.filter(|_| (world.owner)(give.line.slot) == Some(self.me)) else {
             return Verdict::NotOwner;
         };
-        if !state.awaits.is_empty() && !state.awaits(give, from) {
+        let is_awaited = state.awaits(give, from);
+        if !state.awaits.is_empty() && !is_awaited {
             return Verdict::NotYet;
         }
+        let has_room = outlook.has_room || is_awaited && outlook.has_reserve;
         let is_new = |record: &Record| !state.names.contains(&record.name);
-        if !outlook.has_room && give.records.iter().any(is_new) {
+        if !has_room && give.records.iter().any(is_new) {
             return Verdict::NoRoom;
         }
         Verdict::Taken

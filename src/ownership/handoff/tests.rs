@@ -55,7 +55,7 @@ fn record(interval_ms: i64, node: NodeId, sequence: u64) -> Record {
 }
 
 fn outlook(has_room: bool) -> Outlook<'static> {
-    Outlook { has_room, window_ms: 0, sent_ms: &|_| None }
+    Outlook { has_room, has_reserve: true, window_ms: 0, sent_ms: &|_| None }
 }
 
 /// What a line's effects say of how far it is open, in order.
@@ -202,6 +202,63 @@ fn what_the_new_owner_has_no_destination_for_is_sent_by_the_old_one_until_it_has
     let buried = Effect::Bury { line: line.clone(), names: vec![record(0, OTHER, 1).name] };
     assert_eq!(effects, [buried, Effect::Given { line }]);
     assert_eq!(giver.unfinished(), 0);
+}
+
+#[test]
+fn the_reserve_is_for_whom_a_closed_line_waits_for() {
+    let mut taker = handoff(ME, &["a"], BTreeMap::new());
+    let previous = [Previous { node: OTHER, until_ms: 1_000 }];
+    at(1_000, ME, |world| taker.gained(slot(1), 1_000, &previous, world));
+    let give = |from, sequence, end: Option<Vec<Sent>>| Give {
+        line: line(1, "a"),
+        until_ms: 1_000,
+        awaits: vec![],
+        is_unaware: false,
+        records: vec![record(0, from, sequence)],
+        gone: vec![],
+        end,
+    };
+    let mut check = |from, give: Give, has_room, has_reserve, expected| {
+        let outlook = Outlook { has_reserve, ..outlook(has_room) };
+        let effects =
+            at(1_100, ME, |world| taker.heard(from, Message::Give(give), &outlook, world));
+        let answer = |effect: &Effect| match effect {
+            Effect::Send { message: Message::Answer(answer), .. }
+            | Effect::Store { answer: Message::Answer(answer), .. } => Some(answer.verdict),
+            _ => None,
+        };
+        assert_eq!(effects.iter().find_map(answer), Some(expected), "{has_room} {has_reserve}");
+    };
+    check(OTHER, give(OTHER, 1, None), false, false, Verdict::NoRoom);
+    check(THIRD, give(THIRD, 1, None), true, true, Verdict::NotYet);
+    check(OTHER, give(OTHER, 1, None), false, true, Verdict::Taken);
+    // It is known, and so needs none.
+    check(OTHER, give(OTHER, 1, None), false, false, Verdict::Taken);
+    check(OTHER, give(OTHER, 2, Some(vec![])), false, true, Verdict::Taken);
+    // Nobody is waited for any more.
+    check(THIRD, give(THIRD, 1, None), false, true, Verdict::NoRoom);
+    check(THIRD, give(THIRD, 1, None), true, false, Verdict::Taken);
+}
+
+#[test]
+fn a_question_shortens_the_pause() {
+    let line = line(1, "a");
+    let mut giver = handoff(OTHER, &["a"], BTreeMap::new());
+    at(0, OTHER, |world| giver.gained(slot(1), 0, &[], world));
+    giver.lost(slot(1), 1_000);
+    giver.sealed(slot(1));
+    let records = VecDeque::from([record(0, OTHER, 1)]);
+    at(1_100, ME, |world| giver.extracted(&line, records, vec![], world));
+    let through = Some(record(0, OTHER, 1).name);
+    let (until_ms, is_end, verdict) = (1_000, true, Verdict::NoRoom);
+    let answer = Answer { line: line.clone(), until_ms, through, is_end, verdict };
+    let mut heard = |now_ms, message| {
+        at(now_ms, ME, |world| giver.heard(ME, message, &outlook(true), world));
+    };
+    heard(1_200, Message::Answer(answer));
+    heard(3_200, Message::Ask(Ask { line, until_ms }));
+    let mut offers = |now_ms| at(now_ms, ME, |world| giver.tick(&|_| true, world)).len();
+    assert_eq!([offers(3_600), offers(3_700)], [0, 1]);
 }
 
 /// Half of all slots come and the other half go, for three destinations, and then all is quiet. Were

@@ -20,7 +20,7 @@ use crate::model::{
 };
 
 /// Epochs whose tables are kept; the oldest goes first, and is computed again when asked for.
-const TABLES_MAX: usize = 16;
+const TABLES_MAX: usize = 32;
 
 const NOBODY: u16 = u16::MAX;
 
@@ -271,20 +271,20 @@ impl Placement {
     }
 
     pub fn table_at(&mut self, instant_ms: i64) -> Arc<Table> {
-        let epoch = self.last_border(instant_ms).unwrap_or(i64::MIN);
-        if let Some(table) = self.tables.get(&epoch) {
-            return Arc::clone(table);
-        }
-        let table = Arc::new(Table::new(instant_ms, &self.roster, &self.overrides));
-        if self.tables.len() >= TABLES_MAX {
-            self.tables.pop_first();
-        }
-        self.tables.insert(epoch, Arc::clone(&table));
-        table
+        Arc::clone(self.known_at(instant_ms))
     }
 
     pub fn owner(&mut self, slot: Slot, instant_ms: i64) -> Option<NodeId> {
-        self.table_at(instant_ms).owner(slot)
+        self.known_at(instant_ms).owner(slot)
+    }
+
+    fn known_at(&mut self, instant_ms: i64) -> &Arc<Table> {
+        let epoch = self.last_border(instant_ms).unwrap_or(i64::MIN);
+        if !self.tables.contains_key(&epoch) && self.tables.len() >= TABLES_MAX {
+            self.tables.pop_first();
+        }
+        let Self { roster, overrides, tables, .. } = self;
+        tables.entry(epoch).or_insert_with(|| Table::new(instant_ms, roster, overrides).into())
     }
 }
 

@@ -40,8 +40,11 @@ fn table(roster: &Roster) -> Table {
     Table::new(NOW, roster, &Overrides::default())
 }
 
-/// `(slot, owner before, owner after)` of those that moved.
-fn moved(before: &Table, after: &Table) -> Vec<(Slot, Option<NodeId>, Option<NodeId>)> {
+/// Slot, owner before, owner after.
+type Moved = (Slot, Option<NodeId>, Option<NodeId>);
+
+/// Those that moved.
+fn moved(before: &Table, after: &Table) -> Vec<Moved> {
     slots()
         .map(|slot| (slot, before.owner(slot), after.owner(slot)))
         .filter(|(_, before, after)| before != after)

@@ -15,11 +15,21 @@ use crate::{
 
 /// What may go wrong in a run, until `FAULTS_MS`.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(super) struct Faults {
     pub(super) crashes: bool,
     pub(super) network: bool,
     pub(super) outages: bool,
     pub(super) full_disks: bool,
+    /// Between two members no message passes, one way or both, though neither takes the other for
+    /// dead.
+    pub(super) cuts: bool,
+}
+
+impl Faults {
+    pub(super) fn all() -> Self {
+        Self { crashes: true, network: true, outages: true, full_disks: true, cuts: true }
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -77,6 +87,8 @@ pub(super) struct Air {
     pub(super) now_ms: i64,
     pub(super) faults: Faults,
     events: Vec<(i64, Event)>,
+    /// From whom to whom nothing passes, and until when.
+    pub(super) cuts: BTreeMap<(NodeId, NodeId), i64>,
     pub(super) destinations: BTreeMap<Arc<str>, Destination>,
     pub(super) scraped: BTreeSet<Point>,
     /// Lines whose order was bet, and so may be broken.
@@ -93,6 +105,7 @@ impl Air {
             now_ms: 0,
             faults,
             events: Vec::new(),
+            cuts: BTreeMap::new(),
             destinations: destinations.iter().map(destination).collect(),
             scraped: BTreeSet::new(),
             bets: BTreeSet::new(),
@@ -112,6 +125,9 @@ impl Air {
     }
 
     pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: &Message) {
+        if self.cuts.get(&(from, to)).is_some_and(|until_ms| self.now_ms < *until_ms) {
+            return;
+        }
         let trouble = self.has_network_trouble();
         let times = match self.rng.random_range(0..10) {
             0 | 1 if trouble => 0,

@@ -16,10 +16,12 @@ use crate::{
     },
     ownership::handoff::simulation::{
         air::{Air, Event, Faults, Point, Tally},
-        node::Node,
+        node::{Node, Room},
     },
 };
 
+/// Of each scenario. One takes a fifth of a second in a debug build, most of it for the 4,096 slots.
+const SEEDS: u64 = 25;
 const STEP_MS: i64 = 100;
 const SETTLE_MS: i64 = 2_000;
 const DETECTION_MS: i64 = 2_500;
@@ -105,22 +107,31 @@ impl Fleet {
     }
 
     fn make_trouble(&mut self) {
-        let Air { rng, now_ms, faults, destinations, .. } = &mut self.air;
-        let (now_ms, faults) = (*now_ms, *faults);
-        let at = rng.random_range(0..self.nodes.len());
+        let Air { rng, now_ms, faults, destinations, cuts, .. } = &mut self.air;
+        let (now_ms, faults, size) = (*now_ms, *faults, self.nodes.len());
+        let at = rng.random_range(0..size);
         let (id, node) = self.nodes.iter_mut().nth(at).expect("it is one of them");
         let id = *id;
         let member = &self.truth.members[&id];
         let is_steady = member.is_active_at(now_ms) && member.is_active_at(now_ms + SETTLE_MS);
         let others = self.truth.active_at(now_ms + SETTLE_MS).count() > 1;
         if faults.full_disks && rng.random_ratio(1, 50) {
-            node.has_room = !node.has_room;
+            node.room = [Room::Ample, Room::Reserve, Room::None][rng.random_range(0..3)];
         }
         if faults.outages && rng.random_ratio(1, 80) {
             let until_ms = now_ms + rng.random_range(500..15_000);
             let which = rng.random_range(0..destinations.len());
             let destination = destinations.values_mut().nth(which);
             destination.expect("it is one of them").down_until_ms = until_ms;
+        }
+        if faults.cuts && rng.random_ratio(1, 60) {
+            let until_ms = (now_ms + rng.random_range(500..12_000)).min(FAULTS_MS);
+            let other = rng.random_range(0..size);
+            let other = *self.truth.members.keys().nth(other).expect("it is one of them");
+            cuts.insert((id, other), until_ms);
+            if rng.random_ratio(1, 2) {
+                cuts.insert((other, id), until_ms);
+            }
         }
         if node.is_up() && is_steady && others && rng.random_ratio(1, 40) {
             node.is_leaving = true;
@@ -172,7 +183,7 @@ impl Fleet {
         let mut is_news = false;
         for (id, node) in &mut self.nodes {
             if now_ms == FAULTS_MS {
-                node.has_room = true;
+                node.room = Room::Ample;
             }
             let is_time = node.back_ms.is_some_and(|back_ms| back_ms <= now_ms);
             if node.is_up() || !(is_time || now_ms == FAULTS_MS) {
@@ -262,15 +273,14 @@ fn run(seeds: u64, faults: Faults) -> Tally {
 
 #[test]
 fn members_that_come_and_go_lose_nothing_and_mix_up_nothing() {
-    let tally = run(200, Faults::default());
+    let tally = run(SEEDS, Faults::default());
     assert!(tally.handed_over > 0, "{tally:?}");
     assert_eq!((tally.late, tally.out_of_order, tally.repeats), (0, 0, 0), "{tally:?}");
 }
 
 #[test]
-fn nor_do_they_on_a_bad_network_with_destinations_down_and_disks_full() {
-    let tally =
-        run(200, Faults { network: true, outages: true, full_disks: true, ..Faults::default() });
+fn nor_do_they_with_links_cut_and_bad_and_destinations_down_and_disks_full() {
+    let tally = run(SEEDS, Faults { crashes: false, ..Faults::all() });
     assert!(tally.handed_over > 0 && tally.refused > 0 && tally.repeats > 0, "{tally:?}");
     assert_eq!((tally.bets, tally.late, tally.out_of_order), (0, 0, 0), "{tally:?}");
 }
@@ -278,7 +288,7 @@ fn nor_do_they_on_a_bad_network_with_destinations_down_and_disks_full() {
 /// Order may break where a death was bet on, and samples may be late there; nowhere else, and little.
 #[test]
 fn after_a_crash_what_is_lost_is_named() {
-    let tally = run(200, Faults { crashes: true, network: true, outages: true, full_disks: true });
+    let tally = run(SEEDS, Faults::all());
     assert!(tally.handed_over > 0 && tally.bets > 0, "{tally:?}");
-    assert!(tally.out_of_order * 100 < tally.scraped, "{tally:?}");
+    assert!(tally.out_of_order * 25 < tally.scraped, "{tally:?}");
 }

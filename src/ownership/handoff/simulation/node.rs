@@ -41,6 +41,15 @@ enum Place {
     SetAside,
 }
 
+/// How much a disk has left.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Room {
+    Ample,
+    /// What is kept for hand-overs.
+    Reserve,
+    None,
+}
+
 /// One line on the disk.
 #[derive(Debug, Default)]
 struct Disk {
@@ -82,7 +91,7 @@ pub(super) struct Node {
     next_sequence: u64,
     /// Goes when it has given all.
     pub(super) is_leaving: bool,
-    pub(super) has_room: bool,
+    pub(super) room: Room,
     pub(super) back_ms: Option<i64>,
 }
 
@@ -97,7 +106,7 @@ impl Node {
             disk: BTreeMap::new(),
             next_sequence: 1,
             is_leaving: false,
-            has_room: true,
+            room: Room::Ample,
             back_ms: None,
         }
     }
@@ -211,9 +220,10 @@ impl Node {
                 *newest = record.oldest_ms.max(*newest);
             }
         }
-        let has_room = self.has_room;
+        let has_room = matches!(self.room, Room::Ample);
+        let has_reserve = matches!(self.room, Room::Ample | Room::Reserve);
         let sent_ms = |record: &Record| sent.get(&record.stream).copied();
-        let outlook = Outlook { has_room, window_ms: 0, sent_ms: &sent_ms };
+        let outlook = Outlook { has_room, has_reserve, window_ms: 0, sent_ms: &sent_ms };
         let effects =
             self.with_rules(air.now_ms, |rules, world| rules.heard(from, message, &outlook, world));
         // The bytes come with the message.
@@ -246,7 +256,9 @@ impl Node {
                 Effect::PutBack { line } => {
                     self.memory.extracting.remove(&line);
                     let records = &mut self.disk.entry(line).or_default().records;
-                    records.values_mut().for_each(|(_, place)| *place = Place::Unsent);
+                    for (_, place) in records.values_mut() {
+                        *place = Place::Unsent;
+                    }
                 }
                 Effect::Send { to, message } => air.send(self.id, to, &message),
                 Effect::Bury { line, names } => {
