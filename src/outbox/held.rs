@@ -148,6 +148,12 @@ impl Held {
         Some(waiting)
     }
 
+    /// Something waits that may leave.
+    pub(super) fn has_admitted(&self, slot: Slot) -> bool {
+        let first = self.gates.get(&slot).and_then(|gate| gate.names.first_key_value());
+        first.is_some_and(|(name, _)| self.admits(slot, Some(name.interval_ms)))
+    }
+
     /// What may leave now, in order of name.
     pub(super) fn take_admitted(&mut self, slot: Slot) -> Vec<Waiting> {
         let Some(gate) = self.gates.get(&slot) else { return Vec::new() };

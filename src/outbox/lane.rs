@@ -1,29 +1,26 @@
 //! One ordered way out: the records of a share of the streams, and at most one request on its way.
 //! Pure: `(state, event, now) -> effects`; `queue` holds the lanes of a destination.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    ops::Range,
-};
+use std::ops::Range;
 
-use hashbrown::HashMap;
 use rand::{Rng, RngExt};
 
 use crate::{
-    model::slot::{Slot, StreamKey},
-    outbox::{entry::Entry, loss::Reason, verdict::Verdict},
+    model::slot::Slot,
+    outbox::{
+        draft::Draft,
+        entries::{Entries, Taken},
+        entry::Entry,
+        loss::Reason,
+        verdict::Verdict,
+    },
 };
 
 /// What the search for bad samples may spend on one request; the undecided rest is then given up.
 const SEARCH_REQUESTS_MAX: u32 = 128;
 
-/// What a receiver must unpack at once. A record that is larger itself goes alone.
-const REQUEST_RAW_BYTES_MAX: u64 = 16 << 20;
 /// Of a request, compressed, until a 413 teaches better.
 pub(super) const REQUEST_BYTES_MAX: u64 = 8 << 20;
-
-/// Rounds of a stream in one request, where the destination is slower than they come.
-const ROUNDS_MAX: u32 = 16;
 
 /// How requests are formed and repeated; the same for all lanes of a destination.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,14 +59,12 @@ pub(super) struct Outcome {
 
 #[derive(Debug, Default)]
 pub(super) struct Lane {
-    /// Sorted by their order: the number given as they entered. It is their sequence, but for those
-    /// that had to wait outside.
-    entries: VecDeque<Entry>,
-    /// The order of the latter, by sequence.
-    reordered: BTreeMap<u64, u64>,
-    /// The first records, as far as one request may take them.
-    draft: Draft,
+    /// The first records, while they are being delivered.
     request: Option<Request>,
+    /// The others.
+    waiting: Entries,
+    /// The first of those, as far as the next request may take them.
+    draft: Draft,
     in_flight: Option<u64>,
     started_ms: i64,
     /// How long the last request took that was stored.
@@ -86,7 +81,9 @@ pub(super) struct Lane {
 /// A request that is being delivered. Parts of it may be stored already, and others given up.
 #[derive(Debug)]
 struct Request {
-    records: usize,
+    records: Vec<Taken>,
+    /// Where each record is among these, sorted by sequence.
+    places: Vec<(u64, usize)>,
     /// The sample at which each record ends.
     ends: Vec<u32>,
     /// What is still to be sent; the last one first.
@@ -100,28 +97,23 @@ struct Request {
     search_requests: u32,
 }
 
-#[derive(Debug, Default)]
-struct Draft {
-    records: usize,
-    samples: u32,
-    bytes: u64,
-    raw_bytes: u64,
-    newest: HashMap<StreamKey, Newest>,
-    /// The next record does not fit, so there is nothing to wait for.
-    full: bool,
-}
-
-/// What a draft has of a stream.
-#[derive(Clone, Copy, Debug)]
-struct Newest {
-    round: i64,
-    appended_ms: i64,
-    rounds: u32,
-}
-
 impl Lane {
-    pub(super) fn entries(&self) -> &VecDeque<Entry> {
-        &self.entries
+    /// In the order in which they leave.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let delivered = self.request.iter().flat_map(|request| &request.records);
+        delivered.map(|taken| &taken.entry).chain(self.waiting.iter())
+    }
+
+    pub(super) fn first(&self) -> Option<&Entry> {
+        self.entries().next()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.request.as_ref().map_or(0, |request| request.records.len()) + self.waiting.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     pub(super) fn position(&self) -> u64 {
@@ -151,7 +143,7 @@ impl Lane {
     /// The records of a request that is not answered yet.
     pub(super) fn on_its_way(&self) -> impl Iterator<Item = &Entry> {
         let request = self.request.as_ref().filter(|_| self.in_flight.is_some());
-        self.entries.range(..request.map_or(0, |request| request.records))
+        request.into_iter().flat_map(|request| &request.records).map(|taken| &taken.entry)
     }
 
     /// A request is not answered yet that has, or may have, divided records of the slot.
@@ -170,41 +162,53 @@ impl Lane {
         self.maybe_stored
     }
 
-    /// `order` is above that of all that entered before.
-    pub(super) fn push(&mut self, entry: Entry, order: u64, rules: &Rules) {
-        if order != entry.sequence {
-            self.reordered.insert(entry.sequence, order);
+    pub(super) fn push(&mut self, entry: Entry, rules: &Rules) {
+        // One that is not full has all there are.
+        if !self.draft.is_full() {
+            self.draft.consider(&entry, rules, self.took_ms);
         }
-        self.entries.push_back(entry);
-        self.draft.extend(&self.entries, rules, self.took_ms);
+        self.waiting.push(entry);
+    }
+
+    /// Records that had to wait outside, in the order of their line; `order` rises with each that
+    /// ever comes so.
+    pub(super) fn push_late(&mut self, entries: &[Entry], order: &mut u64, rules: &Rules) {
+        for entry in entries {
+            self.waiting.push_late(*entry, *order);
+            *order += 1;
+        }
+        self.redraft(rules);
     }
 
     /// When `start` has something to do; `None` while nothing but an event can bring that about.
     /// `at_once`: without waiting for company.
     pub(super) fn due_ms(&self, rules: &Rules, at_once: bool) -> Option<i64> {
-        let first = self.entries.front()?;
+        let first = self.first()?;
         if self.in_flight.is_some() {
             return None;
         }
-        let waits = self.request.is_none() && !self.draft.full && !at_once;
+        let waits = self.request.is_none() && !self.draft.is_full() && !at_once;
         let ready_ms = if waits { first.appended_ms + rules.deadline_ms } else { i64::MIN };
         Some(ready_ms.max(self.not_before_ms))
     }
 
     /// The next attempt; the caller has asked `due_ms` whether it is time.
-    pub(super) fn start(&mut self, ticket: u64, now_ms: i64) -> Option<Attempt> {
-        if self.in_flight.is_some() || self.draft.records == 0 {
+    pub(super) fn start(&mut self, ticket: u64, now_ms: i64, rules: &Rules) -> Option<Attempt> {
+        if self.in_flight.is_some() {
             return None;
         }
-        let draft = &self.draft;
-        let request =
-            self.request.get_or_insert_with(|| Request::of(self.entries.range(..draft.records)));
+        if self.request.is_none() {
+            let records = (0..self.draft.records()).filter_map(|_| self.waiting.pop()).collect();
+            self.request = Request::of(records);
+            self.redraft(rules);
+        }
+        let request = self.request.as_mut()?;
         let part = request.parts.last().expect("a request without parts is through").clone();
         let repeat = request.repeat;
         request.repeat += 1;
         self.in_flight = Some(ticket);
         self.started_ms = now_ms;
-        let entries = self.entries.range(..request.records).copied().collect();
+        let entries = request.records.iter().map(|taken| taken.entry).collect();
         Some(Attempt { ticket, entries, samples: part, repeat })
     }
 
@@ -267,12 +271,13 @@ impl Lane {
                 if maybe_stored { Reason::MaybeStored } else { Reason::RejectedUnresolved };
             outcome.lost.push((reason, lost));
         }
-        if request.parts.is_empty() {
-            let records = request.records;
+        if let Some(request) = self.request.take_if(|request| request.parts.is_empty()) {
             outcome.arrived = request.arrived;
+            outcome.released = request.records.into_iter().map(|taken| taken.entry).collect();
+            self.position = outcome.released.last().map_or(self.position, |last| last.sequence);
             self.maybe_stored = false;
-            self.request = None;
-            outcome.released = self.release(records, rules);
+            // How long it took tells how much the next may have.
+            self.redraft(rules);
         }
         outcome
     }
@@ -280,89 +285,63 @@ impl Lane {
     /// The oldest record leaves unsent, also if it is on its way: that answer counts no more.
     pub(super) fn drop_first(&mut self, rules: &Rules) -> Option<Entry> {
         self.dissolve();
-        self.release(1, rules).pop()
+        let first = self.waiting.pop();
+        self.redraft(rules);
+        let entry = first?.entry;
+        self.position = entry.sequence;
+        Some(entry)
     }
 
     /// A record from anywhere leaves unsent. Only for what never was on disk, or is lost there: the
     /// position does not tell of it.
     pub(super) fn remove(&mut self, sequence: u64, rules: &Rules) -> Option<Entry> {
-        let at = self.index_of(sequence)?;
-        if self.request.as_ref().is_some_and(|request| at < request.records) {
+        if self.request.as_ref().is_some_and(|request| request.place_of(sequence).is_some()) {
             self.dissolve();
         }
-        let entry = self.entries.remove(at);
-        self.reordered.remove(&sequence);
+        let entry = self.waiting.remove(sequence);
         self.redraft(rules);
         entry
     }
 
     /// Records leave unsent, to wait outside. Those on their way stay until they are answered.
     pub(super) fn pull(&mut self, leaves: impl Fn(&Entry) -> bool, rules: &Rules) -> Vec<Entry> {
-        let asked = self.request.as_ref().map_or(0, |request| request.records);
-        let kept = if self.in_flight.is_some() { asked } else { 0 };
-        if kept == 0 && self.entries.range(..asked).any(&leaves) {
+        let request = self.request.as_ref().filter(|_| self.in_flight.is_none());
+        if request.is_some_and(|request| request.records.iter().any(|t| leaves(&t.entry))) {
             self.dissolve();
         }
-        let mut pulled = Vec::new();
-        let mut at = 0;
-        self.entries.retain(|entry| {
-            let goes = at >= kept && leaves(entry);
-            at += 1;
-            if goes {
-                pulled.push(*entry);
-            }
-            !goes
-        });
-        for entry in &pulled {
-            self.reordered.remove(&entry.sequence);
-        }
-        if !pulled.is_empty() {
-            self.redraft(rules);
-        }
+        let pulled = self.waiting.pull(leaves);
+        self.redraft(rules);
         pulled
     }
 
     pub(super) fn entry(&self, sequence: u64) -> Option<&Entry> {
-        self.entries.get(self.index_of(sequence)?)
+        let request = self.request.as_ref();
+        match request.and_then(|request| Some((request, request.place_of(sequence)?))) {
+            Some((request, at)) => Some(&request.records[at].entry),
+            None => self.waiting.get(sequence),
+        }
     }
 
     pub(super) fn entry_mut(&mut self, sequence: u64) -> Option<&mut Entry> {
-        let at = self.index_of(sequence)?;
-        self.entries.get_mut(at)
+        let request = self.request.as_mut();
+        match request.and_then(|request| request.place_of(sequence).map(|at| (request, at))) {
+            Some((request, at)) => Some(&mut request.records[at].entry),
+            None => self.waiting.get_mut(sequence),
+        }
     }
 
     /// After the rules have changed. A request that was begun keeps its form.
     pub(super) fn redraft(&mut self, rules: &Rules) {
         self.draft.clear();
-        self.draft.extend(&self.entries, rules, self.took_ms);
-    }
-
-    fn index_of(&self, sequence: u64) -> Option<usize> {
-        let order = self.order_of(sequence);
-        self.entries.binary_search_by_key(&order, |entry| self.order_of(entry.sequence)).ok()
-    }
-
-    fn order_of(&self, sequence: u64) -> u64 {
-        self.reordered.get(&sequence).copied().unwrap_or(sequence)
+        self.draft.extend(self.waiting.iter(), rules, self.took_ms);
     }
 
     /// An attempt on its way may yet be stored, and a part that was will come again.
     fn dissolve(&mut self) {
         if let Some(request) = self.request.take() {
             self.maybe_stored |= self.in_flight.is_some() || request.arrived;
+            self.waiting.put_back(request.records);
         }
-    }
-
-    fn release(&mut self, records: usize, rules: &Rules) -> Vec<Entry> {
-        let released: Vec<Entry> = self.entries.drain(..records.min(self.entries.len())).collect();
-        if let Some(last) = released.last() {
-            self.position = last.sequence;
-        }
-        for entry in &released {
-            self.reordered.remove(&entry.sequence);
-        }
-        self.redraft(rules);
-        released
     }
 
     fn back_off(
@@ -384,23 +363,33 @@ impl Lane {
 }
 
 impl Request {
-    fn of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Self {
-        let ends: Vec<u32> = entries
-            .scan(0_u32, |end, entry| {
-                *end = end.saturating_add(entry.samples);
+    fn of(records: Vec<Taken>) -> Option<Self> {
+        let ends: Vec<u32> = records
+            .iter()
+            .scan(0_u32, |end, taken| {
+                *end = end.saturating_add(taken.entry.samples);
                 Some(*end)
             })
             .collect();
-        let all = 0..ends.last().copied().unwrap_or_default();
-        Self {
-            records: ends.len(),
+        let all = 0..*ends.last()?;
+        let sequences = records.iter().map(|taken| taken.entry.sequence);
+        let mut places: Vec<(u64, usize)> = sequences.zip(0..).collect();
+        places.sort_unstable();
+        Some(Self {
+            records,
+            places,
             ends,
             parts: vec![all],
             repeat: 0,
             arrived: false,
             search_requests: 0,
             searching: false,
-        }
+        })
+    }
+
+    fn place_of(&self, sequence: u64) -> Option<usize> {
+        let at = self.places.binary_search_by_key(&sequence, |(sequence, _)| *sequence).ok()?;
+        Some(self.places[at].1)
     }
 
     /// How many samples the part had that is now decided.
@@ -444,67 +433,12 @@ impl Request {
     }
 }
 
-impl Draft {
-    fn clear(&mut self) {
-        self.newest.clear();
-        (self.records, self.samples, self.full) = (0, 0, false);
-        (self.bytes, self.raw_bytes) = (0, 0);
-    }
-
-    /// Takes what fits of the records behind those it has; always one, so that nothing is stuck.
-    fn extend(&mut self, entries: &VecDeque<Entry>, rules: &Rules, took_ms: i64) {
-        while !self.full && self.records < entries.len() {
-            let entry = &entries[self.records];
-            let samples = self.samples.saturating_add(entry.samples);
-            let bytes = self.bytes.saturating_add(u64::from(entry.bytes));
-            let raw_bytes = self.raw_bytes.saturating_add(u64::from(entry.raw_length));
-            let newest = match self.newest.get(&entry.stream) {
-                None => Some(Newest::of(entry)),
-                Some(newest) => newest.followed_by(entry, took_ms),
-            };
-            let fits = newest.is_some()
-                && samples <= rules.request_samples_max
-                && bytes <= rules.request_bytes_max
-                && raw_bytes <= REQUEST_RAW_BYTES_MAX;
-            if !fits && self.records > 0 {
-                self.full = true;
-                return;
-            }
-            self.newest.extend(newest.map(|newest| (entry.stream, newest)));
-            (self.samples, self.bytes, self.raw_bytes) = (samples, bytes, raw_bytes);
-            self.records += 1;
-            self.full = samples >= rules.request_samples_max || bytes >= rules.request_bytes_max;
-        }
-    }
-}
-
-impl Newest {
-    fn of(entry: &Entry) -> Self {
-        Self { round: entry.round, appended_ms: entry.appended_ms, rounds: 1 }
-    }
-
-    /// Pieces of a round go together; another round does not, or repeating the request after a lost
-    /// answer would bring a strict destination samples older than what it has. Except where requests
-    /// take longer than rounds are apart: one at a time would then never catch up, and lose it all.
-    fn followed_by(self, entry: &Entry, took_ms: i64) -> Option<Self> {
-        if self.round == entry.round {
-            return Some(self);
-        }
-        let waited_ms = entry.appended_ms - self.appended_ms;
-        // Rounds that came at once are several samples that one scrape had of its series.
-        let apart_ms =
-            if waited_ms > 0 { waited_ms.max(entry.round - self.round) } else { i64::MAX };
-        let needed = i64::from(ROUNDS_MAX).min(took_ms / apart_ms + 1);
-        let fits = took_ms > apart_ms && i64::from(self.rounds) < needed;
-        fits.then(|| Self { rounds: self.rounds + 1, ..Self::of(entry) })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
+    use crate::model::slot::StreamKey;
 
     const STORED: Verdict = Verdict::Stored;
     const BUSY: Verdict = Verdict::Retry { wait_ms: None, maybe_stored: false };
@@ -562,7 +496,7 @@ mod tests {
                 place: None,
             };
             self.next += 1;
-            self.lane.push(entry, entry.sequence, &self.rules);
+            self.lane.push(entry, &self.rules);
         }
 
         fn due_in(&self) -> Option<i64> {
@@ -570,7 +504,7 @@ mod tests {
         }
 
         fn start(&mut self) -> Attempt {
-            self.lane.start(9, self.now_ms).expect("there is something to send")
+            self.lane.start(9, self.now_ms, &self.rules).expect("there is something to send")
         }
 
         fn answer(&mut self, verdict: Verdict) -> Outcome {
@@ -773,7 +707,7 @@ mod tests {
         let mut bench = Bench::with(&[(1, 0, 5), (2, 0, 5), (1, 1, 5)]);
         bench.start();
         assert_eq!(bench.lane.drop_first(&bench.rules).unwrap().sequence, 1);
-        assert_eq!(bench.lane.start(10, 1000), None, "its answer is still to come");
+        assert_eq!(bench.lane.start(10, 1000, &bench.rules), None, "its answer is still to come");
         assert_eq!(bench.answer(STORED), Outcome::default());
         let attempt = bench.start();
         assert_eq!((sequences(&attempt), attempt.samples), (vec![2, 3], 0..10));

@@ -45,9 +45,16 @@ enum Step {
 
 #[derive(Debug)]
 struct Reading {
-    /// By sequence.
-    records: Vec<(RecordName, u64, Option<Bytes>)>,
+    records: Vec<Wish>,
     answer: oneshot::Sender<Vec<(RecordName, Batch)>>,
+}
+
+/// A record to be read.
+#[derive(Debug)]
+struct Wish {
+    name: RecordName,
+    sequence: u64,
+    body: Option<Bytes>,
 }
 
 impl LineWork {
@@ -137,14 +144,10 @@ impl LineWork {
         for (slot, steps) in &mut self.slots {
             let Some(Step::Read(reading)) = steps.front_mut() else { continue };
             // Dropped since, by a bound.
-            reading.records.retain(|(_, sequence, body)| {
-                body.is_some() || queue.held_place(*sequence).is_some()
-            });
-            let missing = reading.records.iter().filter(|(.., body)| body.is_none());
-            let records = missing.filter_map(|(_, sequence, _)| {
-                queue.held_place(*sequence).map(|place| (*sequence, place))
-            });
-            let records = records.collect();
+            let place = |wish: &Wish| Some((wish.sequence, queue.held_place(wish.sequence)?));
+            reading.records.retain(|wish| wish.body.is_some() || place(wish).is_some());
+            let missing = reading.records.iter().filter(|wish| wish.body.is_none());
+            let records = missing.filter_map(place).collect();
             let ticket = queue.take_ticket();
             self.reading.insert(ticket, *slot);
             wanted.push(Wanted { ticket, records });
@@ -162,11 +165,11 @@ impl LineWork {
     ) -> bool {
         let Some(slot) = self.reading.remove(&ticket) else { return false };
         let Some(Step::Read(mut reading)) = self.pop(slot) else { return true };
-        let missing = reading.records.iter_mut().filter(|(.., body)| body.is_none());
-        for ((_, sequence, body), found) in missing.zip(found) {
+        let missing = reading.records.iter_mut().filter(|wish| wish.body.is_none());
+        for (wish, found) in missing.zip(found) {
             match found {
-                Found::Batch(bytes) => *body = Some(bytes.clone()),
-                Found::Lost => queue.lose_unreadable(*sequence),
+                Found::Batch(bytes) => wish.body = Some(bytes.clone()),
+                Found::Lost => queue.lose_unreadable(wish.sequence),
                 Found::NotNow(_) => {}
             }
         }
@@ -255,7 +258,7 @@ fn carry_out(order: LineOrder, queue: &mut Queue, now_ms: i64) -> Option<Step> {
         LineOrder::Forget { slot } => queue.forget_streams(slot),
         LineOrder::Read { slot, names, answer } => {
             let reading = Reading::of(slot, &names, answer, queue);
-            if reading.records.iter().any(|(.., body)| body.is_none()) {
+            if reading.records.iter().any(|wish| wish.body.is_none()) {
                 return Some(Step::Read(reading));
             }
             reading.answer(queue);
@@ -283,15 +286,13 @@ impl Reading {
     ) -> Self {
         let record = |name: &RecordName| {
             let sequence = queue.held_sequence(slot, name)?;
-            Some((*name, sequence, queue.body(sequence).cloned()))
+            Some(Wish { name: *name, sequence, body: queue.body(sequence).cloned() })
         };
         Self { records: names.iter().filter_map(record).collect(), answer }
     }
 
     fn answer(self, queue: &Queue) {
-        let batch = |(name, sequence, body): (RecordName, u64, Option<Bytes>)| {
-            Some((name, queue.held_batch(sequence, body?)?))
-        };
+        let batch = |wish: Wish| Some((wish.name, queue.held_batch(wish.sequence, wish.body?)?));
         let batches = self.records.into_iter().filter_map(batch).collect();
         let _ = self.answer.send(batches);
     }

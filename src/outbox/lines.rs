@@ -49,8 +49,10 @@ pub struct Extracted {
 
 #[derive(Debug, Default, PartialEq)]
 pub struct Look {
-    /// The bounds of the queue leave room for a part of a hand-over.
+    /// A part of a hand-over fits into what the queue has for its own samples.
     pub has_room: bool,
+    /// It fits, at least into what the queue keeps free for that.
+    pub has_reserve: bool,
     /// How much older than the newest a sample may be that the destination still takes.
     pub window_ms: i64,
     /// Of the streams asked for, those of which anything was sent.

@@ -5,6 +5,8 @@ mod body;
 mod cursors;
 mod destination;
 mod disk;
+mod draft;
+mod entries;
 mod entry;
 pub mod frame;
 mod fresh;

@@ -23,9 +23,11 @@ pub(super) struct Line {
 #[derive(Debug, Default)]
 struct Way {
     in_lane: usize,
-    /// Of the records that entered the lane in order of sequence, all up to here have left it.
-    reached: u64,
-    /// Those that leave in another order, as they had to wait: the position stays below.
+    /// Of those, how many entered as they were appended, and a number that none of these is below:
+    /// they leave in order.
+    ordinary: usize,
+    floor: u64,
+    /// Those that had to wait leave in any order: the position stays below each.
     pinned: BTreeSet<u64>,
 }
 
@@ -36,17 +38,25 @@ impl Line {
 }
 
 impl Progress {
+    /// As it was appended, or, where it is pinned, after it had to wait.
     pub(super) fn entered(&mut self, lane: usize, entry: &Entry) {
-        self.way(lane, entry).in_lane += 1;
+        let way = self.way(lane, entry);
+        way.in_lane += 1;
+        if !way.pinned.contains(&entry.sequence) {
+            way.floor = if way.ordinary == 0 { entry.sequence } else { way.floor };
+            way.ordinary += 1;
+        }
     }
 
     /// The lane's first record is done with.
     pub(super) fn left_first(&mut self, lane: usize, entry: &Entry) {
         let way = self.way(lane, entry);
         way.in_lane -= 1;
-        // Whoever had to wait entered behind all that have a smaller number, so this holds of it too.
-        way.reached = way.reached.max(entry.sequence);
         let was_pinned = way.pinned.remove(&entry.sequence);
+        if !was_pinned {
+            way.ordinary -= 1;
+            way.floor = entry.sequence + 1;
+        }
         if was_pinned || entry.place.is_some() {
             self.moved.insert(Line::of(entry, lane));
         }
@@ -54,7 +64,9 @@ impl Progress {
 
     /// From anywhere in the lane, to wait outside or to be forgotten.
     pub(super) fn left(&mut self, lane: usize, entry: &Entry) {
-        self.way(lane, entry).in_lane -= 1;
+        let way = self.way(lane, entry);
+        way.in_lane -= 1;
+        way.ordinary -= usize::from(!way.pinned.contains(&entry.sequence));
     }
 
     pub(super) fn pin(&mut self, lane: usize, entry: &Entry) {
@@ -88,12 +100,10 @@ impl Progress {
     pub(super) fn take(&mut self, last: u64) -> Vec<(Line, u64)> {
         let moved = std::mem::take(&mut self.moved);
         let position = |line: Line| {
-            let way = self.ways.get_mut(&line)?;
-            let in_order = if way.in_lane == 0 { last } else { way.reached };
+            let way = self.ways.get(&line)?;
+            let ordinary = if way.ordinary == 0 { last } else { way.floor - 1 };
             let pinned = way.pinned.first().map_or(u64::MAX, |first| first - 1);
-            let position = in_order.min(pinned);
-            way.reached = way.reached.max(position);
-            Some((line, position))
+            Some((line, ordinary.min(pinned)))
         };
         moved.into_iter().filter_map(position).collect()
     }

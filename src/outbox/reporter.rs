@@ -288,7 +288,7 @@ impl Reporter {
                 tenant: Arc::clone(&key.tenant),
                 number: key.number,
                 position: lane.position(),
-                records: lane.entries().len(),
+                records: lane.len(),
                 state,
             }
         };

@@ -173,7 +173,7 @@ impl Exchange {
             return;
         };
         if give.records.is_empty() || !self.outbox.destinations().contains(&give.line.destination) {
-            let look = Look { has_room: true, ..Look::default() };
+            let look = Look { has_room: true, has_reserve: true, ..Look::default() };
             self.decided_on(from, Message::Give(give), &look, Arrived::new(), present);
             return;
         }
@@ -278,8 +278,8 @@ impl Exchange {
         let newest: BTreeMap<_, _> =
             look.sent.iter().map(|Sent { stream, newest_ms }| (*stream, *newest_ms)).collect();
         let sent_ms = |record: &Record| newest.get(&record.stream).copied();
-        let Look { has_room, window_ms, .. } = *look;
-        let outlook = Outlook { has_room, window_ms, sent_ms: &sent_ms };
+        let Look { has_room, has_reserve, window_ms, .. } = *look;
+        let outlook = Outlook { has_room, has_reserve, window_ms, sent_ms: &sent_ms };
         let effects =
             self.decide(present, |rules, world| rules.heard(from, message, &outlook, world));
         let is_opened = effects.iter().any(|effect| matches!(effect, Effect::Open { .. }));

@@ -17,8 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use starling::{
     fleet::{
-        Fleet, FleetSettings, Interfaces, membership::Order, node_id, notice::Notice, peers::Peer,
-        seal::Secret,
+        Fleet, FleetSettings, Interfaces, membership::Order, node_id, peers::Peer, seal::Secret,
     },
     model::member::NodeId,
     runtime::{meters::Exposition, stop::Stop, tasks},

@@ -34,7 +34,7 @@ impl Queue {
             limits.iter().find(|(max_ms, _)| *max_ms > 0 && age_ms > *max_ms).map(|(_, r)| *r)
         };
         for number in 0..self.lanes.len() {
-            while let Some(first) = self.lanes[number].1.entries().front()
+            while let Some(first) = self.lanes[number].1.first()
                 && let Some(reason) = over(first)
             {
                 self.drop_first(number, reason);
@@ -130,7 +130,7 @@ impl Queue {
     /// The oldest record by the order in which they came here, and where it lies.
     fn oldest(&self) -> Option<(Oldest, Option<Place>)> {
         let firsts = self.lanes.iter().enumerate().filter_map(|(lane, (_, in_lane))| {
-            in_lane.entries().front().map(|entry| (entry, Oldest::First { lane }))
+            in_lane.first().map(|entry| (entry, Oldest::First { lane }))
         });
         let held = self.held.first().map(|waiting| {
             let entry = &waiting.entry;

@@ -2,7 +2,7 @@
 //! may not is held outside, so that no other slot waits for it. Part of `queue`; `line_work` brings
 //! the orders, and waits where this says that something is under way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -17,6 +17,7 @@ use crate::{
         entry::{Entry, LaneKey, Place},
         frame::{FRAME_BYTES_MAX, Record, frame_bytes},
         held::{StandsStill, Waiting},
+        lane::Lane,
         lines::{Extracted, Look, Stored},
         loss::Reason,
         queue::Queue,
@@ -43,11 +44,9 @@ pub(in crate::outbox) struct Handed {
 
 impl Queue {
     pub(in crate::outbox) fn open(&mut self, slot: Slot, before_ms: i64) {
-        if self.held.open(slot, before_ms) {
+        let narrows = self.held.open(slot, before_ms);
+        if narrows || self.held.has_admitted(slot) {
             self.settle(slot);
-        } else {
-            // What is in the lane has smaller names than what follows it now.
-            self.admit(slot);
         }
     }
 
@@ -81,10 +80,10 @@ impl Queue {
             for number in 0..self.lanes.len() {
                 self.pull(number, |_| true);
             }
-        } else {
-            for slot in self.held.slots().collect::<Vec<_>>() {
-                self.admit(slot);
-            }
+            return;
+        }
+        for slot in self.held.slots().collect::<Vec<_>>() {
+            self.admit(slot);
         }
     }
 
@@ -124,9 +123,16 @@ impl Queue {
             let newest_ms = self.sent.of(*stream)?.saturating_sub(1);
             Some(Sent { stream: *stream, newest_ms })
         };
-        let has_room = self.unsent.bytes + self.handover_bytes() <= self.limits.bytes_max
-            && self.unsent.records < self.limits.records_max;
-        Look { has_room, window_ms: 0, sent: streams.iter().filter_map(sent).collect() }
+        let fits = |bytes_max: u64| {
+            self.unsent.bytes + self.handover_bytes() <= bytes_max
+                && self.unsent.records < self.limits.records_max
+        };
+        Look {
+            has_room: fits(self.own_bytes_max()),
+            has_reserve: fits(self.limits.bytes_max),
+            window_ms: 0,
+            sent: streams.iter().filter_map(sent).collect(),
+        }
     }
 
     /// What is to be written of what is taken over. Nothing has changed before `stored`, but that the
@@ -274,15 +280,20 @@ impl Queue {
         }
     }
 
-    /// What is held and may leave enters its lane, in order of name.
+    /// What is held and may leave enters its lane, in order of name, where all that the slot has
+    /// there follows it or is on its way.
     fn admit(&mut self, slot: Slot) {
+        let mut by_lane: BTreeMap<usize, Vec<Entry>> = BTreeMap::new();
         for Waiting { lane, entry, may_repeat, .. } in self.held.take_admitted(slot) {
             if may_repeat {
                 self.lanes[lane].1.expect_repeats();
             }
-            let order = self.next_sequence;
-            self.next_sequence += 1;
-            self.enter(lane, entry, order);
+            self.progress.entered(lane, &entry);
+            by_lane.entry(lane).or_default().push(entry);
+        }
+        for (number, entries) in by_lane {
+            let lane = &mut self.lanes[number].1;
+            lane.push_late(&entries, &mut self.next_order, &self.rules);
         }
     }
 
@@ -297,7 +308,7 @@ impl Queue {
 
     fn names_in_lanes(&self, slot: Slot) -> BTreeSet<RecordName> {
         let lanes = self.progress.lanes_of(slot).map(|number| &self.lanes[number].1);
-        let entries = lanes.flat_map(|lane| lane.entries());
+        let entries = lanes.flat_map(Lane::entries);
         let own = entries.filter(|entry| entry.slot() == slot);
         own.filter_map(|entry| self.held.name_of(entry)).collect()
     }

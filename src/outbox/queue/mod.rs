@@ -54,8 +54,9 @@ pub(super) struct Queue {
     handed: Handed,
     fresh: Fresh,
     unsent: Totals,
-    /// Of the next record, or of the next that enters a lane late.
     next_sequence: u64,
+    /// Of records that enter a lane late.
+    next_order: u64,
     next_ticket: u64,
     in_flight: usize,
     /// Where the next round of starts begins, so that each lane has its turn.
@@ -105,6 +106,7 @@ impl Queue {
             fresh: Fresh::default(),
             unsent: Totals::default(),
             next_sequence,
+            next_order: 0,
             next_ticket: 0,
             in_flight: 0,
             next_lane: 0,
@@ -137,7 +139,7 @@ impl Queue {
         let Some(name) = name else {
             self.unsent.add(&entry);
             self.lanes[number].1.expect_repeats();
-            self.enter(number, entry, entry.sequence);
+            self.enter(number, entry);
             return;
         };
         self.held.learn_name(entry.sequence, name);
@@ -176,7 +178,7 @@ impl Queue {
         let unwritten = Unwritten { sequence: entry.sequence, line, appended_ms: now_ms };
         self.fresh.add(unwritten, batch.bytes);
         if self.held.admits(slot, entry.since_ms) {
-            self.enter(number, entry, entry.sequence);
+            self.enter(number, entry);
         } else {
             self.progress.pin(number, &entry);
             self.held.add(number, entry, false);
@@ -202,7 +204,7 @@ impl Queue {
             if !self.holds.admit(&key.tenant, number, now_ms) {
                 continue;
             }
-            if let Some(attempt) = lane.start(self.next_ticket, now_ms) {
+            if let Some(attempt) = lane.start(self.next_ticket, now_ms, &self.rules) {
                 self.next_ticket += 1;
                 self.in_flight += 1;
                 self.next_lane = number + 1;
@@ -251,7 +253,7 @@ impl Queue {
             self.learn_size(request_bytes, now_ms);
         }
         let lane = &mut self.lanes[number].1;
-        let at_ms = lane.entries().front().map_or(now_ms, |entry| entry.oldest_ms);
+        let at_ms = lane.first().map_or(now_ms, |entry| entry.oldest_ms);
         let outcome = lane.answer(ticket, verdict, now_ms, &self.rules, chance);
         for (reason, samples) in outcome.lost {
             self.losses.add(reason, u64::from(samples), at_ms);
@@ -360,7 +362,7 @@ impl Queue {
     }
 
     pub(super) fn oldest_ms(&self) -> Option<i64> {
-        let firsts = self.lanes.iter().filter_map(|(_, lane)| lane.entries().front());
+        let firsts = self.lanes.iter().filter_map(|(_, lane)| lane.first());
         let held = self.held.first().map(|waiting| &waiting.entry);
         firsts.chain(held).map(|entry| entry.oldest_ms).min()
     }
@@ -375,12 +377,12 @@ impl Queue {
 
     /// The destination refuses a tenant that has something to send.
     pub(super) fn is_refused(&self) -> bool {
-        self.lanes.iter().any(|(key, lane)| !lane.entries().is_empty() && self.is_held(key))
+        self.lanes.iter().any(|(key, lane)| !lane.is_empty() && self.is_held(key))
     }
 
     /// Nothing will leave by itself for now: each lane that has something waits for better times.
     pub(super) fn is_stuck(&self, now_ms: i64) -> bool {
-        self.lanes.iter().filter(|(_, lane)| !lane.entries().is_empty()).all(|(key, lane)| {
+        self.lanes.iter().filter(|(_, lane)| !lane.is_empty()).all(|(key, lane)| {
             lane.is_backing_off(now_ms) || !lane.is_in_flight() && self.is_held(key)
         })
     }
@@ -428,9 +430,9 @@ impl Queue {
         in_lane.or_else(|| self.held.get_mut(sequence))
     }
 
-    fn enter(&mut self, number: usize, entry: Entry, order: u64) {
+    fn enter(&mut self, number: usize, entry: Entry) {
         self.progress.entered(number, &entry);
-        self.lanes[number].1.push(entry, order, &self.rules);
+        self.lanes[number].1.push(entry, &self.rules);
     }
 
     fn forget(&mut self, entry: &Entry) {

@@ -158,7 +158,7 @@ async fn what_is_stored_is_there_after_a_crash_in_its_place() {
     tokio::time::sleep(Duration::from_millis(700)).await;
     pair.take(batches.clone()).await;
     pair.restart_new().await;
-    pair.new.until_view("held", |view| (view.held_records == 10).then_some(())).await;
+    pair.new.until_held(10).await;
     // The answer was lost, so it is offered again.
     pair.take(batches).await;
     assert_eq!(pair.new.extract(pair.slot()).await.records.len(), 10);
@@ -228,6 +228,7 @@ async fn what_the_destination_has_newer_samples_of_is_late() {
     // From a third member, that was cut off.
     let mut stray = Target::divided("a", 3, 40);
     pair.new.scrape(&mut stray).await;
+    pair.new.until_held(1).await;
     let late_samples = 4;
     assert!(pair.new.store(pair.slot(), Stored { sent, late_samples, ..Stored::default() }).await);
     pair.new

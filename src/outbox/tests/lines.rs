@@ -62,7 +62,7 @@ impl Running {
         self.ask(|answer| LineOrder::Slots { answer }).await
     }
 
-    async fn until_held(&self, records: u64) {
+    pub(super) async fn until_held(&self, records: u64) {
         let is_held = |held: u64| (held == records).then_some(());
         self.until_view("held", |view| is_held(view.held_records)).await;
     }

@@ -1,5 +1,6 @@
 //! The queue's rules: turns, bounds, what is written and what is let go.
 
+mod judge;
 mod lines;
 
 use std::num::NonZeroU32;
@@ -124,7 +125,7 @@ fn bounds_drop_the_oldest_and_name_the_reason() {
         append(&mut by_bytes, "", n % 2, 0);
     }
     assert_eq!((lost(&mut by_bytes), by_bytes.unsent().records), (vec![(Reason::Bytes, 2)], 3));
-    let oldest = by_bytes.lanes().map(|(_, lane)| lane.entries()[0].sequence).min();
+    let oldest = by_bytes.lanes().map(|(_, lane)| lane.first().unwrap().sequence).min();
     assert_eq!(oldest, Some(3));
 
     let mut by_records = queue(|limits| limits.records_max = 2);
