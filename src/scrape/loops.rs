@@ -28,11 +28,12 @@ use crate::{
     scrape::{
         desk::{self, Course, Desk, Setup},
         duties,
+        ended::Ended,
         fetch::Terms,
         handover::end_of,
         seals::Seals,
         status::{Board, Boards},
-        target_loop::{Context, Ended, TargetLoop},
+        target_loop::{Context, TargetLoop},
     },
 };
 

@@ -5,6 +5,7 @@ pub mod alone;
 mod course;
 mod desk;
 mod duties;
+mod ended;
 mod failure;
 mod failure_log;
 #[cfg(test)]
@@ -46,12 +47,13 @@ use crate::{
     ownership::orders::{Orders, Report},
     runtime::{lease::Lease, stop::Stop, tasks},
     scrape::{
+        ended::Ended,
         failure_log::{FailureLog, FailureWriter, LogBudget},
         fetch::Shared,
         loops::Loops,
         metadata::Library,
         meters::Meters,
-        target_loop::{Context, Ended},
+        target_loop::Context,
     },
 };
 

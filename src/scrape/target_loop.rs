@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
-    sync::{
-        mpsc::{self, error::TrySendError},
-        watch,
-    },
+    sync::{mpsc, watch},
     task::block_in_place,
     time::{Instant, sleep, timeout},
 };
@@ -19,11 +16,12 @@ use crate::{
     model::target::Target,
     outbox::{self, Packed, Shapings},
     ownership::{assign::Ending, orders::Knowledge, shares::Duties},
-    runtime::{clock, lease::Lease, stop::Stop, tasks},
+    runtime::{clock, lease::Lease, stop::Stop},
     scrape::{
         course::{self, Step},
         desk::{Course, Desk, Orders, Setup},
         duties::{is_divided, since_ms},
+        ended::{Ended, PanicGuard},
         failure::Failure,
         failure_log::{FailureLog, Line, LogBudget},
         fetch::{Fetcher, Page, Shared},
@@ -66,18 +64,6 @@ pub(super) struct Context {
     pub(super) lease: Lease,
 }
 
-/// What a loop tells its pool.
-#[derive(Debug)]
-pub(super) enum Ended {
-    /// By the number of the leaving. Its series have ended; it waits to be let go, or to be called
-    /// back.
-    Gone(u64),
-    /// By the number of the leaving. All that it scraped is in the outbox, and this is known.
-    Moved(u64, Knowledge),
-    /// By the number of the loop.
-    Panicked(u64),
-}
-
 pub(super) struct TargetLoop {
     number: u64,
     context: Arc<Context>,
@@ -94,6 +80,8 @@ pub(super) struct TargetLoop {
     reader: Reader,
     shapings: watch::Receiver<Arc<Shapings>>,
     last_timestamp_ms: i64,
+    /// Of the last scrape, unless it was over a limit: such a one ends no series.
+    last_moment: Option<Moment>,
     failures: u32,
     failure: Option<Failure>,
     metadata: Fingerprint,
@@ -134,6 +122,7 @@ impl TargetLoop {
             setup,
             shapings,
             last_timestamp_ms: i64::MIN,
+            last_moment: None,
             failures: 0,
             failure: None,
             metadata: Fingerprint::default(),
@@ -146,7 +135,13 @@ impl TargetLoop {
         let _guard = PanicGuard { number: self.number, ended: self.ended.clone() };
         let desk = Arc::clone(&self.desk);
         loop {
-            self.take_orders();
+            let late_markers = self.take_orders();
+            if !late_markers.is_empty() {
+                tokio::select! {
+                    () = grace(&stop) => return,
+                    () = self.append(late_markers) => {}
+                }
+            }
             tokio::select! {
                 biased;
                 () = stop.raised() => return self.stop().await,
@@ -166,8 +161,9 @@ impl TargetLoop {
         }
     }
 
-    fn take_orders(&mut self) {
-        let Some(orders) = self.desk.take() else { return };
+    /// Returns the markers that are due by what came with them.
+    fn take_orders(&mut self) -> Vec<Packed> {
+        let Some(orders) = self.desk.take() else { return Vec::new() };
         let Orders { setup, duties, course, on_hold, catch_up_ms, adopted } = orders;
         if !setup.is_same_as(&self.setup) {
             self.schedule = retuned(&self.schedule, &setup, clock::now_ms());
@@ -188,12 +184,12 @@ impl TargetLoop {
             Course::Leave(..) | Course::Dismissed => self.schedule.set_catch_up(None),
         }
         (self.course, self.on_hold) = (course, on_hold);
-        for knowledge in adopted {
-            self.adopt(&knowledge);
-        }
+        adopted.iter().flat_map(|knowledge| self.adopt(knowledge)).collect()
     }
 
-    fn adopt(&mut self, knowledge: &Knowledge) {
+    /// Where it comes after the first scrape here, what that one lacked ends with it, and not an
+    /// interval later.
+    fn adopt(&mut self, knowledge: &Knowledge) -> Vec<Packed> {
         self.context.meters.targets_adopted.inc();
         let last_ms = knowledge.last_tick_ms.unwrap_or(i64::MIN);
         if knowledge.last_tick_ms.is_some() {
@@ -206,6 +202,14 @@ impl TargetLoop {
                 reader.adopt(inventory, last_ms);
             }
         });
+        let missed = self.last_moment.filter(|moment| moment.timestamp_ms > last_ms);
+        missed.map_or_else(Vec::new, |moment| self.reader.end_former(moment))
+    }
+
+    async fn append(&self, packed: Vec<Packed>) {
+        for packed in packed {
+            self.context.outbox.append(packed).await;
+        }
     }
 
     fn change_reader(&mut self) {
@@ -279,10 +283,10 @@ impl TargetLoop {
         }
         let mut outcome = self.take(page, started, moment);
         let packed = std::mem::take(&mut outcome.packed);
+        let ends_series = !matches!(outcome.failure, Some(Failure::SampleLimit { .. }));
+        self.last_moment = ends_series.then_some(moment);
         self.tell(outcome, moment.now_ms);
-        for packed in packed {
-            self.context.outbox.append(packed).await;
-        }
+        self.append(packed).await;
     }
 
     async fn fetch(&mut self, timeout: Duration) -> Result<Page, Failure> {
@@ -396,9 +400,8 @@ impl TargetLoop {
         self.schedule.pass(at_ms);
         let since_ms = since_ms(self.schedule.duties(), at_ms);
         let moment = Moment { timestamp_ms: at_ms, now_ms: clock::now_ms(), since_ms };
-        for packed in self.reader.end(moment) {
-            self.context.outbox.append(packed).await;
-        }
+        let packed = self.reader.end(moment);
+        self.append(packed).await;
     }
 
     /// Another member goes on: without markers, but with what it must know to write them.
@@ -425,27 +428,6 @@ impl TargetLoop {
             let at_ms = self.schedule.first_missed_ms();
             // The outbox may take nothing any more.
             let _ = timeout(STOP_GRACE, self.end_series(at_ms)).await;
-        }
-    }
-}
-
-struct PanicGuard {
-    number: u64,
-    ended: mpsc::Sender<Ended>,
-}
-
-impl Drop for PanicGuard {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let told = self.ended.try_send(Ended::Panicked(self.number));
-            if let Err(TrySendError::Full(news)) = told {
-                // A slot may wait for this loop, so that it must be heard of.
-                let ended = self.ended.clone();
-                drop(tasks::spawn(
-                    "news of a panic",
-                    async move { ended.send(news).await.is_ok() },
-                ));
-            }
         }
     }
 }
