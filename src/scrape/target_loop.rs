@@ -20,7 +20,7 @@ use crate::{
     scrape::{
         course::{self, Step},
         desk::{Course, Desk, Orders, Setup},
-        duties::{is_divided, since_ms},
+        duties::{is_divided, next_since_ms},
         ended::{Ended, PanicGuard},
         failure::Failure,
         failure_log::{FailureLog, Line, LogBudget},
@@ -82,6 +82,8 @@ pub(super) struct TargetLoop {
     last_timestamp_ms: i64,
     /// Of the last scrape, unless it was over a limit: such a one ends no series.
     last_moment: Option<Moment>,
+    /// What its last samples were filed under.
+    since_ms: Option<i64>,
     failures: u32,
     failure: Option<Failure>,
     metadata: Fingerprint,
@@ -123,6 +125,7 @@ impl TargetLoop {
             shapings,
             last_timestamp_ms: i64::MIN,
             last_moment: None,
+            since_ms: None,
             failures: 0,
             failure: None,
             metadata: Fingerprint::default(),
@@ -206,6 +209,11 @@ impl TargetLoop {
         missed.map_or_else(Vec::new, |moment| self.reader.end_former(moment))
     }
 
+    fn file_under(&mut self, instant_ms: i64) -> Option<i64> {
+        self.since_ms = next_since_ms(self.schedule.duties(), instant_ms, self.since_ms);
+        self.since_ms
+    }
+
     async fn append(&self, packed: Vec<Packed>) {
         for packed in packed {
             self.context.outbox.append(packed).await;
@@ -251,7 +259,7 @@ impl TargetLoop {
         let moment = Moment {
             timestamp_ms,
             now_ms: started_us.div_euclid(1000),
-            since_ms: since_ms(self.schedule.duties(), tick.due_ms),
+            since_ms: self.file_under(tick.due_ms),
         };
         let page = self.fetch(self.schedule.budget(self.setup.target.timeout)).await;
         self.scraped(page, started, moment).await;
@@ -272,7 +280,7 @@ impl TargetLoop {
             return;
         }
         self.context.meters.catch_ups.inc();
-        let since_ms = since_ms(self.schedule.duties(), now_ms);
+        let since_ms = self.file_under(now_ms);
         self.scraped(page, started, Moment { timestamp_ms: now_ms, now_ms, since_ms }).await;
     }
 
@@ -398,7 +406,7 @@ impl TargetLoop {
 
     async fn end_series(&mut self, at_ms: i64) {
         self.schedule.pass(at_ms);
-        let since_ms = since_ms(self.schedule.duties(), at_ms);
+        let since_ms = self.file_under(at_ms);
         let moment = Moment { timestamp_ms: at_ms, now_ms: clock::now_ms(), since_ms };
         let packed = self.reader.end(moment);
         self.append(packed).await;
