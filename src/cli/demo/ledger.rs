@@ -1,67 +1,113 @@
-//! What the receiving end has been sent, and what is wrong with it. Pure.
+//! What the receiving end has been sent, by which agent, and what is wrong with it. Pure.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use hashbrown::HashMap;
 use serde_json::{Value, json};
 
-use crate::{model::sample::is_stale_marker, wire::remote_write::TimeSeries};
+use crate::{
+    cli::demo::{
+        agent::{self, Departure},
+        kills::{Cause, Hole, Kills},
+        targets::SCRAPES_SERIES,
+    },
+    model::{labels::METRIC_NAME, sample::is_stale_marker},
+    wire::remote_write::TimeSeries,
+};
 
 /// Samples of series beyond that many are counted and not checked.
 const SERIES_MAX: usize = 100_000;
 /// So many faults are named; all are counted.
 const FAULTS_MAX: usize = 5;
 
-/// Checks that each series goes on at its interval, each instant once and in order.
+/// Checks that each series goes on at its interval, each instant once and in order, whoever scrapes
+/// its target.
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
     gap_ms_max: i64,
     series: HashMap<u128, Seen>,
+    /// By `instance`.
+    targets: BTreeMap<String, Target>,
+    /// By agent.
+    samples: Vec<u64>,
+    /// The shortest and the longest step of any series since it was last asked for.
+    steps_ms: Option<(i64, i64)>,
+    kills: Kills,
     totals: Totals,
     faults: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
+    sender: usize,
     last_ms: i64,
+    value: f64,
     /// The last sample was the series' end: what comes after it may come any time.
     ended: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    /// Who sent the last of its samples.
+    sender: usize,
+    is_up: bool,
+    last_down_ms: i64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub(super) samples: u64,
+    /// None of these is owing to a kill.
     pub(super) gaps: u64,
     pub(super) duplicates: u64,
     pub(super) out_of_order: u64,
+    /// Scrapes of which nothing arrived although a later one did.
+    pub(super) lost: u64,
+    /// Gaps after a kill that were longer than they may be.
+    pub(super) slow_take_overs: u64,
     /// Requests that could not be read.
     pub(super) unreadable: u64,
 }
 
 impl Ledger {
-    pub(super) fn new(interval: Duration) -> Self {
-        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX / 2);
+    pub(super) fn new(interval: Duration, agents: usize) -> Self {
+        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX / 4);
         Self {
             gap_ms_max: interval_ms + interval_ms / 2,
             series: HashMap::new(),
+            targets: BTreeMap::new(),
+            samples: vec![0; agents],
+            steps_ms: None,
+            kills: Kills::new(interval, agents),
             totals: Totals::default(),
             faults: Vec::new(),
         }
     }
 
-    pub(super) fn take(&mut self, received: &[TimeSeries]) {
+    /// `sender` is one of the agents.
+    pub(super) fn take(&mut self, sender: usize, received: &[TimeSeries], now_ms: i64) {
         for series in received {
             let hash = series.labels.hash();
             for sample in &series.samples {
                 self.totals.samples += 1;
-                let now =
-                    Seen { last_ms: sample.timestamp_ms, ended: is_stale_marker(sample.value) };
+                self.samples[sender] += 1;
+                let now = Seen {
+                    sender,
+                    last_ms: sample.timestamp_ms,
+                    value: sample.value,
+                    ended: is_stale_marker(sample.value),
+                };
                 if let Some(seen) = self.series.get_mut(&hash) {
                     let before = *seen;
                     *seen = Seen { last_ms: before.last_ms.max(now.last_ms), ..now };
                     self.compare(before, now, series);
                 } else if self.series.len() < SERIES_MAX {
                     self.series.insert(hash, now);
+                } else {
+                    continue;
+                }
+                if series.labels.get(METRIC_NAME) == "up" {
+                    self.note(series.labels.get("instance"), now, now_ms);
                 }
             }
         }
@@ -72,16 +118,81 @@ impl Ledger {
         self.fault(format!("a request could not be read: {fault}"));
     }
 
+    pub(super) fn gone(&mut self, agent: usize, how: Departure, now_ms: i64) {
+        let targets = self.targets_of(agent);
+        self.kills.gone(agent, how, targets, now_ms);
+    }
+
+    /// What `up` says of a target.
+    fn note(&mut self, instance: &str, now: Seen, now_ms: i64) {
+        if now.ended {
+            self.targets.remove(instance);
+            return;
+        }
+        let is_up = now.value > 0.5;
+        let down_ms = if is_up { i64::MIN } else { now.last_ms };
+        let fresh = Target { sender: now.sender, is_up, last_down_ms: down_ms };
+        let Some(target) = self.targets.get_mut(instance) else {
+            self.targets.insert(instance.to_owned(), fresh);
+            return;
+        };
+        let before = *target;
+        *target = Target { last_down_ms: before.last_down_ms.max(down_ms), ..fresh };
+        if before.sender != now.sender {
+            self.kills.moved(before.sender, now_ms);
+        }
+    }
+
     fn compare(&mut self, before: Seen, now: Seen, series: &TimeSeries) {
         let step_ms = now.last_ms - before.last_ms;
         let (count, what) = match step_ms {
             0 => (&mut self.totals.duplicates, "twice the same instant"),
             ..0 => (&mut self.totals.out_of_order, "an instant before the last one"),
-            _ if step_ms > self.gap_ms_max && !before.ended => (&mut self.totals.gaps, "a gap"),
-            _ => return,
+            1.. => return self.follow(before, now, series),
         };
         *count += 1;
         self.fault(format!("{what} ({step_ms} ms) at {} of {}", now.last_ms, series.labels));
+    }
+
+    /// A sample that is newer than the last: how much newer?
+    fn follow(&mut self, before: Seen, now: Seen, series: &TimeSeries) {
+        let target = self.targets.get(series.labels.get("instance"));
+        let was_down = target.is_some_and(|target| {
+            before.last_ms < target.last_down_ms && target.last_down_ms < now.last_ms
+        });
+        if before.ended || was_down {
+            return;
+        }
+        let step_ms = now.last_ms - before.last_ms;
+        let (shortest, longest) = self.steps_ms.unwrap_or((step_ms, step_ms));
+        self.steps_ms = Some((shortest.min(step_ms), longest.max(step_ms)));
+
+        let lost = lost_between(before, now, series);
+        if step_ms <= self.gap_ms_max && lost == 0 {
+            return;
+        }
+        let hole =
+            Hole { sender: before.sender, from_ms: before.last_ms, to_ms: now.last_ms, lost };
+        let (at, labels) = (now.last_ms, &series.labels);
+        match self.kills.blame(&hole) {
+            Cause::Kill => {}
+            Cause::SlowTakeOver { bound_ms } => {
+                self.totals.slow_take_overs += 1;
+                self.fault(format!(
+                    "a gap after a kill ({step_ms} ms, at most {bound_ms}) at {at} of {labels}"
+                ));
+            }
+            Cause::Fault => {
+                if step_ms > self.gap_ms_max {
+                    self.totals.gaps += 1;
+                    self.fault(format!("a gap ({step_ms} ms) at {at} of {labels}"));
+                }
+                if lost > 0 {
+                    self.totals.lost += lost;
+                    self.fault(format!("{lost} scrapes lost before {at} of {labels}"));
+                }
+            }
+        }
     }
 
     fn fault(&mut self, fault: String) {
@@ -98,74 +209,57 @@ impl Ledger {
         self.series.len()
     }
 
+    pub(super) fn targets(&self) -> usize {
+        self.targets.len()
+    }
+
+    pub(super) fn targets_up(&self) -> usize {
+        self.targets.values().filter(|target| target.is_up).count()
+    }
+
+    /// Whose last sample it sent.
+    pub(super) fn targets_of(&self, agent: usize) -> usize {
+        self.targets.values().filter(|target| target.sender == agent).count()
+    }
+
+    /// By agent.
+    pub(super) fn samples(&self) -> &[u64] {
+        &self.samples
+    }
+
+    /// Since this was last asked.
+    pub(super) fn take_steps_ms(&mut self) -> Option<(i64, i64)> {
+        self.steps_ms.take()
+    }
+
+    pub(super) fn kills(&self) -> &Kills {
+        &self.kills
+    }
+
     pub(super) fn faults(&self) -> &[String] {
         &self.faults
     }
 
     pub(super) fn is_sound(&self) -> bool {
-        self.totals == Totals { samples: self.totals.samples, ..Totals::default() }
-    }
-
-    pub(super) fn json(&self) -> Value {
-        let Totals { samples, gaps, duplicates, out_of_order, unreadable } = self.totals;
-        json!({
-            "received": samples, "series": self.series.len(), "gaps": gaps,
-            "duplicates": duplicates, "out_of_order": out_of_order, "unreadable": unreadable,
-            "sound": self.is_sound(), "faults": self.faults,
-        })
+        self.totals.faults() == 0
     }
 }
 
-impl fmt::Display for Ledger {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Totals { samples, gaps, duplicates, out_of_order, unreadable } = self.totals;
-        write!(
-            f,
-            "received {samples} samples of {} series: {gaps} gaps, {duplicates} duplicates, \
-             {out_of_order} out of order, {unreadable} unreadable requests",
-            self.series.len()
-        )
+impl Totals {
+    pub(super) fn faults(self) -> u64 {
+        let Self { samples: _, gaps, duplicates, out_of_order, lost, slow_take_overs, unreadable } =
+            self;
+        gaps + duplicates + out_of_order + lost + slow_take_overs + unreadable
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{
-        labels::Labels,
-        sample::{Sample, stale_marker},
-    };
-
-    fn series(name: &str, samples: &[(i64, f64)]) -> TimeSeries {
-        let labels: Labels = [("__name__", name)].into_iter().collect();
-        let samples = samples
-            .iter()
-            .map(|(timestamp_ms, value)| Sample { value: *value, timestamp_ms: *timestamp_ms });
-        TimeSeries { labels, samples: samples.collect(), exemplars: Vec::new() }
+/// Each target counts its scrapes, so a step of more than one tells of those that did not arrive.
+fn lost_between(before: Seen, now: Seen, series: &TimeSeries) -> u64 {
+    if now.ended || series.labels.get(METRIC_NAME) != SCRAPES_SERIES {
+        return 0;
     }
-
-    #[test]
-    fn each_fault_is_counted_as_what_it_is() {
-        let check = |samples: &[(i64, f64)], gaps, duplicates, out_of_order| {
-            let mut ledger = Ledger::new(Duration::from_secs(1));
-            // Another series' instants are nothing to this one.
-            ledger.take(&[series("b", &[(1, 0.0)])]);
-            for sample in samples {
-                ledger.take(&[series("a", &[*sample])]);
-            }
-            let received = samples.len() as u64 + 1;
-            let expected =
-                Totals { samples: received, gaps, duplicates, out_of_order, unreadable: 0 };
-            assert_eq!(ledger.totals(), expected, "{samples:?}");
-            assert_eq!(ledger.is_sound(), gaps + duplicates + out_of_order == 0, "{samples:?}");
-            assert_eq!(ledger.faults().len() as u64, gaps + duplicates + out_of_order);
-        };
-        check(&[], 0, 0, 0);
-        check(&[(0, 1.0), (1000, 1.0), (2400, 1.0)], 0, 0, 0);
-        check(&[(0, 1.0), (2000, 1.0)], 1, 0, 0);
-        check(&[(0, 1.0), (1000, 1.0), (1000, 2.0)], 0, 1, 0);
-        check(&[(0, 1.0), (1000, 1.0), (0, 1.0), (2000, 1.0)], 0, 0, 1);
-        check(&[(0, 1.0), (1000, stale_marker()), (60_000, 1.0)], 0, 0, 0);
-        check(&[(0, 1.0), (9000, stale_marker())], 1, 0, 0);
-    }
+    let lost = (now.value - before.value - 1.0).clamp(0.0, f64::from(u32::MAX));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+    let lost = lost as u64;
+    lost
 }
