@@ -20,6 +20,7 @@ use crate::cli::{
     demo::{
         INTERVAL,
         folder::{Folder, SECRET_FILE, TARGETS_FILE},
+        receiver,
     },
     signals::ENDED_AT_ONCE,
 };
@@ -34,7 +35,7 @@ const LOG_LINES_MAX: usize = 5;
 pub(super) struct Agent {
     pub(super) name: String,
     pub(super) pid: u32,
-    pub(super) departure: Option<Departure>,
+    departure: Option<Departure>,
     admin: SocketAddr,
     home: PathBuf,
     child: Child,
@@ -67,7 +68,8 @@ pub(super) fn start(
     let peers = peers.join(", ");
     let agents = places.iter().enumerate().map(|(index, place)| {
         let name = name_of(index);
-        let config = config(&name, place, &peers, count, receiver);
+        let url = format!("http://{receiver}{}", receiver::path(index));
+        let config = config(&name, place, &peers, count, &url);
         Agent::start(name, place, folder.path(), &config, log_level)
     });
     agents.collect()
@@ -116,6 +118,10 @@ impl Agent {
             .spawn()?;
         let pid = child.id().expect("nobody has waited for it yet");
         Ok(Self { name, pid, departure: None, admin: place.admin, home, child })
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.departure.is_none()
     }
 
     pub(super) fn url(&self) -> String {
@@ -171,13 +177,7 @@ fn departure(status: ExitStatus) -> Option<Departure> {
     }
 }
 
-fn config(
-    name: &str,
-    place: &Place,
-    peers: &str,
-    agents: usize,
-    receiver: SocketAddr,
-) -> String {
+fn config(name: &str, place: &Place, peers: &str, agents: usize, receiver: &str) -> String {
     format!(
         "global:
   scrape_interval: {interval}s
@@ -188,13 +188,14 @@ cluster:
   listen_address: {cluster}
   peers: [{peers}]
   wait_for_size: {agents}
+  wait_timeout: 20s
 scrape_configs:
   - job_name: examples
     clustering: {{ enabled: true }}
     file_sd_configs: [{{ files: [../{TARGETS_FILE}] }}]
 remote_write:
   - name: receiver
-    url: http://{receiver}/{name}/api/v1/write
+    url: {receiver}
 ",
         interval = INTERVAL.as_secs(),
         cluster = place.cluster,

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::cli::demo::agent::Departure;
+use serde_json::{Value, json};
+
+use crate::cli::demo::agent::{self, Departure};
 
 /// Until the others know of a death and have scraped what was its own, beside an interval.
 const TAKE_OVER_MAX: Duration = Duration::from_secs(5);
@@ -46,8 +48,20 @@ pub(super) enum Cause {
     /// Within the bound.
     Kill,
     /// A kill, but the others took longer than that.
-    SlowTakeOver { bound_ms: i64 },
+    SlowTakeOver {
+        bound_ms: i64,
+    },
     Fault,
+}
+
+impl Kill {
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "agent": agent::name_of(self.agent), "targets": self.targets,
+            "taken_over_after_ms": self.taken_over_ms.map(|at_ms| at_ms - self.at_ms),
+            "longest_gap_ms": self.longest_gap_ms, "lost": self.lost,
+        })
+    }
 }
 
 impl Kills {
@@ -102,7 +116,7 @@ impl Kills {
         kill.longest_gap_ms = kill.longest_gap_ms.max(gap_ms);
         kill.lost += hole.lost;
         // Who takes over may be killed before it has.
-        let bound_ms = bound_ms(self.interval_ms) + (last - first);
+        let bound_ms = gap_ms_max(self.interval_ms) + (last - first);
         if gap_ms > bound_ms { Cause::SlowTakeOver { bound_ms } } else { Cause::Kill }
     }
 
@@ -114,12 +128,13 @@ impl Kills {
         &self.departures
     }
 
-    pub(super) fn bound_ms(&self) -> i64 {
-        bound_ms(self.interval_ms)
+    /// What a kill may cost.
+    pub(super) fn gap_ms_max(&self) -> i64 {
+        gap_ms_max(self.interval_ms)
     }
 }
 
-fn bound_ms(interval_ms: i64) -> i64 {
+fn gap_ms_max(interval_ms: i64) -> i64 {
     let take_over_ms = i64::try_from(TAKE_OVER_MAX.as_millis()).expect("a few seconds");
     interval_ms + take_over_ms
 }

@@ -3,11 +3,10 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use hashbrown::HashMap;
-use serde_json::{Value, json};
 
 use crate::{
     cli::demo::{
-        agent::{self, Departure},
+        agent::Departure,
         kills::{Cause, Hole, Kills},
         targets::SCRAPES_SERIES,
     },
@@ -118,9 +117,11 @@ impl Ledger {
         self.fault(format!("a request could not be read: {fault}"));
     }
 
-    pub(super) fn gone(&mut self, agent: usize, how: Departure, now_ms: i64) {
+    /// How many targets it had.
+    pub(super) fn gone(&mut self, agent: usize, how: Departure, now_ms: i64) -> usize {
         let targets = self.targets_of(agent);
         self.kills.gone(agent, how, targets, now_ms);
+        targets
     }
 
     /// What `up` says of a target.
@@ -239,10 +240,6 @@ impl Ledger {
     pub(super) fn faults(&self) -> &[String] {
         &self.faults
     }
-
-    pub(super) fn is_sound(&self) -> bool {
-        self.totals.faults() == 0
-    }
 }
 
 impl Totals {
@@ -262,4 +259,95 @@ fn lost_between(before: Seen, now: Seen, series: &TimeSeries) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
     let lost = lost as u64;
     lost
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        labels::Labels,
+        sample::{Sample, stale_marker},
+    };
+
+    /// Of the target `a`.
+    fn series(name: &str, samples: &[(i64, f64)]) -> TimeSeries {
+        let labels: Labels = [(METRIC_NAME, name), ("instance", "a")].into_iter().collect();
+        let samples = samples
+            .iter()
+            .map(|(timestamp_ms, value)| Sample { value: *value, timestamp_ms: *timestamp_ms });
+        TimeSeries { labels, samples: samples.collect(), exemplars: Vec::new() }
+    }
+
+    fn ledger() -> Ledger {
+        Ledger::new(Duration::from_secs(1), 2)
+    }
+
+    #[test]
+    fn each_fault_is_counted_as_what_it_is() {
+        let check = |samples: &[(i64, f64)], gaps, duplicates, out_of_order| {
+            let mut ledger = ledger();
+            // Another series' instants are nothing to this one.
+            ledger.take(0, &[series("b", &[(1, 0.0)])], 0);
+            for (number, sample) in samples.iter().enumerate() {
+                ledger.take(number % 2, &[series("a", &[*sample])], 0);
+            }
+            let received = samples.len() as u64 + 1;
+            let expected =
+                Totals { samples: received, gaps, duplicates, out_of_order, ..Totals::default() };
+            assert_eq!(ledger.totals(), expected, "{samples:?}");
+            assert_eq!(ledger.totals().faults(), gaps + duplicates + out_of_order);
+            assert_eq!(ledger.faults().len() as u64, gaps + duplicates + out_of_order);
+        };
+        check(&[], 0, 0, 0);
+        check(&[(0, 1.0), (1000, 1.0), (2400, 1.0)], 0, 0, 0);
+        check(&[(0, 1.0), (2000, 1.0)], 1, 0, 0);
+        check(&[(0, 1.0), (1000, 1.0), (1000, 2.0)], 0, 1, 0);
+        check(&[(0, 1.0), (1000, 1.0), (0, 1.0), (2000, 1.0)], 0, 0, 1);
+        check(&[(0, 1.0), (1000, stale_marker()), (60_000, 1.0)], 0, 0, 0);
+        check(&[(0, 1.0), (9000, stale_marker())], 1, 0, 0);
+    }
+
+    #[test]
+    fn a_target_that_is_down_leaves_no_gap() {
+        let mut ledger = ledger();
+        ledger.take(0, &[series("up", &[(0, 1.0)]), series("a", &[(0, 1.0)])], 0);
+        for second in 1..5 {
+            ledger.take(0, &[series("up", &[(second * 1000, 0.0)])], 0);
+        }
+        ledger.take(0, &[series("a", &[(5000, 1.0)]), series("up", &[(5000, 1.0)])], 0);
+        assert_eq!(ledger.totals().faults(), 0, "{:?}", ledger.faults());
+    }
+
+    #[test]
+    fn a_scrape_that_never_arrived_is_lost() {
+        let mut ledger = ledger();
+        let scrapes = |at_ms, count| [series(SCRAPES_SERIES, &[(at_ms, count)])];
+        for (at_ms, count) in [(0, 1.0), (1000, 2.0), (2000, 4.0)] {
+            ledger.take(0, &scrapes(at_ms, count), 0);
+        }
+        assert_eq!((ledger.totals().lost, ledger.totals().gaps), (1, 0));
+        ledger.take(0, &scrapes(4000, 6.0), 0);
+        assert_eq!((ledger.totals().lost, ledger.totals().gaps), (2, 1));
+    }
+
+    #[test]
+    fn what_a_kill_cost_is_no_fault() {
+        let mut ledger = ledger();
+        let scrape = |at_ms, count| {
+            [series("up", &[(at_ms, 1.0)]), series(SCRAPES_SERIES, &[(at_ms, count)])]
+        };
+        ledger.take(1, &scrape(0, 1.0), 10);
+        ledger.take(1, &scrape(1000, 2.0), 1010);
+        assert_eq!((ledger.targets_of(0), ledger.targets_of(1)), (0, 1));
+        assert_eq!(ledger.gone(1, Departure::Killed, 2500), 1);
+        ledger.take(0, &scrape(5000, 4.0), 5010);
+        assert_eq!((ledger.targets_of(0), ledger.targets_of(1)), (1, 0));
+        assert_eq!(ledger.totals().faults(), 0, "{:?}", ledger.faults());
+        let kill = &ledger.kills().kills()[0];
+        assert_eq!((kill.longest_gap_ms, kill.lost, kill.taken_over_ms), (4000, 1, Some(5010)));
+
+        ledger.gone(0, Departure::Killed, 5500);
+        ledger.take(1, &scrape(11_500, 5.0), 0);
+        assert_eq!(ledger.totals().slow_take_overs, 2, "{:?}", ledger.faults());
+    }
 }

@@ -1,7 +1,15 @@
-//! The demo's example targets: real servers with lively metrics, one of them slow and one of them
+//! The demo's example targets: real servers with lively metrics, some of them slow and some of them
 //! down every other half minute.
 
-use std::{fmt::Write, io, time::Duration};
+use std::{
+    fmt::Write,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
@@ -25,6 +33,10 @@ enum Kind {
     Slow,
 }
 
+/// Each target counts how often it was scraped, so that the receiving end can tell what is missing.
+pub(super) const SCRAPES_SERIES: &str = "demo_scrapes_total";
+/// Agents say this, and people who look by hand do not.
+const SCRAPE_HEADER: &str = "x-prometheus-scrape-timeout-seconds";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Up so long, then down so long.
@@ -35,24 +47,35 @@ const SLOWNESS: Duration = Duration::from_millis(500);
 const BUCKETS: [(&str, f64); 5] =
     [("0.01", 0.35), ("0.05", 0.7), ("0.1", 0.88), ("0.5", 0.98), ("+Inf", 1.0)];
 
+/// Many enough that each agent has some.
+const EXAMPLES: [(usize, Kind, &str, &str); 5] = [
+    (6, Kind::Shop { busy: 120.0 }, "shop", "counters that rise, a histogram"),
+    (6, Kind::Shop { busy: 35.0 }, "kiosk", "the same, less busy"),
+    (6, Kind::Batch, "batch", "speaks OpenMetrics"),
+    (3, Kind::Flapping, "flapping", "up for half a minute, down for half a minute"),
+    (3, Kind::Slow, "slow", "takes half a second to answer"),
+];
+
 pub(super) async fn start(stop: &Stop) -> io::Result<Vec<Example>> {
-    let kinds = [
-        (Kind::Shop { busy: 120.0 }, "shop", "counters that rise, a histogram"),
-        (Kind::Shop { busy: 35.0 }, "shop", "the same, less busy"),
-        (Kind::Batch, "batch", "speaks OpenMetrics"),
-        (Kind::Flapping, "flapping", "up for half a minute, down for half a minute"),
-        (Kind::Slow, "slow", "takes half a second to answer"),
-    ];
     let start = Instant::now();
     let mut examples = Vec::new();
-    for (kind, app, about) in kinds {
-        let address = server::serve(stop, move |request| answer(request, kind, start)).await?;
-        examples.push(Example { address: address.to_string(), app, about });
+    for (count, kind, app, about) in EXAMPLES {
+        for _ in 0..count {
+            let scrapes = Arc::new(AtomicU64::new(0));
+            let answer = move |request| answer(request, kind, start, Arc::clone(&scrapes));
+            let address = server::serve(stop, answer).await?.to_string();
+            examples.push(Example { address, app, about });
+        }
     }
     Ok(examples)
 }
 
-async fn answer(request: Request<Incoming>, kind: Kind, start: Instant) -> Response<Full<Bytes>> {
+async fn answer(
+    request: Request<Incoming>,
+    kind: Kind,
+    start: Instant,
+    scrapes: Arc<AtomicU64>,
+) -> Response<Full<Bytes>> {
     let elapsed = start.elapsed();
     if let Kind::Slow = kind {
         tokio::time::sleep(SLOWNESS).await;
@@ -65,7 +88,9 @@ async fn answer(request: Request<Incoming>, kind: Kind, start: Instant) -> Respo
     if request.uri().path() != "/metrics" {
         return plain(StatusCode::NOT_FOUND, "see /metrics\n");
     }
-    let (content_type, body) = metrics(kind, elapsed.as_secs_f64());
+    let scrape = u64::from(request.headers().contains_key(SCRAPE_HEADER));
+    let count = scrapes.fetch_add(scrape, Ordering::Relaxed) + scrape;
+    let (content_type, body) = metrics(kind, elapsed.as_secs_f64(), count);
     let answer = Response::builder().header(CONTENT_TYPE, content_type).body(body.into());
     answer.expect("a status and a header that are constants")
 }
@@ -76,13 +101,18 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     answer
 }
 
-fn metrics(kind: Kind, seconds: f64) -> (&'static str, String) {
-    match kind {
+fn metrics(kind: Kind, seconds: f64, scrapes: u64) -> (&'static str, String) {
+    let (content_type, rest) = match kind {
         Kind::Shop { busy } => (TEXT, shop(busy, seconds)),
         Kind::Batch => (OPEN_METRICS, batch(seconds)),
         Kind::Flapping => (TEXT, shop(10.0, seconds)),
         Kind::Slow => (TEXT, shop(2.0, seconds)),
-    }
+    };
+    let family = match kind {
+        Kind::Batch => SCRAPES_SERIES.trim_end_matches("_total"),
+        Kind::Shop { .. } | Kind::Flapping | Kind::Slow => SCRAPES_SERIES,
+    };
+    (content_type, format!("# TYPE {family} counter\n{SCRAPES_SERIES} {scrapes}\n{rest}"))
 }
 
 /// `busy` requests a second, more by day and less by night; a day lasts a minute here.
