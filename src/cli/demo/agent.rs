@@ -18,8 +18,7 @@ use tokio::{
 
 use crate::cli::{
     demo::{
-        INTERVAL,
-        folder::{Folder, SECRET_FILE, TARGETS_FILE},
+        folder::{SECRET_FILE, TARGETS_FILE},
         receiver,
     },
     signals::ENDED_AT_ONCE,
@@ -56,23 +55,21 @@ struct Place {
     cluster: SocketAddr,
 }
 
-/// Starts them all; `receiver` is where each writes to below its own name.
-pub(super) fn start(
-    count: usize,
-    folder: &Folder,
-    receiver: SocketAddr,
-    log_level: &str,
-) -> io::Result<Vec<Agent>> {
-    let places = free_places(count)?;
+/// What all agents have alike.
+pub(super) struct Common<'a> {
+    pub(super) agents: usize,
+    pub(super) folder: &'a Path,
+    pub(super) receiver: SocketAddr,
+    pub(super) interval: Duration,
+    pub(super) log_level: &'a str,
+}
+
+pub(super) fn start(common: &Common<'_>) -> io::Result<Vec<Agent>> {
+    let places = free_places(common.agents)?;
     let peers: Vec<String> = places.iter().map(|place| place.cluster.to_string()).collect();
     let peers = peers.join(", ");
-    let agents = places.iter().enumerate().map(|(index, place)| {
-        let name = name_of(index);
-        let url = format!("http://{receiver}{}", receiver::path(index));
-        let config = config(&name, place, &peers, count, &url);
-        Agent::start(name, place, folder.path(), &config, log_level)
-    });
-    agents.collect()
+    let agents = places.iter().enumerate();
+    agents.map(|(index, place)| Agent::start(index, place, &peers, common)).collect()
 }
 
 pub(super) fn name_of(index: usize) -> String {
@@ -80,17 +77,12 @@ pub(super) fn name_of(index: usize) -> String {
 }
 
 impl Agent {
-    fn start(
-        name: String,
-        place: &Place,
-        folder: &Path,
-        config: &str,
-        log_level: &str,
-    ) -> io::Result<Self> {
-        let home = folder.join(&name);
+    fn start(index: usize, place: &Place, peers: &str, common: &Common<'_>) -> io::Result<Self> {
+        let name = name_of(index);
+        let home = common.folder.join(&name);
         fs::create_dir(&home)?;
         let config_file = home.join("starling.yml");
-        fs::write(&config_file, config)?;
+        fs::write(&config_file, config(index, place, peers, common))?;
         let log = File::create(home.join("log"))?;
 
         let mut command = Command::new(std::env::current_exe()?);
@@ -107,7 +99,7 @@ impl Agent {
             .arg(format!("--config.file={}", config_file.display()))
             .arg(format!("--storage.path={}", home.join("storage").display()))
             .arg(format!("--web.listen-address={}", place.admin))
-            .arg(format!("--log.level={log_level}"))
+            .arg(format!("--log.level={}", common.log_level))
             .arg("--log.format=text")
             .arg(format!("--end-with-parent={}", std::process::id()))
             .stdin(Stdio::null())
@@ -177,7 +169,7 @@ fn departure(status: ExitStatus) -> Option<Departure> {
     }
 }
 
-fn config(name: &str, place: &Place, peers: &str, agents: usize, receiver: &str) -> String {
+fn config(index: usize, place: &Place, peers: &str, common: &Common<'_>) -> String {
     format!(
         "global:
   scrape_interval: {interval}s
@@ -195,10 +187,15 @@ scrape_configs:
     file_sd_configs: [{{ files: [../{TARGETS_FILE}] }}]
 remote_write:
   - name: receiver
-    url: {receiver}
+    url: http://{receiver}{path}
+    queue_config: {{ batch_send_deadline: 200ms }}
 ",
-        interval = INTERVAL.as_secs(),
+        interval = common.interval.as_secs(),
+        name = name_of(index),
         cluster = place.cluster,
+        agents = common.agents,
+        receiver = common.receiver,
+        path = receiver::path(index),
     )
 }
 

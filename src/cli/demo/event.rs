@@ -45,7 +45,7 @@ impl Events {
             let agents = 0..kills.departures().len();
             return Some(Event::Divided(agents.map(|agent| ledger.targets_of(agent)).collect()));
         }
-        let kill = kills.kills().get(self.taken_over)?;
+        let kill = kills.all().get(self.taken_over)?;
         kill.taken_over_ms?;
         self.taken_over += 1;
         if kill.targets == 0 {

@@ -36,14 +36,13 @@ impl Folder {
     }
 
     pub(super) fn write(&self, examples: &[Example]) -> io::Result<()> {
-        let secret: [u8; 32] = rand::random();
-        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut file: File = File::options()
+        let secret: [u128; 2] = rand::random();
+        let mut file = File::options()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(self.0.join(SECRET_FILE))?;
-        writeln!(file, "{hex}")?;
+        writeln!(file, "{:032x}{:032x}", secret[0], secret[1])?;
         fs::write(self.0.join(TARGETS_FILE), targets_json(examples))
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct Kills {
     interval_ms: i64,
     /// By agent.
     departures: Vec<Option<Departure>>,
-    kills: Vec<Kill>,
+    all: Vec<Kill>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Kill {
 impl Kills {
     pub(super) fn new(interval: Duration, agents: usize) -> Self {
         let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX / 4);
-        Self { interval_ms, departures: vec![None; agents], kills: Vec::new() }
+        Self { interval_ms, departures: vec![None; agents], all: Vec::new() }
     }
 
     /// `targets` are those it has.
@@ -75,7 +75,7 @@ impl Kills {
         self.departures[agent] = Some(how);
         match how {
             Departure::Left => {}
-            Departure::Killed => self.kills.push(Kill {
+            Departure::Killed => self.all.push(Kill {
                 agent,
                 at_ms: now_ms,
                 targets,
@@ -89,7 +89,7 @@ impl Kills {
 
     /// A target's sample came from another than the one before.
     pub(super) fn moved(&mut self, from: usize, now_ms: i64) {
-        let Some(kill) = self.kills.iter_mut().find(|kill| kill.agent == from) else { return };
+        let Some(kill) = self.all.iter_mut().find(|kill| kill.agent == from) else { return };
         kill.waits_for = kill.waits_for.saturating_sub(1);
         if kill.waits_for == 0 {
             kill.taken_over_ms.get_or_insert(now_ms);
@@ -102,7 +102,7 @@ impl Kills {
         // A sample's time is that of the fleet, a kill's that of this host: milliseconds apart.
         let around = hole.from_ms - self.interval_ms / 2..=hole.to_ms;
         let mut inside: Vec<&mut Kill> =
-            self.kills.iter_mut().filter(|kill| around.contains(&kill.at_ms)).collect();
+            self.all.iter_mut().filter(|kill| around.contains(&kill.at_ms)).collect();
         let times = inside.iter().map(|kill| kill.at_ms);
         let (Some(first), Some(last)) = (times.clone().min(), times.max()) else {
             return Cause::Fault;
@@ -120,8 +120,14 @@ impl Kills {
         if gap_ms > bound_ms { Cause::SlowTakeOver { bound_ms } } else { Cause::Kill }
     }
 
-    pub(super) fn kills(&self) -> &[Kill] {
-        &self.kills
+    /// In their order.
+    pub(super) fn all(&self) -> &[Kill] {
+        &self.all
+    }
+
+    /// Whether somebody still has to take over.
+    pub(super) fn is_calm(&self) -> bool {
+        self.all.iter().all(|kill| kill.taken_over_ms.is_some())
     }
 
     pub(super) fn departures(&self) -> &[Option<Departure>] {
@@ -178,18 +184,18 @@ mod tests {
         let mut kills = kills(&[10_000]);
         kills.moved(LIVING, 11_000);
         kills.moved(KILLED, 12_000);
-        assert_eq!(kills.kills()[0].taken_over_ms, None);
+        assert_eq!(kills.all()[0].taken_over_ms, None);
         kills.moved(KILLED, 13_000);
-        assert_eq!(kills.kills()[0].taken_over_ms, Some(13_000));
+        assert_eq!(kills.all()[0].taken_over_ms, Some(13_000));
         kills.blame(&Hole { sender: KILLED, from_ms: 9_500, to_ms: 12_500, lost: 2 });
         kills.blame(&Hole { sender: KILLED, from_ms: 9_500, to_ms: 12_400, lost: 1 });
-        assert_eq!((kills.kills()[0].longest_gap_ms, kills.kills()[0].lost), (3_000, 3));
+        assert_eq!((kills.all()[0].longest_gap_ms, kills.all()[0].lost), (3_000, 3));
     }
 
     #[test]
     fn nothing_waits_for_one_that_had_no_target() {
         let mut kills = Kills::new(Duration::from_secs(1), 1);
         kills.gone(0, Departure::Killed, 0, 7);
-        assert_eq!(kills.kills()[0].taken_over_ms, Some(7));
+        assert_eq!(kills.all()[0].taken_over_ms, Some(7));
     }
 }

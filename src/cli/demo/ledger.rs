@@ -51,6 +51,8 @@ struct Target {
     sender: usize,
     is_up: bool,
     last_down_ms: i64,
+    /// How often it was scraped, by its own count.
+    scrapes: f64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,8 +107,13 @@ impl Ledger {
                 } else {
                     continue;
                 }
-                if series.labels.get(METRIC_NAME) == "up" {
-                    self.note(series.labels.get("instance"), now, now_ms);
+                match series.labels.get(METRIC_NAME) {
+                    "up" => self.note(series.labels.get("instance"), now, now_ms),
+                    SCRAPES_SERIES if !now.ended => {
+                        let target = self.targets.get_mut(series.labels.get("instance"));
+                        target.into_iter().for_each(|target| target.scrapes = now.value);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -124,6 +131,17 @@ impl Ledger {
         targets
     }
 
+    /// Nothing more comes: a target that was scraped `scrapes` times should have said so by now.
+    pub(super) fn close(&mut self, instance: &str, scrapes: u32) {
+        let Some(target) = self.targets.get(instance) else { return };
+        // Of a scrape that failed nothing but the failure is sent.
+        if target.is_up && target.scrapes > 0.0 && f64::from(scrapes) > target.scrapes {
+            let arrived = target.scrapes;
+            self.totals.lost += 1;
+            self.fault(format!("the end of `{instance}`: {scrapes} scrapes, {arrived} arrived"));
+        }
+    }
+
     /// What `up` says of a target.
     fn note(&mut self, instance: &str, now: Seen, now_ms: i64) {
         if now.ended {
@@ -132,13 +150,14 @@ impl Ledger {
         }
         let is_up = now.value > 0.5;
         let down_ms = if is_up { i64::MIN } else { now.last_ms };
-        let fresh = Target { sender: now.sender, is_up, last_down_ms: down_ms };
+        let fresh = Target { sender: now.sender, is_up, last_down_ms: down_ms, scrapes: 0.0 };
         let Some(target) = self.targets.get_mut(instance) else {
             self.targets.insert(instance.to_owned(), fresh);
             return;
         };
         let before = *target;
-        *target = Target { last_down_ms: before.last_down_ms.max(down_ms), ..fresh };
+        let last_down_ms = before.last_down_ms.max(down_ms);
+        *target = Target { last_down_ms, scrapes: before.scrapes, ..fresh };
         if before.sender != now.sender {
             self.kills.moved(before.sender, now_ms);
         }
@@ -328,6 +347,13 @@ mod tests {
         assert_eq!((ledger.totals().lost, ledger.totals().gaps), (1, 0));
         ledger.take(0, &scrapes(4000, 6.0), 0);
         assert_eq!((ledger.totals().lost, ledger.totals().gaps), (2, 1));
+
+        ledger.take(0, &[series("up", &[(5000, 1.0)])], 0);
+        ledger.take(0, &scrapes(5000, 7.0), 0);
+        ledger.close("a", 7);
+        assert_eq!(ledger.totals().lost, 2);
+        ledger.close("a", 8);
+        assert_eq!(ledger.totals().lost, 3);
     }
 
     #[test]
@@ -343,7 +369,7 @@ mod tests {
         ledger.take(0, &scrape(5000, 4.0), 5010);
         assert_eq!((ledger.targets_of(0), ledger.targets_of(1)), (1, 0));
         assert_eq!(ledger.totals().faults(), 0, "{:?}", ledger.faults());
-        let kill = &ledger.kills().kills()[0];
+        let kill = &ledger.kills().all()[0];
         assert_eq!((kill.longest_gap_ms, kill.lost, kill.taken_over_ms), (4000, 1, Some(5010)));
 
         ledger.gone(0, Departure::Killed, 5500);

@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use crate::{
     cli::{
         demo::{
-            agent::{Agent, Departure},
+            agent::{Agent, Common, Departure},
             event::{Event, Events},
             folder::Folder,
             receiver::Receiver,
@@ -48,6 +48,10 @@ pub(super) struct Flags {
     #[arg(long, value_name = "NUMBER", default_value_t = 3,
         value_parser = clap::value_parser!(u8).range(1..=AGENTS_MAX))]
     agents: u8,
+    /// Seconds between two scrapes of a target
+    #[arg(long, value_name = "SECONDS", default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=INTERVAL_SECONDS_MAX))]
+    interval: u8,
     /// End after that many seconds; exit code 1 if a sample was missing, came twice or out of order,
     /// or if a killed agent's targets waited for too long
     #[arg(long)]
@@ -62,8 +66,8 @@ pub(super) struct Flags {
 
 /// More than a small machine carries beside everything else it does.
 const AGENTS_MAX: i64 = 9;
-/// How often the demo's targets are scraped.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// Longer, and the demo is no longer one to watch.
+const INTERVAL_SECONDS_MAX: i64 = 60;
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 pub(super) fn run(flags: &Flags) -> Result<ExitCode, String> {
@@ -98,10 +102,18 @@ impl Demo {
         let count = usize::from(flags.agents);
         let stop = Stop::new();
         let folder = Folder::new()?;
-        let receiver = Receiver::start(INTERVAL, count, &stop).await?;
+        let interval = Duration::from_secs(flags.interval.into());
+        let receiver = Receiver::start(interval, count, &stop).await?;
         let examples = targets::start(&stop).await?;
         folder.write(&examples)?;
-        let agents = agent::start(count, &folder, receiver.address(), &flags.level)?;
+        let common = Common {
+            agents: count,
+            folder: folder.path(),
+            receiver: receiver.address(),
+            interval,
+            log_level: &flags.level,
+        };
+        let agents = agent::start(&common)?;
         Ok(Self { folder, receiver, examples, agents, stop })
     }
 
@@ -148,12 +160,18 @@ impl Watch {
                     let (agent, how) = gone?;
                     self.gone(agent, how).map_err(|e| e.to_string())?;
                 }
-                _ = ticks.tick() => self.look().map_err(|e| e.to_string())?,
+                _ = ticks.tick() => self.look(false).map_err(|e| e.to_string())?,
             }
         }
         self.stop_agents().await?;
         self.demo.stop.raise();
-        let ledger = self.demo.receiver.ledger();
+        let mut ledger = self.demo.receiver.ledger();
+        let some_stayed = ledger.kills().departures().contains(&None);
+        if some_stayed && ledger.kills().is_calm() {
+            for example in &self.demo.examples {
+                ledger.close(&example.address, example.scrapes());
+            }
+        }
         let nothing_arrived = length.is_some() && ledger.totals().samples == 0;
         let verdict = Verdict { ledger: &ledger, nothing_arrived };
         self.show.verdict(&verdict).map_err(|e| e.to_string())?;
@@ -166,11 +184,10 @@ impl Watch {
         if !self.demo.agents.iter().any(Agent::is_up) {
             self.tell(&Event::NobodyLeft)?;
         }
-        self.look()
+        self.look(true)
     }
 
-    fn look(&mut self) -> io::Result<()> {
-        let mut has_changed = false;
+    fn look(&mut self, mut has_changed: bool) -> io::Result<()> {
         loop {
             let event = self.events.next(&self.demo.receiver.ledger(), self.demo.examples.len());
             let Some(event) = event else { break };

@@ -93,29 +93,32 @@ impl AgentLine {
 /// Several lines, none of them wider than a terminal is at least.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:>4} s  {} of {} targets up, {} series",
-            self.seconds(),
-            self.targets_up,
-            self.targets,
-            self.series
-        )?;
-        if let Some((shortest, longest)) = self.steps_ms {
-            write!(f, ", {} to {} s apart", Seconds(shortest), Seconds(longest))?;
-        }
-        match self.totals.faults() {
-            0 => writeln!(f, ", no fault")?,
-            1 => writeln!(f, ", 1 fault")?,
-            faults => writeln!(f, ", {faults} faults")?,
+        write!(f, "{:>4} s  ", self.seconds())?;
+        if self.targets == 0 {
+            writeln!(f, "the agents look for each other")?;
+        } else {
+            write!(f, "{} of {} targets up", self.targets_up, self.targets)?;
+            write!(f, ", {} series", self.series)?;
+            if let Some((shortest, longest)) = self.steps_ms {
+                write!(f, ", {} to {} s apart", Seconds(shortest), Seconds(longest))?;
+            }
+            match self.totals.faults() {
+                0 => writeln!(f, ", no fault")?,
+                1 => writeln!(f, ", 1 fault")?,
+                faults => writeln!(f, ", {faults} faults")?,
+            }
         }
         for agent in &self.agents {
-            let AgentLine { name, targets, samples_per_second, .. } = agent;
-            let state = agent.state();
-            writeln!(
-                f,
-                "        {name}  {state:<6}  {targets:>3} targets  {samples_per_second:>5.0} samples/s"
-            )?;
+            write!(f, "        {}  {:<6}", agent.name, agent.state())?;
+            match (agent.departure, agent.targets) {
+                (None, targets) => writeln!(
+                    f,
+                    "  {targets:>3} targets  {:>5.0} samples/s",
+                    agent.samples_per_second
+                )?,
+                (Some(_), 0) => writeln!(f)?,
+                (Some(_), targets) => writeln!(f, "  {targets:>3} targets wait for another")?,
+            }
         }
         Ok(())
     }

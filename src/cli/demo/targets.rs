@@ -6,7 +6,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -23,6 +23,14 @@ pub(super) struct Example {
     pub(super) address: String,
     pub(super) app: &'static str,
     pub(super) about: &'static str,
+    scrapes: Arc<AtomicU32>,
+}
+
+impl Example {
+    /// How often it was scraped, people's looks not counted.
+    pub(super) fn scrapes(&self) -> u32 {
+        self.scrapes.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -61,10 +69,11 @@ pub(super) async fn start(stop: &Stop) -> io::Result<Vec<Example>> {
     let mut examples = Vec::new();
     for (count, kind, app, about) in EXAMPLES {
         for _ in 0..count {
-            let scrapes = Arc::new(AtomicU64::new(0));
-            let answer = move |request| answer(request, kind, start, Arc::clone(&scrapes));
+            let scrapes = Arc::new(AtomicU32::new(0));
+            let counted = Arc::clone(&scrapes);
+            let answer = move |request| answer(request, kind, start, Arc::clone(&counted));
             let address = server::serve(stop, answer).await?.to_string();
-            examples.push(Example { address, app, about });
+            examples.push(Example { address, app, about, scrapes });
         }
     }
     Ok(examples)
@@ -74,7 +83,7 @@ async fn answer(
     request: Request<Incoming>,
     kind: Kind,
     start: Instant,
-    scrapes: Arc<AtomicU64>,
+    scrapes: Arc<AtomicU32>,
 ) -> Response<Full<Bytes>> {
     let elapsed = start.elapsed();
     if let Kind::Slow = kind {
@@ -88,7 +97,7 @@ async fn answer(
     if request.uri().path() != "/metrics" {
         return plain(StatusCode::NOT_FOUND, "see /metrics\n");
     }
-    let scrape = u64::from(request.headers().contains_key(SCRAPE_HEADER));
+    let scrape = u32::from(request.headers().contains_key(SCRAPE_HEADER));
     let count = scrapes.fetch_add(scrape, Ordering::Relaxed) + scrape;
     let (content_type, body) = metrics(kind, elapsed.as_secs_f64(), count);
     let answer = Response::builder().header(CONTENT_TYPE, content_type).body(body.into());
@@ -101,7 +110,7 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     answer
 }
 
-fn metrics(kind: Kind, seconds: f64, scrapes: u64) -> (&'static str, String) {
+fn metrics(kind: Kind, seconds: f64, scrapes: u32) -> (&'static str, String) {
     let (content_type, rest) = match kind {
         Kind::Shop { busy } => (TEXT, shop(busy, seconds)),
         Kind::Batch => (OPEN_METRICS, batch(seconds)),

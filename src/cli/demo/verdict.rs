@@ -26,7 +26,7 @@ impl Verdict<'_> {
         let Totals { samples, gaps, duplicates, out_of_order, lost, slow_take_overs, unreadable } =
             self.ledger.totals();
         let kills = self.ledger.kills();
-        let costs: Vec<Value> = kills.kills().iter().map(Kill::json).collect();
+        let costs: Vec<Value> = kills.all().iter().map(Kill::json).collect();
         json!({
             "sound": self.is_sound(), "received": samples, "series": self.ledger.series(),
             "kills": costs, "gap_ms_max": kills.gap_ms_max(),
@@ -46,7 +46,7 @@ impl fmt::Display for Verdict<'_> {
             self.ledger.totals();
         let kills = self.ledger.kills();
         writeln!(f, "\nreceived {samples} samples of {} series", self.ledger.series())?;
-        for kill in kills.kills() {
+        for kill in kills.all() {
             write!(f, "the kill of {} cost ", agent::name_of(kill.agent))?;
             let most = Seconds(kills.gap_ms_max());
             match (kill.targets, kill.taken_over_ms) {
@@ -54,8 +54,8 @@ impl fmt::Display for Verdict<'_> {
                 (targets, None) => writeln!(f, "its {targets} targets: not all were taken over")?,
                 (targets, Some(_)) => writeln!(
                     f,
-                    "its {targets} targets a gap of {} s at the longest (at most {most}), and \
-                     {} unsent scrapes",
+                    "its {targets} targets a gap of {} s at the longest (at most {most}); {} \
+                     scrapes were not sent yet",
                     Seconds(kill.longest_gap_ms),
                     kill.lost,
                 )?,
@@ -65,7 +65,7 @@ impl fmt::Display for Verdict<'_> {
             f,
             "{}{gaps} gaps, {duplicates} duplicates, {out_of_order} out of order, {lost} scrapes \
              lost, {unreadable} unreadable requests",
-            if kills.kills().is_empty() { "" } else { "else: " },
+            if kills.all().is_empty() { "" } else { "else: " },
         )?;
         if slow_take_overs > 0 {
             writeln!(f, "{slow_take_overs} gaps after a kill were longer than they may be")?;
