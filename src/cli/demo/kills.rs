@@ -111,7 +111,7 @@ impl Kills {
             return Cause::Fault;
         }
         let own = inside.iter().position(|kill| kill.agent == hole.sender).unwrap_or(0);
-        let kill = &mut inside[own];
+        let kill = &mut *inside[own];
         let gap_ms = hole.to_ms - hole.from_ms;
         kill.longest_gap_ms = kill.longest_gap_ms.max(gap_ms);
         kill.lost += hole.lost;

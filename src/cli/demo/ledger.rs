@@ -107,14 +107,7 @@ impl Ledger {
                 } else {
                     continue;
                 }
-                match series.labels.get(METRIC_NAME) {
-                    "up" => self.note(series.labels.get("instance"), now, now_ms),
-                    SCRAPES_SERIES if !now.ended => {
-                        let target = self.targets.get_mut(series.labels.get("instance"));
-                        target.into_iter().for_each(|target| target.scrapes = now.value);
-                    }
-                    _ => {}
-                }
+                self.note(now, series, now_ms);
             }
         }
     }
@@ -142,12 +135,24 @@ impl Ledger {
         }
     }
 
-    /// What `up` says of a target.
-    fn note(&mut self, instance: &str, now: Seen, now_ms: i64) {
-        if now.ended {
-            self.targets.remove(instance);
-            return;
+    /// What a sample says of its target.
+    fn note(&mut self, now: Seen, series: &TimeSeries, now_ms: i64) {
+        let instance = series.labels.get("instance");
+        match series.labels.get(METRIC_NAME) {
+            "up" if now.ended => {
+                self.targets.remove(instance);
+            }
+            "up" => self.note_up(instance, now, now_ms),
+            SCRAPES_SERIES if !now.ended => {
+                if let Some(target) = self.targets.get_mut(instance) {
+                    target.scrapes = now.value;
+                }
+            }
+            _ => {}
         }
+    }
+
+    fn note_up(&mut self, instance: &str, now: Seen, now_ms: i64) {
         let is_up = now.value > 0.5;
         let down_ms = if is_up { i64::MIN } else { now.last_ms };
         let fresh = Target { sender: now.sender, is_up, last_down_ms: down_ms, scrapes: 0.0 };

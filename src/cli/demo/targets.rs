@@ -55,19 +55,36 @@ const SLOWNESS: Duration = Duration::from_millis(500);
 const BUCKETS: [(&str, f64); 5] =
     [("0.01", 0.35), ("0.05", 0.7), ("0.1", 0.88), ("0.5", 0.98), ("+Inf", 1.0)];
 
+struct Group {
+    count: usize,
+    kind: Kind,
+    app: &'static str,
+    about: &'static str,
+}
+
 /// Many enough that each agent has some.
-const EXAMPLES: [(usize, Kind, &str, &str); 5] = [
-    (6, Kind::Shop { busy: 120.0 }, "shop", "counters that rise, a histogram"),
-    (6, Kind::Shop { busy: 35.0 }, "kiosk", "the same, less busy"),
-    (6, Kind::Batch, "batch", "speaks OpenMetrics"),
-    (3, Kind::Flapping, "flapping", "up for half a minute, down for half a minute"),
-    (3, Kind::Slow, "slow", "takes half a second to answer"),
+const GROUPS: [Group; 5] = [
+    Group {
+        count: 6,
+        kind: Kind::Shop { busy: 120.0 },
+        app: "shop",
+        about: "counters that rise, a histogram",
+    },
+    Group { count: 6, kind: Kind::Shop { busy: 35.0 }, app: "kiosk", about: "the same, less busy" },
+    Group { count: 6, kind: Kind::Batch, app: "batch", about: "speaks OpenMetrics" },
+    Group {
+        count: 3,
+        kind: Kind::Flapping,
+        app: "flapping",
+        about: "up for half a minute, down for half a minute",
+    },
+    Group { count: 3, kind: Kind::Slow, app: "slow", about: "takes half a second to answer" },
 ];
 
 pub(super) async fn start(stop: &Stop) -> io::Result<Vec<Example>> {
     let start = Instant::now();
     let mut examples = Vec::new();
-    for (count, kind, app, about) in EXAMPLES {
+    for Group { count, kind, app, about } in GROUPS {
         for _ in 0..count {
             let scrapes = Arc::new(AtomicU32::new(0));
             let counted = Arc::clone(&scrapes);
