@@ -105,7 +105,7 @@ fn targets(summary: &Value) -> Vec<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_loses_nothing_and_cleans_up() {
-    let mut demo = Demo::start(&["--interval", "2", "--seconds", "12", "--json"]);
+    let mut demo = Demo::start(&["--interval", "2", "--seconds", "15", "--json"]);
     let introduction = demo.told("the introduction", |_| true).await;
     let all = introduction["targets"].as_array().unwrap().len();
     assert!(all >= 12, "{introduction}");

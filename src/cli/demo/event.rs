@@ -99,7 +99,9 @@ impl fmt::Display for Event {
                 write!(f, "longest gap {gap} s (at most {most})")
             }
             Self::NobodyLeft => write!(f, "that was the last agent: nobody is left to take over"),
-            Self::Stopping => write!(f, "stopping: the agents send what they have, and end"),
+            Self::Stopping => {
+                write!(f, "stopping: the agents hand over, send what they can, and end")
+            }
         }
     }
 }

@@ -31,6 +31,7 @@ impl Verdict<'_> {
             "sound": self.is_sound(), "received": samples, "series": self.ledger.series(),
             "kills": costs, "gap_ms_max": kills.gap_ms_max(),
             "gaps": gaps, "duplicates": duplicates, "out_of_order": out_of_order, "lost": lost,
+            "targets_behind": self.ledger.targets_behind(),
             "slow_take_overs": slow_take_overs, "unreadable": unreadable,
             "faults": self.ledger.faults(),
         })
@@ -69,6 +70,13 @@ impl fmt::Display for Verdict<'_> {
         )?;
         if slow_take_overs > 0 {
             writeln!(f, "{slow_take_overs} gaps after a kill were longer than they may be")?;
+        }
+        if self.ledger.targets_behind() > 0 {
+            writeln!(
+                f,
+                "the last scrape of {} targets stayed on an agent's disk, for its next start",
+                self.ledger.targets_behind()
+            )?;
         }
         for fault in self.ledger.faults() {
             writeln!(f, "  {fault}")?;
