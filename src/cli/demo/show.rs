@@ -90,7 +90,8 @@ impl Show {
 
     fn erase(&mut self, out: &mut impl Write) -> io::Result<()> {
         if self.drawn_lines > 0 {
-            write!(out, "\x1b[{}A\x1b[J", self.drawn_lines)?;
+            // From the first column: a terminal writes `^C` where the cursor is.
+            write!(out, "\r\x1b[{}A\x1b[J", self.drawn_lines)?;
             self.drawn_lines = 0;
         }
         Ok(())
