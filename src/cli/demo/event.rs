@@ -8,7 +8,7 @@ use crate::cli::demo::{
     agent::{self, Departure},
     kills::Kill,
     ledger::Ledger,
-    summary::Seconds,
+    summary::{self, Seconds},
 };
 
 pub(super) enum Event {
@@ -90,11 +90,17 @@ impl fmt::Display for Event {
                 write!(f, "{} has left, after it handed over its targets", agent::name_of(*agent))
             }
             Self::Gone { agent, how: Departure::Killed, targets } => {
-                write!(f, "{} was killed; it had {targets} targets", agent::name_of(*agent))
+                write!(
+                    f,
+                    "{} was killed; it had {}",
+                    agent::name_of(*agent),
+                    summary::targets(*targets)
+                )
             }
             Self::TakenOver { kill, gap_ms_max } => {
                 let name = agent::name_of(kill.agent);
-                write!(f, "the others took over all {} targets of {name}: ", kill.targets)?;
+                let targets = summary::targets(kill.targets);
+                write!(f, "the others took over the {targets} of {name}: ")?;
                 let (gap, most) = (Seconds(kill.longest_gap_ms), Seconds(*gap_ms_max));
                 write!(f, "longest gap {gap} s (at most {most})")
             }

@@ -16,8 +16,8 @@ const PLAIN_SUMMARY_SECONDS: u64 = 5;
 
 pub(super) struct Show {
     manner: Manner,
-    /// Lines at the bottom of the terminal that the next words go over.
-    drawn_lines: usize,
+    /// The last summary, at the bottom of the terminal; the next words go over it.
+    drawn: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Show {
             (false, true) => Manner::Terminal,
             (false, false) => Manner::Plain,
         };
-        Self { manner, drawn_lines: 0 }
+        Self { manner, drawn: String::new() }
     }
 
     pub(super) fn introduction(&self, demo: &Demo) -> io::Result<()> {
@@ -50,10 +50,9 @@ impl Show {
         let mut out = io::stdout().lock();
         match self.manner {
             Manner::Terminal => {
-                let text = summary.to_string();
                 self.erase(&mut out)?;
-                self.drawn_lines = text.lines().count();
-                write!(out, "{text}")?;
+                self.drawn = summary.to_string();
+                write!(out, "{}", self.drawn)?;
             }
             Manner::Plain => {
                 if has_changed || summary.seconds().is_multiple_of(PLAIN_SUMMARY_SECONDS) {
@@ -72,6 +71,7 @@ impl Show {
                 self.erase(&mut out)?;
                 // In bold, as the only lines that stay.
                 writeln!(out, "\x1b[1m{seconds:>4} s  {event}\x1b[0m")?;
+                write!(out, "{}", self.drawn)?;
             }
             Manner::Plain => writeln!(out, "{seconds:>4} s  {event}")?,
             Manner::Json => writeln!(out, "{}", event.json())?,
@@ -88,13 +88,12 @@ impl Show {
         out.flush()
     }
 
-    fn erase(&mut self, out: &mut impl Write) -> io::Result<()> {
-        if self.drawn_lines > 0 {
+    fn erase(&self, out: &mut impl Write) -> io::Result<()> {
+        match self.drawn.lines().count() {
+            0 => Ok(()),
             // From the first column: a terminal writes `^C` where the cursor is.
-            write!(out, "\r\x1b[{}A\x1b[J", self.drawn_lines)?;
-            self.drawn_lines = 0;
+            lines => write!(out, "\r\x1b[{lines}A\x1b[J"),
         }
-        Ok(())
     }
 }
 

@@ -10,8 +10,13 @@ use crate::cli::demo::{
     ledger::{Ledger, Totals},
 };
 
+/// A shorter time says nothing of what comes in a second.
+const RATED_MIN: Duration = Duration::from_millis(500);
+
 pub(super) struct Summary {
     elapsed: Duration,
+    /// When samples a second were last counted.
+    rated: Duration,
     agents: Vec<AgentLine>,
     targets: usize,
     targets_up: usize,
@@ -24,7 +29,7 @@ struct AgentLine {
     name: String,
     departure: Option<Departure>,
     targets: usize,
-    /// All that it ever sent.
+    /// All that it had sent when they were last counted.
     samples: u64,
     samples_per_second: f64,
 }
@@ -32,23 +37,33 @@ struct AgentLine {
 impl Summary {
     /// `before` is the picture that this one follows.
     pub(super) fn of(ledger: &mut Ledger, elapsed: Duration, before: Option<&Self>) -> Self {
-        let since = elapsed.saturating_sub(before.map_or(Duration::ZERO, |own| own.elapsed));
+        let rated = before.map_or(Duration::ZERO, |own| own.rated);
+        let since = elapsed.saturating_sub(rated);
+        let is_rated = since >= RATED_MIN;
         let departures = ledger.kills().departures();
         let agents = departures.iter().zip(ledger.samples()).enumerate();
         let agents = agents.map(|(index, (&departure, &samples))| {
-            let earlier = before.map_or(0, |own| own.agents[index].samples);
-            // A second's samples are far below what 32 bits hold.
-            let arrived = f64::from(u32::try_from(samples - earlier).unwrap_or(u32::MAX));
+            let earlier = before.map(|own| &own.agents[index]);
+            let (samples, samples_per_second) = match earlier {
+                Some(earlier) if !is_rated => (earlier.samples, earlier.samples_per_second),
+                Some(_) | None => {
+                    let arrived = samples - earlier.map_or(0, |earlier| earlier.samples);
+                    // A second's samples are far below what 32 bits hold.
+                    let arrived = f64::from(u32::try_from(arrived).unwrap_or(u32::MAX));
+                    (samples, arrived / since.max(RATED_MIN).as_secs_f64())
+                }
+            };
             AgentLine {
                 name: agent::name_of(index),
                 departure,
                 targets: ledger.targets_of(index),
                 samples,
-                samples_per_second: arrived / since.as_secs_f64().max(0.001),
+                samples_per_second,
             }
         });
         Self {
             elapsed,
+            rated: if is_rated { elapsed } else { rated },
             agents: agents.collect(),
             targets: ledger.targets(),
             targets_up: ledger.targets_up(),
@@ -117,11 +132,16 @@ impl fmt::Display for Summary {
                     agent.samples_per_second
                 )?,
                 (Some(_), 0) => writeln!(f)?,
+                (Some(_), 1) => writeln!(f, "    1 target waits for another")?,
                 (Some(_), targets) => writeln!(f, "  {targets:>3} targets wait for another")?,
             }
         }
         Ok(())
     }
+}
+
+pub(super) fn targets(count: usize) -> String {
+    if count == 1 { "1 target".to_owned() } else { format!("{count} targets") }
 }
 
 /// Milliseconds as people read them.
