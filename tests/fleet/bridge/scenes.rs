@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::{
     agent::{Clock, clock_library},
-    table::Table,
+    table::{Bound, Table},
     watch::Members,
     wires::Wires,
     world::{Begun, Expected, Judged, Size, World, among},
@@ -17,8 +17,25 @@ use super::{
 pub(crate) async fn short() {
     let size = Size { members: 4, targets: 40, interval: Duration::from_secs(2) };
     let mut world = World::start(size).await;
-    let stage = Stage { world: &mut world, table: Table::default() };
+    let mut stage = Stage { world: &mut world, table: Table::default() };
+    for scene in [Scene::Hang(1), Scene::Mute, Scene::Loss(10)] {
+        stage.play(scene, 0).await;
+    }
+    stage.table.print(size);
+    for (event, bound) in BOUNDS {
+        stage.table.check(event, bound, size);
+    }
 }
+
+const SPLIT: Bound = Bound { agreed_ms: 10_000, late_ms: 10_000, splits: true };
+const BOUNDS: &[(&str, Bound)] = &[
+    ("SIGSTOP of 1", Bound { agreed_ms: 10_000, late_ms: 10_000, splits: false }),
+    ("it wakes", Bound { agreed_ms: 10_000, late_ms: 1_000, splits: false }),
+    (MUTE[0], SPLIT),
+    (MUTE[1], SPLIT),
+    (LOSS_10[0], Bound { agreed_ms: 0, late_ms: 5_000, splits: false }),
+    (LOSS_10[1], Bound { agreed_ms: 0, late_ms: 1_000, splits: false }),
+];
 
 pub(crate) async fn long() {
     let number = |name: &str, default: u64| {

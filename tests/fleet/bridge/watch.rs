@@ -27,7 +27,6 @@ pub(crate) struct View {
     pub(crate) sharing: Members,
     pub(crate) dead: Members,
     pub(crate) notices: BTreeSet<String>,
-    pub(crate) standing: String,
     pub(crate) lines: i64,
 }
 
@@ -53,7 +52,6 @@ impl View {
             sharing,
             dead,
             notices: warnings.map(|one| one["kind"].as_str().unwrap().to_owned()).collect(),
-            standing: fleet["node"]["standing"].as_str().unwrap_or_default().to_owned(),
             lines: lines("taking") + lines("giving"),
         }
     }

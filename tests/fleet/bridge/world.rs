@@ -1,6 +1,13 @@
 //! A world of members, targets and a backend, and what an event did to it.
 
-use std::{collections::{BTreeMap, BTreeSet}, env, fs, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rustix::process::Signal;
 use starling::runtime::clock::now_ms;
@@ -58,7 +65,10 @@ pub(crate) struct World {
 pub(crate) struct Outcome {
     /// From the event until all who should saw the fleet as it was; none: never.
     pub(crate) agreed_ms: Option<i64>,
+    /// Of the scrapes, as the targets saw them.
     pub(crate) account: Account,
+    /// Of the scrapes whose samples are stored.
+    pub(crate) stored: Account,
     pub(crate) refused_order: usize,
     pub(crate) refused_duplicate: usize,
     pub(crate) refused_other: Vec<String>,
@@ -163,11 +173,14 @@ impl World {
         let stored = self.backend.stored(seconds).await;
         let looked = Window { from_ms: window.from_ms - UNWRITTEN_MS, to_ms: window.to_ms };
         let (lost_of_victims, lost) = lost(&log, &stored, &judged.victims, looked);
+        let arrived: Vec<Scrape> =
+            log.iter().copied().filter(|scrape| stored.contains_key(&scrape.number)).collect();
         let refused = self.backend.refused(begun.mark);
         let agreed = self.watch.agreed_ms(&judged.expected, window);
         let outcome = Outcome {
             agreed_ms: agreed.filter(|_| reached).map(|at_ms| at_ms - window.from_ms),
-            account: account(&log, self.size.targets, self.size.interval_ms(), window),
+            account: self.account(&log, window),
+            stored: self.account(&arrived, window),
             refused_order: refused.order.len(),
             refused_duplicate: refused.duplicate.len(),
             refused_other: refused.other,
@@ -177,8 +190,13 @@ impl World {
             false_deaths: self.watch.false_deaths(&judged.expected, &judged.victims, window),
             notices: self.notices(judged.expected.keys()),
         };
+        self.note(&outcome);
         println!("    {:>7} ms: {}", window.to_ms, outcome.line(self.size.interval_ms()));
         outcome
+    }
+
+    fn account(&self, log: &[Scrape], window: Window) -> Account {
+        account(log, self.size.targets, self.size.interval_ms(), window)
     }
 
     pub(crate) async fn settled(&self, expected: &Expected) {
@@ -212,7 +230,18 @@ impl World {
         views.flat_map(|view| view.notices).collect()
     }
 
-    pub(crate) fn directory(&self) -> &std::path::Path {
+    /// For whoever looks for the cause.
+    fn note(&self, outcome: &Outcome) {
+        let mut file =
+            File::options().create(true).append(true).open(self.directory.join("lost")).unwrap();
+        for Scrape { target, member, at_ms, number } in &outcome.lost {
+            let wall_ms = self.wall_ms + at_ms;
+            writeln!(file, "target {target} by m{member} at {at_ms} = {wall_ms}: {number}").unwrap();
+        }
+        writeln!(file, "---").unwrap();
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 }
@@ -227,8 +256,10 @@ impl Outcome {
         let deaths = &self.false_deaths;
         format!(
             "agreed {agreed}, gap {gap_ms} ms = {intervals:.2} (target {gap_target}), \
-            missed {missed}, double {double}, refused {} {} {:?}, lost {} {lost:?} and {} of \
+            missed {missed}, double {double}, stored: gap {} ms, missed {}, refused {} {} {:?}, lost {} {lost:?} and {} of \
             victims, times off by {} ms, false deaths {deaths:?}, {:?}",
+            self.stored.gap_ms,
+            self.stored.missed,
             self.refused_order,
             self.refused_duplicate,
             self.refused_other,
@@ -240,7 +271,7 @@ impl Outcome {
     }
 }
 
-fn write_configuration(directory: &std::path::Path, size: Size) {
+fn write_configuration(directory: &Path, size: Size) {
     let targets: Vec<_> = (0..size.targets).map(farm::address).collect();
     let targets = serde_json::json!([{ "targets": targets }]);
     fs::write(directory.join("targets.json"), targets.to_string()).unwrap();
