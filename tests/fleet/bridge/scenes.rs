@@ -216,7 +216,7 @@ impl Stage<'_> {
         let events = if percent == 10 { LOSS_10 } else { LOSS_30 };
         let begun = self.world.begin();
         Wires::lose(percent);
-        sleep(LOSSY).await;
+        sleep(self.world.size.interval * INTERVALS).await;
         let expected = among(&self.world.all());
         self.judge(events[0], begun, expected.clone(), &Members::new()).await;
         let begun = self.world.begin();
@@ -235,7 +235,7 @@ impl Stage<'_> {
         self.world.settled(&among(&self.others(victims))).await;
         self.start("start with a clock 2 s ahead", victims, Clock { ahead_seconds: 2 }).await;
         let begun = self.world.begin();
-        sleep(LOSSY).await;
+        sleep(self.world.size.interval * INTERVALS).await;
         let expected = among(&self.world.all());
         self.judge("one clock 2 s ahead", begun, expected, &Members::new()).await;
         self.stop(victims).await;
@@ -261,5 +261,5 @@ const MUTE: Events = ["1 not heard", "it is heard again"];
 const DEAF: Events = ["1 hears nobody", "it hears again"];
 const LOSS_10: Events = ["10 % loss", "10 % loss ends"];
 const LOSS_30: Events = ["30 % loss", "30 % loss ends"];
-/// How long a state lasts that changes nothing.
-const LOSSY: Duration = Duration::from_secs(30);
+/// A state that changes nothing lasts for so many intervals.
+const INTERVALS: u32 = 5;

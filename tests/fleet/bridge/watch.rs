@@ -18,6 +18,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// Of one member; what it showed longer ago is forgotten.
 const VIEWS_MAX: usize = 3000;
 
+/// A view this old is no longer what the member shows.
+pub(crate) const FRESH_MS: i64 = 1_000;
+
 pub(crate) type Members = BTreeSet<usize>;
 
 #[derive(Clone, Debug)]
@@ -96,10 +99,15 @@ impl Watch {
         let views = self.views.lock().unwrap();
         let mut agreed_ms = window.from_ms;
         for (observer, sharing) in expected {
-            let mut since_ms = None;
-            for view in views.get(observer)?.iter().filter(|view| window.has(view.at_ms)) {
-                let is_so = view.sharing == *sharing;
-                since_ms = is_so.then_some(since_ms.unwrap_or(view.at_ms));
+            let views = views.get(observer)?;
+            let is_so = |view: &View| view.sharing == *sharing;
+            let before = views.iter().rev().find(|view| view.at_ms < window.from_ms);
+            // Who saw it so all along took no time.
+            let mut since_ms = before
+                .filter(|view| is_so(view) && view.at_ms + FRESH_MS > window.from_ms)
+                .map(|_| window.from_ms);
+            for view in views.iter().filter(|view| window.has(view.at_ms)) {
+                since_ms = is_so(view).then_some(since_ms.unwrap_or(view.at_ms));
             }
             agreed_ms = agreed_ms.max(since_ms?);
         }

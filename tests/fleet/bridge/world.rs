@@ -20,7 +20,7 @@ use super::{
     backend::Backend,
     farm::{self, Farm, Scrape},
     ledger::{Account, Window, account, lost, off_ms},
-    watch::{Members, Watch},
+    watch::{FRESH_MS, Members, Watch},
     wires::Wires,
 };
 
@@ -28,8 +28,6 @@ use super::{
 const STORED_WITHIN: Duration = Duration::from_secs(4);
 const AGREED_WITHIN: Duration = Duration::from_secs(90);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// A view this old is no longer what the member shows.
-const FRESH_MS: i64 = 1_000;
 /// What a killed member had not written yet, and the targets heard of.
 const UNWRITTEN_MS: i64 = 2_000;
 
