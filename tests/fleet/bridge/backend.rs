@@ -90,8 +90,7 @@ impl Backend {
     #[expect(clippy::cast_possible_truncation, reason = "milliseconds of this age fit")]
     pub(crate) async fn stored(&self, seconds: i64) -> Stored {
         let query = format!("scrape_number[{seconds}s]");
-        let mut url =
-            reqwest::Url::parse(&format!("http://{HUB}:{PORT}/api/v1/query")).unwrap();
+        let mut url = reqwest::Url::parse(&format!("http://{HUB}:{PORT}/api/v1/query")).unwrap();
         url.query_pairs_mut().append_pair("query", &query);
         let answer = json(url.as_str()).await.unwrap();
         let mut stored = Stored::new();

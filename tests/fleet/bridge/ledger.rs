@@ -26,12 +26,7 @@ pub(crate) struct Account {
     pub(crate) double: usize,
 }
 
-pub(crate) fn account(
-    log: &[Scrape],
-    targets: usize,
-    interval_ms: i64,
-    window: Window,
-) -> Account {
+pub(crate) fn account(log: &[Scrape], targets: usize, interval_ms: i64, window: Window) -> Account {
     let mut by_target: Vec<Vec<&Scrape>> = vec![Vec::new(); targets];
     for scrape in log {
         by_target[scrape.target].push(scrape);

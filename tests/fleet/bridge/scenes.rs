@@ -38,18 +38,16 @@ const BOUNDS: &[(&str, Bound)] = &[
 ];
 
 pub(crate) async fn long() {
-    let number = |name: &str, default: u64| {
-        env::var(name).map_or(default, |text| text.parse().unwrap())
-    };
+    let number =
+        |name: &str, default: u64| env::var(name).map_or(default, |text| text.parse().unwrap());
     let size = Size {
         members: usize::try_from(number("STARLING_MEMBERS", 10)).unwrap(),
         targets: usize::try_from(number("STARLING_TARGETS", 300)).unwrap(),
         interval: Duration::from_secs(number("STARLING_INTERVAL", 5)),
     };
     let chosen = env::var("STARLING_EVENTS").unwrap_or_default();
-    let is_chosen = |name: &str| {
-        chosen.is_empty() || chosen.split(',').any(|part| name.contains(part))
-    };
+    let is_chosen =
+        |name: &str| chosen.is_empty() || chosen.split(',').any(|part| name.contains(part));
     let mut world = World::start(size).await;
     println!("{size:?}, in {}", world.directory().display());
     let mut stage = Stage { world: &mut world, table: Table::default() };
@@ -188,11 +186,15 @@ impl Stage<'_> {
 
     async fn cut(&mut self, [cut, healed]: Events, victims: &Members, how: fn(usize)) {
         let begun = self.world.begin();
-        victims.iter().for_each(|&member| how(member));
+        for &member in victims {
+            how(member);
+        }
         let expected = among(&self.others(victims));
         self.judge(cut, begun, expected, victims).await;
         let begun = self.world.begin();
-        victims.iter().for_each(|&member| Wires::plug(member));
+        for &member in victims {
+            Wires::plug(member);
+        }
         Wires::heal();
         let expected = among(&self.world.all());
         self.judge(healed, begun, expected, victims).await;

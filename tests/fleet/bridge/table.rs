@@ -62,9 +62,8 @@ impl Table {
             let gaps = outcomes.iter().map(|one| one.account.gap_ms).collect();
             let intervals = |ms: i64| ms as f64 / size.interval_ms() as f64;
             let gaps = spread(gaps, |ms| format!("{} = {:.2} ×", second(ms), intervals(ms)));
-            let most = |of: fn(&Outcome) -> usize| {
-                outcomes.iter().map(of).max().unwrap_or(0).to_string()
-            };
+            let most =
+                |of: fn(&Outcome) -> usize| outcomes.iter().map(of).max().unwrap_or(0).to_string();
             println!(
                 "| {event} | {} | {agreed} | {gaps} | {} | {} | {}, {} | {} | {}, {} | {} |",
                 outcomes.len(),

@@ -60,10 +60,12 @@ impl View {
     }
 }
 
+type Views = BTreeMap<usize, Vec<View>>;
+
 #[derive(Clone, Default)]
 pub(crate) struct Watch {
     /// Of each member what it showed, at each look.
-    views: Arc<Mutex<BTreeMap<usize, Vec<View>>>>,
+    views: Arc<Mutex<Views>>,
 }
 
 impl Watch {

@@ -234,7 +234,8 @@ impl World {
             File::options().create(true).append(true).open(self.directory.join("lost")).unwrap();
         for Scrape { target, member, at_ms, number } in &outcome.lost {
             let wall_ms = self.wall_ms + at_ms;
-            writeln!(file, "target {target} by m{member} at {at_ms} = {wall_ms}: {number}").unwrap();
+            writeln!(file, "target {target} by m{member} at {at_ms} = {wall_ms}: {number}")
+                .unwrap();
         }
         writeln!(file, "---").unwrap();
     }
