@@ -40,11 +40,9 @@ pub(crate) fn account(log: &[Scrape], targets: usize, interval_ms: i64, window: 
                 last.member != scrape.member && scrape.at_ms - last.at_ms < interval_ms / 2
             });
             account.double += usize::from(is_double && window.has(scrape.at_ms));
-            if !is_double {
-                let from_ms = last.map_or(window.from_ms, |last| last.at_ms);
-                account.see_gap(target, from_ms, scrape.at_ms, interval_ms, window);
-                last = Some(scrape);
-            }
+            let from_ms = last.map_or(window.from_ms, |last| last.at_ms);
+            account.see_gap(target, from_ms, scrape.at_ms, interval_ms, window);
+            last = Some(scrape);
         }
         let from_ms = last.map_or(window.from_ms, |last| last.at_ms);
         account.see_gap(target, from_ms, window.to_ms.max(from_ms), interval_ms, window);
