@@ -3,7 +3,7 @@
 set -eu
 
 packages=(prometheus prometheus-node-exporter python3 python3-yaml python3-snappy curl
-  iproute2 avahi-daemon avahi-utils dbus)
+  iproute2 nftables faketime avahi-daemon avahi-utils dbus)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
