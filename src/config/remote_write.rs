@@ -90,6 +90,7 @@ fn destination(node: &Node, global: &Global, findings: &mut Findings) -> Option<
         external_labels: global.external_labels.clone(),
         write_relabel,
         send_exemplars: section.boolean("send_exemplars").unwrap_or(false),
+        out_of_order_window: section.duration("out_of_order_window").unwrap_or_default(),
         queue: queue(&mut section),
     };
     section.close();
