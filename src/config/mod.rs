@@ -37,7 +37,7 @@ pub use crate::config::{
     },
     digest::{digest, job_digest},
     global::Environment,
-    load::{load, unlock},
+    load::{SECRET_KNOWN_TO_ALL, load, unlock},
     problem::{Problem, Problems},
 };
 

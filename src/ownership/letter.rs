@@ -12,7 +12,11 @@ use crate::{
         slot::StreamKey,
         target::{Target, TargetId},
     },
-    ownership::{handoff::Message, orders::Knowledge},
+    ownership::{
+        differences::{Answer, Mark},
+        handoff::Message,
+        orders::Knowledge,
+    },
 };
 
 /// Of one bundle of letters, unless a single one is larger.
@@ -36,6 +40,10 @@ pub enum Letter {
     },
     /// The knowledge of that number is in use.
     Noted { number: u64 },
+    /// What the sender has found of a job whose targets have differed for a while.
+    AskDifference { job: Arc<str>, targets: Vec<Mark> },
+    /// The answer; `None` where there is no difference.
+    Difference { job: Arc<str>, first: Option<Answer> },
 }
 
 /// In bundles that the channel carries.

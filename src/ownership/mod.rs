@@ -4,6 +4,7 @@
 
 pub mod assign;
 pub mod balance;
+pub mod differences;
 mod division;
 mod exchange;
 mod forms;
@@ -38,7 +39,7 @@ use crate::{
         self, channel,
         membership::{Description, Order},
         message::LoadsTag,
-        notice::Minority,
+        notice::{Difference, Minority},
         standing::Standing,
     },
     model::{
@@ -47,6 +48,7 @@ use crate::{
     },
     outbox,
     ownership::{
+        differences::Differences,
         division::{Change, Division},
         exchange::{Answer, Exchange, Present},
         forms::Forms,
@@ -128,6 +130,9 @@ pub struct Ownership {
     described: Option<Description>,
     exchange: Exchange,
     succession: Succession,
+    differences: Differences,
+    /// What the fleet is to be told when there is time.
+    news: Vec<Order>,
     showing: Showing,
     base: Base,
     base_file: Kept,
@@ -171,6 +176,8 @@ impl Ownership {
             described: None,
             exchange: Exchange::new(rules, links.outbox.clone()),
             succession: Succession::default(),
+            differences: Differences::default(),
+            news: Vec::new(),
             showing,
             base: loaded(&base_file),
             base_file,
@@ -384,7 +391,16 @@ impl Ownership {
             if self.forms.is_waiting() {
                 self.divide_found();
             }
+            self.ask_what_differs(now_ms);
             self.show(&present);
+        }
+    }
+
+    fn ask_what_differs(&mut self, now_ms: i64) {
+        let due = self.differences.take_due(&self.links.status.borrow().notices, now_ms);
+        for (member, job) in due {
+            let targets = differences::marks(&self.links.found.borrow(), &job);
+            self.send(member, Letter::AskDifference { job, targets });
         }
     }
 
@@ -445,12 +461,24 @@ impl Ownership {
                 }
             }
             Letter::Noted { number } => self.succession.noted(number),
+            Letter::AskDifference { job, targets } => {
+                let first = differences::answer(&self.links.found.borrow(), &job, &targets);
+                self.send(from, Letter::Difference { job, first });
+            }
+            Letter::Difference { job, first } => {
+                let found = self.links.found.borrow().clone();
+                let first = first.and_then(|first| differences::difference(&found, &job, first));
+                if let Some(Difference { job, url, found }) = &first {
+                    info!(member = %from, job = &**job, url, ?found, "a target that is not found alike");
+                }
+                self.news.push(Order::Differs(from, first));
+            }
         }
     }
 
     /// What one event has brought about goes out.
     async fn settle(&mut self) {
-        self.tell_minority().await;
+        self.tell_fleet().await;
         let present = self.present();
         let destinations = self.links.outbox.destinations();
         self.showing.moved(&self.division.take_moves(), present.now_ms);
@@ -490,8 +518,11 @@ impl Ownership {
         }
     }
 
-    async fn tell_minority(&mut self) {
+    async fn tell_fleet(&mut self) {
         let Some(fleet) = &self.links.fleet else { return };
+        for news in self.news.drain(..) {
+            fleet.order(news).await;
+        }
         let minority = match self.settings.on_partition {
             OnPartition::ScrapeAll => None,
             OnPartition::MinorityStops => self.base.minority(&self.links.roster.borrow()),
