@@ -76,12 +76,13 @@ impl Division {
         self.take(effects);
     }
 
-    pub(super) fn found(&mut self, found: Arc<Snapshot>) {
+    /// `offset_ms` is what the fleet's time is ahead of the clock that discovery goes by.
+    pub(super) fn found(&mut self, found: Arc<Snapshot>, offset_ms: i64) {
         let share = |targets: &crate::discovery::JobTargets| JobShare {
             name: Arc::clone(&targets.job.job_name),
             clustering: targets.job.clustering.clone(),
             targets: Arc::clone(&targets.active),
-            refreshed_ms: targets.refreshed_ms,
+            refreshed_ms: targets.refreshed_ms.saturating_add(offset_ms),
         };
         let jobs: Vec<JobShare> = found.jobs.iter().map(share).collect();
         self.found = found;
@@ -195,5 +196,48 @@ fn tell_moves(moves: &[Move]) {
             late,
             "slots changed owners"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        config,
+        discovery::{JobTargets, resolve::resolve},
+        model::target::{ADDRESS, TargetGroup},
+    };
+
+    fn found(addresses: &[&str], refreshed_ms: i64) -> Snapshot {
+        let text = "scrape_configs: [{job_name: j, clustering: {enabled: true}}]";
+        let config = config::parse(Path::new(""), text, &|_| None).unwrap();
+        let targets = addresses.iter().map(|address| [(ADDRESS, *address)].into_iter().collect());
+        let group = TargetGroup { targets: targets.collect(), ..TargetGroup::default() };
+        let job = |job| JobTargets { refreshed_ms, ..resolve(job, [&group], None) };
+        Snapshot { jobs: config.jobs.iter().map(job).collect() }
+    }
+
+    /// A target that discovery here has not found is handed over, with its fence at 1,400 of the
+    /// fleet's time, 500 of which this member's clock is behind.
+    #[test]
+    fn a_refresh_counts_by_the_time_of_the_fleet() {
+        let orphan = Arc::clone(&found(&["b:1"], 0).jobs[0].active[0]);
+        let check = |refreshed_ms, is_gone: bool| {
+            let me = NodeId(1);
+            let mut division = Division::new(Settings { me, detection_ms: 5_000 });
+            division.found(Arc::new(found(&["a:1"], refreshed_ms)), 500);
+            let series = bytes::Bytes::new();
+            let target = Arc::clone(&orphan);
+            division.adopt(Knowledge { target, last_tick_ms: Some(1_300), series }, 1_400);
+            let tasks = division.take_orders().tasks;
+            let ends = tasks.iter().any(|task| matches!(task, Task::End(_)));
+            let adopts = tasks.iter().any(|task| matches!(task, Task::Adopt(_)));
+            assert_eq!((ends, adopts), (is_gone, !is_gone), "{refreshed_ms}: {tasks:?}");
+        };
+        check(900, false);
+        check(901, true);
+        check(i64::MIN, false);
     }
 }

@@ -349,7 +349,8 @@ impl Ownership {
         let grace_ms = i64::try_from(self.settings.reload_grace.as_millis()).unwrap_or(i64::MAX);
         let is_agreed = self.is_agreed(now_ms);
         let found = self.forms.running(is_agreed, grace_ms, now_ms);
-        self.division.found(found);
+        let offset_ms = self.links.status.borrow().fleet_offset_ms;
+        self.division.found(found, offset_ms);
     }
 
     /// Whether all active members have the configuration of this one.
@@ -519,7 +520,11 @@ impl Ownership {
     }
 
     async fn tell_fleet(&mut self) {
-        let Some(fleet) = &self.links.fleet else { return };
+        let Some(fleet) = &self.links.fleet else {
+            // Nobody is there to differ.
+            self.news.clear();
+            return;
+        };
         for news in self.news.drain(..) {
             fleet.order(news).await;
         }
@@ -592,3 +597,6 @@ fn loaded<T: serde::de::DeserializeOwned + Default>(file: &Kept) -> T {
         T::default()
     })
 }
+
+#[cfg(test)]
+mod tests;

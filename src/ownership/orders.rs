@@ -30,7 +30,7 @@ pub enum Task {
     Stop { target: TargetName, ending: Ending },
     /// Scrape once, off the ticks.
     CatchUp { target: TargetName, at_ms: i64 },
-    /// `true`: scrape nothing until told otherwise.
+    /// `true`: scrape nothing that is divided until told otherwise.
     Hold(bool),
     /// When all scrapes of the slot's ticks before `until_ms` have ended, and what they brought is
     /// in the outbox, say `Report::Sealed`.

@@ -1,10 +1,12 @@
 //! Fetches samples: one loop a target, started, changed and ended as ownership orders it.
 //! `loops` → `target_loop` → `fetch` → `read` → the outbox.
 
-pub mod alone;
+#[cfg(test)]
+mod alone;
 mod course;
 mod desk;
 mod duties;
+mod ended;
 mod failure;
 mod failure_log;
 #[cfg(test)]
@@ -16,6 +18,7 @@ mod known;
 mod loops;
 mod metadata;
 mod meters;
+mod past;
 mod read;
 mod report;
 mod schedule;
@@ -46,12 +49,13 @@ use crate::{
     ownership::orders::{Orders, Report},
     runtime::{lease::Lease, stop::Stop, tasks},
     scrape::{
+        ended::Ended,
         failure_log::{FailureLog, FailureWriter, LogBudget},
         fetch::Shared,
         loops::Loops,
         metadata::Library,
         meters::Meters,
-        target_loop::{Context, Ended},
+        target_loop::Context,
     },
 };
 

@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
-    sync::{
-        mpsc::{self, error::TrySendError},
-        watch,
-    },
+    sync::{mpsc, watch},
     task::block_in_place,
     time::{Instant, sleep, timeout},
 };
@@ -19,11 +16,12 @@ use crate::{
     model::target::Target,
     outbox::{self, Packed, Shapings},
     ownership::{assign::Ending, orders::Knowledge, shares::Duties},
-    runtime::{clock, lease::Lease, stop::Stop, tasks},
+    runtime::{clock, lease::Lease, stop::Stop},
     scrape::{
         course::{self, Step},
         desk::{Course, Desk, Orders, Setup},
         duties::{is_divided, since_ms},
+        ended::{Ended, PanicGuard},
         failure::Failure,
         failure_log::{FailureLog, Line, LogBudget},
         fetch::{Fetcher, Page, Shared},
@@ -64,18 +62,6 @@ pub(super) struct Context {
     pub(super) budget: LogBudget,
     pub(super) failures: FailureLog,
     pub(super) lease: Lease,
-}
-
-/// What a loop tells its pool.
-#[derive(Debug)]
-pub(super) enum Ended {
-    /// By the number of the leaving. Its series have ended; it waits to be let go, or to be called
-    /// back.
-    Gone(u64),
-    /// By the number of the leaving. All that it scraped is in the outbox, and this is known.
-    Moved(u64, Knowledge),
-    /// By the number of the loop.
-    Panicked(u64),
 }
 
 pub(super) struct TargetLoop {
@@ -143,7 +129,7 @@ impl TargetLoop {
     /// Ends when the agent stops, without a marker where its target is not gone; or when its pool
     /// lets it go.
     pub(super) async fn run(mut self, stop: Stop) {
-        let _guard = PanicGuard { number: self.number, ended: self.ended.clone() };
+        let _guard = PanicGuard::new(self.number, &self.ended);
         let desk = Arc::clone(&self.desk);
         loop {
             self.take_orders();
@@ -178,6 +164,8 @@ impl TargetLoop {
                 self.change_reader();
             }
         }
+        // What each member scrapes for itself is nobody else's by then.
+        let on_hold = on_hold && is_divided(&duties);
         self.schedule.set_duties(duties);
         if self.on_hold && !on_hold {
             self.schedule.skip();
@@ -219,10 +207,12 @@ impl TargetLoop {
             Step::Scrape(tick) => self.tick(tick).await,
             Step::CatchUp => self.catch_up().await,
             Step::EndSeries { leaving, at_ms } => {
+                let has_series = self.last_timestamp_ms > i64::MIN;
                 self.end_series(at_ms).await;
                 self.ended_at = Some(leaving);
+                let at_ms = has_series.then_some(at_ms);
                 // Nobody listens only when the pool has ended.
-                let _ = self.ended.send(Ended::Gone(leaving)).await;
+                let _ = self.ended.send(Ended::Gone { leaving, at_ms }).await;
             }
             Step::Depart { leaving } => {
                 self.depart(leaving).await;
@@ -425,27 +415,6 @@ impl TargetLoop {
             let at_ms = self.schedule.first_missed_ms();
             // The outbox may take nothing any more.
             let _ = timeout(STOP_GRACE, self.end_series(at_ms)).await;
-        }
-    }
-}
-
-struct PanicGuard {
-    number: u64,
-    ended: mpsc::Sender<Ended>,
-}
-
-impl Drop for PanicGuard {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let told = self.ended.try_send(Ended::Panicked(self.number));
-            if let Err(TrySendError::Full(news)) = told {
-                // A slot may wait for this loop, so that it must be heard of.
-                let ended = self.ended.clone();
-                drop(tasks::spawn(
-                    "news of a panic",
-                    async move { ended.send(news).await.is_ok() },
-                ));
-            }
         }
     }
 }

@@ -432,18 +432,6 @@ fn catch_up(target: &Target, hole_ms: i64, now_ms: i64) -> Option<Effect> {
         .then(|| Effect::CatchUp { target: name_of(target), at_ms })
 }
 
-/// Whether a job takes its new form after a reload: all active members have it, or have had time.
-/// `others` are the digests that the active members show for the job.
-pub fn may_take_new_form(
-    own: u64,
-    others: impl IntoIterator<Item = Option<u64>>,
-    since_ms: i64,
-    grace_ms: i64,
-    now_ms: i64,
-) -> bool {
-    others.into_iter().all(|other| other == Some(own)) || now_ms - since_ms >= grace_ms
-}
-
 /// Whether `instant_ms` lies in one of `duties`.
 pub fn is_due(duties: &[Interval], instant_ms: i64) -> bool {
     duties.iter().any(|duty| duty.contains(instant_ms))

@@ -200,19 +200,6 @@ fn an_orphan_lives_until_discovery_has_looked_again() {
     assert_eq!(pool.stopped, [(name_of(&orphan), Ending::Gone)]);
 }
 
-#[test]
-fn a_reform_waits_for_all_or_for_its_time() {
-    let check = |others: &[Option<u64>], now_ms, expected| {
-        let may = may_take_new_form(7, others.iter().copied(), 1_000, 60_000, now_ms);
-        assert_eq!(may, expected, "{others:?} {now_ms}");
-    };
-    check(&[], 1_000, true);
-    check(&[Some(7), Some(7)], 1_000, true);
-    check(&[Some(7), Some(6)], 60_999, false);
-    check(&[Some(7), None], 60_999, false);
-    check(&[Some(7), Some(6)], 61_000, true);
-}
-
 /// When it is heard, and by whom.
 type News = (i64, usize, Arc<Roster>);
 
