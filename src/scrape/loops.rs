@@ -179,8 +179,7 @@ impl Loops {
                 // What was handed over while it packed goes on to the next owner as it came.
                 let missed = left.as_ref().map(|left| left.running.desk.take_adopted());
                 reports.extend(missed.into_iter().flatten().map(passed_on));
-                let slot = left.and_then(|left| left.slot);
-                reports.extend(slot.and_then(|slot| self.sealed_by(slot, number)));
+                reports.extend(left.and_then(|left| self.sealed_by(left.slot?, number)));
                 reports
             }
             Ended::Panicked(number) => self.hear_panic(number, stop).into_iter().collect(),

@@ -325,22 +325,6 @@ fn a_destinations_name_is_as_stable_as_its_queue() {
 }
 
 #[test]
-fn a_destination_has_the_window_that_it_is_told() {
-    let window = |fields: &str| {
-        let text = format!("remote_write: [{{url: 'http://a/'{fields}}}]\n");
-        let config = read(&text).expect("good");
-        let shown = show::show(&config);
-        assert_eq!(shown.contains("out_of_order_window: 10m"), fields.contains("10m"), "{shown}");
-        config.destinations[0].out_of_order_window.as_secs()
-    };
-    assert_eq!((window(""), window(", out_of_order_window: 10m")), (0, 600));
-    check(
-        "remote_write: [{url: 'http://a/', out_of_order_window: x}]\n",
-        &["1:56: `out_of_order_window`: "],
-    );
-}
-
-#[test]
 fn a_queue_has_its_defaults_and_tells_what_it_lacks() {
     let read_queue = |fields: &str| {
         let text = format!("remote_write: [{{url: 'http://a/', queue_config: {{{fields}}}}}]\n");

@@ -10,13 +10,12 @@ use crate::{
         orders::{Knowledge, Report, Task},
         shares::{Duties, always},
     },
-    runtime::lease::Lease,
 };
 
 /// Long enough for a busy machine to make each tick.
 const SLOW_MS: i64 = 500;
 
-fn slow(url: String, id: u64, labels: &[(&str, &str)]) -> Arc<Target> {
+pub(super) fn slow(url: String, id: u64, labels: &[(&str, &str)]) -> Arc<Target> {
     with_interval(at(url, id, labels), SLOW_MS)
 }
 
@@ -25,15 +24,15 @@ fn with_interval(target: Target, interval_ms: i64) -> Arc<Target> {
     Arc::new(Target { interval, timeout: interval, ..target })
 }
 
-fn duties(from_ms: i64, until_ms: Option<i64>) -> Duties {
+pub(super) fn duties(from_ms: i64, until_ms: Option<i64>) -> Duties {
     [Interval { from_ms, until_ms }].into()
 }
 
-fn run(target: &Arc<Target>, duties: &Duties) -> Task {
+pub(super) fn run(target: &Arc<Target>, duties: &Duties) -> Task {
     Task::Run { target: Arc::clone(target), duties: Arc::clone(duties) }
 }
 
-fn stop(target: &Target, ending: Ending) -> Task {
+pub(super) fn stop(target: &Target, ending: Ending) -> Task {
     Task::Stop { target: (target.id, Arc::clone(&target.job)), ending }
 }
 
@@ -44,13 +43,13 @@ fn tick_before(target: &Target, instant_ms: i64) -> i64 {
     instant_ms - (instant_ms - phase_ms).rem_euclid(interval_ms)
 }
 
-async fn sleep_until(instant_ms: i64) {
+pub(super) async fn sleep_until(instant_ms: i64) {
     let wait_ms = u64::try_from(instant_ms - clock::now_ms()).unwrap_or(0);
     tokio::time::sleep(Duration::from_millis(wait_ms)).await;
 }
 
 /// What two members sent, as a receiver has it in the end. No sample may have come from both.
-fn merged(one: Series, two: Series) -> Series {
+pub(super) fn merged(one: Series, two: Series) -> Series {
     let mut all = one;
     for (name, samples) in two {
         let own = all.entry(name).or_default();
@@ -62,19 +61,24 @@ fn merged(one: Series, two: Series) -> Series {
 }
 
 /// Each tick was taken, and once.
-fn assert_no_gap(target: &Target, samples: &[(f64, i64)]) {
+pub(super) fn assert_no_gap(target: &Target, samples: &[(f64, i64)]) {
     let ticks: Vec<i64> = samples.iter().map(|(_, at)| tick_before(target, *at)).collect();
     let interval_ms = i64::try_from(target.interval.as_millis()).unwrap();
     assert!(ticks.windows(2).all(|pair| pair[1] - pair[0] == interval_ms), "{samples:?}");
 }
 
-fn left(report: Report) -> Arc<Knowledge> {
+pub(super) fn left(report: Report) -> Arc<Knowledge> {
     let Report::Left(knowledge) = report else { panic!("{report:?}") };
     Arc::new(knowledge)
 }
 
 /// Tells the old owner that the border has passed; returns what it knows of its one target.
-async fn lose(world: &mut World, job: &Arc<Job>, target: &Target, until_ms: i64) -> Arc<Knowledge> {
+pub(super) async fn lose(
+    world: &mut World,
+    job: &Arc<Job>,
+    target: &Target,
+    until_ms: i64,
+) -> Arc<Knowledge> {
     let slot = target.key.slot();
     world.order(job, vec![stop(target, Ending::Moved), Task::Seal { slot, until_ms }]);
     let knowledge = left(world.report().await);
@@ -212,79 +216,6 @@ async fn the_markers_of_a_target_that_is_gone_are_not_lost_when_the_agent_stops(
     assert_eq!(all[&a].last().unwrap().1, soon_ms + minute_ms);
 }
 
-/// What each member scrapes for itself goes on.
-#[tokio::test]
-async fn nothing_that_is_divided_is_scraped_on_hold() {
-    let server = FakeTarget::start(|_, _| Reply::Keep(metrics("a 1\n"))).await;
-    let own_server = FakeTarget::start(|_, _| Reply::Keep(metrics("b 1\n"))).await;
-    let mut world = World::start().await;
-    let job = Arc::new(quick_job());
-    let target = Arc::new(at(server.url("/"), 1, &[]));
-    let late = Arc::new(at(server.url("/late"), 2, &[("n", "late")]));
-    let own = Arc::new(at(own_server.url("/"), 3, &[("n", "own")]));
-    let mine = duties(clock::now_ms() - 1, None);
-    let a = named("a", &[]);
-    world.order(&job, vec![run(&target, &mine), run(&own, &always())]);
-    world.until("samples", |all| count(all, &a) >= 2).await;
-    let slot = Slot::new(7).unwrap();
-    let at_ms = clock::now_ms();
-    let name = (target.id, Arc::clone(&target.job));
-    world.order(
-        &job,
-        vec![
-            Task::Hold(true),
-            Task::CatchUp { target: name, at_ms },
-            run(&late, &mine),
-            Task::Seal { slot, until_ms: 0 },
-        ],
-    );
-    world.report().await;
-    // A scrape may be under way still.
-    sleep_until(clock::now_ms() + INTERVAL_MS).await;
-    let (held, own_held) = (server.seen().len(), own_server.seen().len());
-    sleep_until(clock::now_ms() + 5 * INTERVAL_MS).await;
-    assert_eq!(server.seen().len(), held, "{:?}", server.seen());
-    assert!(own_server.seen().len() >= own_held + 3, "{own_held}");
-    world.order(&job, vec![Task::Hold(false)]);
-    let before = count(&world.received(), &a);
-    let up = named("up", &[("n", "late")]);
-    let all =
-        world.until("samples of both", |all| count(all, &a) > before && count(all, &up) >= 1).await;
-    assert_eq!(markers(&all), 0);
-    assert!(world.meter("starling_scrape_ticks_missed_total") >= 4.0);
-    world.stop().await;
-}
-
-/// The fleet takes the right away, and gives it back when this member has acted on the news.
-#[tokio::test]
-async fn without_the_lease_nothing_that_is_divided_is_scraped() {
-    let server = FakeTarget::start(|_, _| Reply::Keep(metrics("a 1\n"))).await;
-    let own_server = FakeTarget::start(|_, _| Reply::Keep(metrics("b 1\n"))).await;
-    let lease = Lease::new();
-    let world = World::with(lease.clone()).await;
-    let job = Arc::new(quick_job());
-    let target = Arc::new(at(server.url("/"), 1, &[]));
-    let own = Arc::new(at(own_server.url("/"), 3, &[("n", "own")]));
-    let (a, b) = (named("a", &[]), named("b", &[("n", "own")]));
-    world.order(&job, vec![run(&target, &duties(clock::now_ms() - 1, None)), run(&own, &always())]);
-    let all = world.until("its own", |all| count(all, &b) >= 3).await;
-    assert_eq!(count(&all, &a), 0, "nobody has granted it yet");
-    lease.renew(WAIT_MAX);
-    world.order(&job, vec![Task::Grant(lease.generation())]);
-    world.until("samples", |all| count(all, &a) >= 2).await;
-    lease.revoke();
-    sleep_until(clock::now_ms() + INTERVAL_MS).await;
-    let (held, own_held) = (server.seen().len(), own_server.seen().len());
-    sleep_until(clock::now_ms() + 5 * INTERVAL_MS).await;
-    assert_eq!(server.seen().len(), held, "{:?}", server.seen());
-    assert!(own_server.seen().len() >= own_held + 3, "{own_held}");
-    lease.renew(WAIT_MAX);
-    world.order(&job, vec![Task::Grant(lease.generation())]);
-    let before = count(&world.received(), &a);
-    world.until("more", |all| count(all, &a) > before).await;
-    world.stop().await;
-}
-
 #[tokio::test]
 async fn a_hole_is_filled_off_the_ticks() {
     let server = FakeTarget::start(|_, _| Reply::Keep(metrics("a 1\n"))).await;
@@ -419,70 +350,6 @@ async fn a_former_owner_s_target_that_is_gone_ends_by_what_it_knew() {
     let all = merged(old.stop().await, ended);
     let expected_ms = knowledge.last_tick_ms.unwrap() + INTERVAL_MS;
     assert_eq!((all[&a].last().unwrap().1, all[&b].last().unwrap().1), (expected_ms, expected_ms));
-}
-
-/// From A over B to C: what A knew comes to B when the loop there has left already.
-#[tokio::test]
-async fn what_comes_too_late_is_passed_on() {
-    let has_moved = Arc::new(AtomicBool::new(false));
-    let moved = Arc::clone(&has_moved);
-    let server = FakeTarget::start(move |_, _| {
-        let moved = moved.load(Ordering::SeqCst);
-        Reply::Keep(metrics(if moved { "a 1\n" } else { "a 1\nb 1\n" }))
-    })
-    .await;
-    let (mut first, mut middle, last) =
-        (World::start().await, World::start().await, World::start().await);
-    let job = Arc::new(quick_job());
-    let target = slow(server.url("/"), 1, &[]);
-    let (a, b) = (named("a", &[]), named("b", &[]));
-    first.order(&job, vec![run(&target, &duties(clock::now_ms() - 1, None))]);
-    first.until("samples", |all| count(all, &b) >= 2).await;
-    let knowledge = lose(&mut first, &job, &target, clock::now_ms()).await;
-    has_moved.store(true, Ordering::SeqCst);
-    // Its stretch is over before its first tick.
-    let border_ms = clock::now_ms();
-    middle.order(&job, vec![run(&target, &duties(border_ms - 1, Some(border_ms)))]);
-    let empty = lose(&mut middle, &job, &target, border_ms).await;
-    assert_eq!(empty.last_tick_ms, None);
-    middle.order(&job, vec![Task::Adopt(Arc::clone(&knowledge))]);
-    let passed_on = left(middle.report().await);
-    assert_eq!(passed_on, knowledge);
-    let mine = duties(border_ms, None);
-    last.order(&job, vec![run(&target, &mine), Task::Adopt(empty), Task::Adopt(passed_on)]);
-    last.until("the marker", |all| ends(all, &b)).await;
-    let after = last.stop().await;
-    assert!(middle.stop().await.is_empty());
-    let all = merged(first.stop().await, after);
-    assert_eq!(markers(&all), 1, "{all:#?}");
-    assert_no_gap(&target, &all[&a]);
-}
-
-/// A strict receiver would refuse markers that are older than what it has.
-#[tokio::test]
-async fn what_has_ended_here_is_not_ended_earlier() {
-    let server = FakeTarget::start(|_, _| Reply::Keep(metrics("a 1\nb 1\n"))).await;
-    let (mut old, mut new) = (World::start().await, World::start().await);
-    let job = Arc::new(quick_job());
-    let target = Arc::new(at(server.url("/"), 1, &[]));
-    let (a, b) = (named("a", &[]), named("b", &[]));
-    old.order(&job, vec![run(&target, &duties(clock::now_ms() - 1, None))]);
-    old.until("samples", |all| count(all, &a) >= 2).await;
-    let border_ms = clock::now_ms();
-    let knowledge = lose(&mut old, &job, &target, border_ms).await;
-    new.order(&job, vec![run(&target, &duties(border_ms, None))]);
-    new.until("samples", |all| count(all, &a) >= 2).await;
-    new.order(&job, vec![stop(&target, Ending::Gone)]);
-    new.until("the markers", |all| ends(all, &b)).await;
-    let slot = target.key.slot();
-    // Twice, as the first answer may be lost.
-    let end = || Task::End(Arc::clone(&knowledge));
-    new.order(&job, vec![end(), end(), Task::Seal { slot, until_ms: border_ms }]);
-    let Report::Sealed { .. } = new.report().await else { panic!("no seal") };
-    let ended = new.stop().await;
-    assert_eq!(markers(&ended), 7, "{ended:#?}");
-    let all = merged(old.stop().await, ended);
-    assert!(ends(&all, &a) && ends(&all, &b));
 }
 
 #[tokio::test]
