@@ -9,6 +9,7 @@ use crate::{
     model::{
         batch::Batch,
         labels::Labels,
+        overrides::Overrides,
         slot::StreamKey,
         target::{Target, TargetId},
     },
@@ -36,6 +37,14 @@ pub enum Letter {
     },
     /// The knowledge of that number is in use.
     Noted { number: u64 },
+    /// Asks for `Loads`.
+    AskLoads,
+    /// How busy the sender's slots are, a byte a slot.
+    Loads { version: u32, vector: Bytes },
+    /// Asks for `Overrides`.
+    AskOverrides,
+    /// The overrides that the sender has; also where nobody asked.
+    Overrides(Overrides),
 }
 
 /// In bundles that the channel carries.

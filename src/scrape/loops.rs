@@ -21,6 +21,7 @@ use crate::{
     },
     ownership::{
         assign::Ending,
+        balance::Loads,
         orders::{Knowledge, Orders, Report, Task},
         shares::Duties,
     },
@@ -28,11 +29,13 @@ use crate::{
     scrape::{
         desk::{self, Course, Desk, Setup},
         duties,
+        ended::Ended,
         fetch::Terms,
         handover::end_of,
+        loads::{Weight, weigh},
         seals::Seals,
         status::{Board, Boards},
-        target_loop::{Context, Ended, TargetLoop},
+        target_loop::{Context, TargetLoop},
     },
 };
 
@@ -165,8 +168,19 @@ impl Loops {
                 let sealed = slot.and_then(|slot| self.sealed_by(slot, number));
                 [Report::Left(knowledge)].into_iter().chain(sealed).collect()
             }
+            Ended::Gap(ms) => vec![Report::Gap { ms }],
             Ended::Panicked(number) => self.hear_panic(number, stop).into_iter().collect(),
         }
+    }
+
+    pub(super) fn loads(&self) -> Loads {
+        let divided = self.active.values().filter(|r| duties::is_divided(&r.desk.duties()));
+        let weights = divided.map(|running| {
+            let target = running.desk.setup().target;
+            let (slot, interval) = (target.key.slot(), target.interval);
+            Weight { slot, interval, samples: running.board.samples_expected() }
+        });
+        weigh(&weights.collect::<Vec<_>>())
     }
 
     /// The loops have been told to stop; what they have under way comes to its end.

@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
-    sync::{
-        mpsc::{self, error::TrySendError},
-        watch,
-    },
+    sync::{mpsc, watch},
     task::block_in_place,
     time::{Instant, sleep, timeout},
 };
@@ -19,19 +16,21 @@ use crate::{
     model::target::Target,
     outbox::{self, Packed, Shapings},
     ownership::{assign::Ending, orders::Knowledge, shares::Duties},
-    runtime::{clock, lease::Lease, stop::Stop, tasks},
+    runtime::{clock, lease::Lease, stop::Stop},
     scrape::{
         course::{self, Step},
         desk::{Course, Desk, Orders, Setup},
         duties::{is_divided, since_ms},
+        ended::{Ended, PanicGuard},
         failure::Failure,
         failure_log::{FailureLog, Line, LogBudget},
         fetch::{Fetcher, Page, Shared},
+        gap::Gap,
         handover::unpack,
         metadata::{Fingerprint, Library},
         meters::Meters,
         read::{Counts, Moment, Reader},
-        report::Report,
+        report::{self, Report},
         schedule::{Schedule, Tick},
         status::{Board, Health, TargetStatus},
     },
@@ -66,18 +65,6 @@ pub(super) struct Context {
     pub(super) lease: Lease,
 }
 
-/// What a loop tells its pool.
-#[derive(Debug)]
-pub(super) enum Ended {
-    /// By the number of the leaving. Its series have ended; it waits to be let go, or to be called
-    /// back.
-    Gone(u64),
-    /// By the number of the leaving. All that it scraped is in the outbox, and this is known.
-    Moved(u64, Knowledge),
-    /// By the number of the loop.
-    Panicked(u64),
-}
-
 pub(super) struct TargetLoop {
     number: u64,
     context: Arc<Context>,
@@ -94,6 +81,7 @@ pub(super) struct TargetLoop {
     reader: Reader,
     shapings: watch::Receiver<Arc<Shapings>>,
     last_timestamp_ms: i64,
+    gap: Gap,
     failures: u32,
     failure: Option<Failure>,
     metadata: Fingerprint,
@@ -134,6 +122,7 @@ impl TargetLoop {
             setup,
             shapings,
             last_timestamp_ms: i64::MIN,
+            gap: Gap::default(),
             failures: 0,
             failure: None,
             metadata: Fingerprint::default(),
@@ -199,13 +188,25 @@ impl TargetLoop {
         if knowledge.last_tick_ms.is_some() {
             self.schedule.pass(last_ms);
             self.last_timestamp_ms = self.last_timestamp_ms.max(last_ms);
+            let gap_ms = self.gap.adopted(last_ms);
+            self.tell_gap(gap_ms);
         }
-        let reader = &mut self.reader;
+        let (reader, board) = (&mut self.reader, &self.board);
         beside_others(knowledge.series.len(), || {
             if let Some(inventory) = unpack(knowledge, reader.shapings()) {
+                if board.samples_expected().is_none() {
+                    board.expect_samples(inventory.series.len() + inventory.reports.len());
+                }
                 reader.adopt(inventory, last_ms);
             }
         });
+    }
+
+    fn tell_gap(&self, gap_ms: Option<i64>) {
+        if let Some(gap_ms) = gap_ms {
+            // A figure is not worth waiting for.
+            let _ = self.ended.try_send(Ended::Gap(gap_ms));
+        }
     }
 
     fn change_reader(&mut self) {
@@ -274,6 +275,8 @@ impl TargetLoop {
 
     async fn scraped(&mut self, page: Result<Page, Failure>, started: Instant, moment: Moment) {
         self.last_timestamp_ms = moment.timestamp_ms;
+        let gap_ms = self.gap.scraped(moment.timestamp_ms);
+        self.tell_gap(gap_ms);
         if !Arc::ptr_eq(self.reader.shapings(), &self.shapings.borrow()) {
             self.change_reader();
         }
@@ -354,6 +357,7 @@ impl TargetLoop {
         if failure.is_none() {
             meters.took(counts.relabelled);
         }
+        self.expect(counts.relabelled, failure.is_some());
         let last_error = failure.as_ref().map(ToString::to_string);
         self.log(failure.as_ref(), last_error.as_deref(), now_ms);
         self.board.write(TargetStatus {
@@ -366,6 +370,15 @@ impl TargetLoop {
             series: self.reader.series_count(),
         });
         self.failure = failure;
+    }
+
+    /// What the next scrape will bring: of one that fails for a while still what it brought before.
+    fn expect(&self, samples: usize, has_failed: bool) {
+        let is_passing = has_failed && self.failures < FAILURES_REMEMBERED_MAX;
+        if !is_passing || self.board.samples_expected().is_none() {
+            let reports = report::count(self.setup.job.extra_scrape_metrics);
+            self.board.expect_samples(reports + if has_failed { 0 } else { samples });
+        }
     }
 
     /// On change: a target that goes on failing as it did is no news.
@@ -425,27 +438,6 @@ impl TargetLoop {
             let at_ms = self.schedule.first_missed_ms();
             // The outbox may take nothing any more.
             let _ = timeout(STOP_GRACE, self.end_series(at_ms)).await;
-        }
-    }
-}
-
-struct PanicGuard {
-    number: u64,
-    ended: mpsc::Sender<Ended>,
-}
-
-impl Drop for PanicGuard {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let told = self.ended.try_send(Ended::Panicked(self.number));
-            if let Err(TrySendError::Full(news)) = told {
-                // A slot may wait for this loop, so that it must be heard of.
-                let ended = self.ended.clone();
-                drop(tasks::spawn(
-                    "news of a panic",
-                    async move { ended.send(news).await.is_ok() },
-                ));
-            }
         }
     }
 }

@@ -86,7 +86,7 @@ impl Pool {
                 Effect::CatchUp { target, at_ms } => {
                     self.caught_up.insert(target, at_ms);
                 }
-                Effect::Hold(_) => {}
+                Effect::Hold(_) | Effect::Gap { .. } => {}
                 Effect::Gained { .. } => self.gained += 1,
                 Effect::Lost { .. } => self.lost += 1,
                 Effect::Moved(moves) => self.moves.extend(moves),
