@@ -16,7 +16,7 @@ use crate::{
         exchange::RUMOUR_BEATS,
         gossip::{SUSPICION_MS, Swim, SwimEffects, SwimId, SwimNews, SwimTimer},
         hold::Hold,
-        message::{About, Card, Closure, LoadsTag, Message, Phase, Record},
+        message::{About, Card, Closure, LoadsTag, Message, OverridesTag, Phase, Record},
         notice::{Difference, Minority, Notice},
         records::{Merged, Records},
         seal::{Rejected, Session},
@@ -79,6 +79,7 @@ pub struct Description {
     /// What discovery has found for each divided job; empty until its first round has ended.
     pub targets: JobTargets,
     pub loads: LoadsTag,
+    pub overrides: OverridesTag,
 }
 
 #[derive(Debug)]
@@ -326,12 +327,13 @@ impl Membership {
     }
 
     fn describe(&mut self, description: &Description) {
-        let Description { config_digest, targets, loads } = description;
+        let Description { config_digest, targets, loads, overrides } = description;
         let about = About {
             config_digest: *config_digest,
             targets_digest: drift::digest(targets),
             jobs: drift::digests(targets),
             loads: *loads,
+            overrides: *overrides,
             ..self.about.clone()
         };
         self.targets.clone_from(targets);

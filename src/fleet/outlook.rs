@@ -8,7 +8,7 @@ use crate::{
         clock::Now,
         drift,
         membership::Membership,
-        message::{LoadsTag, Phase, Record},
+        message::{LoadsTag, OverridesTag, Phase, Record},
         notice::Notice,
         records::RECORDS_MAX,
         seal::Rejected,
@@ -46,6 +46,7 @@ pub struct Facts {
     pub config_digest: u64,
     pub targets_digest: u64,
     pub loads: LoadsTag,
+    pub overrides: OverridesTag,
     /// How far its clock is ahead of this node's, where that was measured.
     pub clock_ahead_ms: Option<i64>,
 }
@@ -106,6 +107,7 @@ impl Membership {
                 config_digest: about.config_digest,
                 targets_digest: about.targets_digest,
                 loads: about.loads,
+                overrides: about.overrides,
                 clock_ahead_ms: self.clock.peer_offset_ms(id),
             };
             (id, facts)

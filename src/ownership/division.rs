@@ -17,7 +17,7 @@ use crate::{
         exchange::Present,
         moves::{Move, Why},
         orders::{Knowledge, Orders, Task},
-        placement::slots,
+        placement::{Placement, slots},
     },
 };
 
@@ -31,13 +31,14 @@ pub(super) enum Change {
 pub(super) struct Division {
     assign: Assign,
     roster: Arc<Roster>,
-    overrides: Overrides,
     found: Arc<Snapshot>,
     tasks: Vec<Task>,
     /// The pool has not seen `found` yet.
     is_news: bool,
     changes: Vec<Change>,
     moves: Vec<Move>,
+    /// Of the slots that were taken over from the dead.
+    gaps_ms: Vec<i64>,
 }
 
 impl Division {
@@ -45,17 +46,17 @@ impl Division {
         Self {
             assign: Assign::new(settings),
             roster: Arc::default(),
-            overrides: Overrides::default(),
             found: Arc::default(),
             tasks: Vec::new(),
             is_news: false,
             changes: Vec::new(),
             moves: Vec::new(),
+            gaps_ms: Vec::new(),
         }
     }
 
-    pub(super) fn overrides(&self) -> &Overrides {
-        &self.overrides
+    pub(super) fn placement(&mut self) -> &mut Placement {
+        self.assign.placement()
     }
 
     /// Who does what at that instant of fleet time.
@@ -66,7 +67,6 @@ impl Division {
 
     pub(super) fn placed(&mut self, roster: Arc<Roster>, overrides: Overrides, now_ms: i64) {
         self.roster = Arc::clone(&roster);
-        self.overrides = overrides.clone();
         let effects = self.assign.placed(roster, overrides, now_ms);
         self.take(effects);
     }
@@ -143,6 +143,10 @@ impl Division {
         std::mem::take(&mut self.moves)
     }
 
+    pub(super) fn take_gaps_ms(&mut self) -> Vec<i64> {
+        std::mem::take(&mut self.gaps_ms)
+    }
+
     pub(super) fn next_wake_ms(&self, now_ms: i64) -> Option<i64> {
         self.assign.next_wake_ms(now_ms)
     }
@@ -167,6 +171,7 @@ impl Division {
                 Effect::CatchUp { target, at_ms } => {
                     self.tasks.push(Task::CatchUp { target, at_ms });
                 }
+                Effect::Gap { ms } => self.gaps_ms.push(ms),
                 Effect::Hold(on_hold) => self.tasks.push(Task::Hold(on_hold)),
                 Effect::Gained { slot, from_ms, previous } => {
                     self.changes.push(Change::Gained { slot, from_ms, previous });

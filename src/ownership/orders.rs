@@ -51,6 +51,10 @@ pub enum Report {
     },
     /// Of a target that has moved: for its next owner.
     Left(Knowledge),
+    /// A target that was taken over was first scraped so long after its former owner's last scrape.
+    Gap {
+        ms: i64,
+    },
 }
 
 /// What an owner of a target knows that the next one needs.

@@ -12,6 +12,9 @@ pub(super) enum Ended {
     Gone { leaving: u64, at_ms: Option<i64> },
     /// By the number of the leaving. All that it scraped is in the outbox, and this is known.
     Moved(u64, Knowledge),
+    /// A target that was taken over was first scraped so many milliseconds after its former owner's
+    /// last scrape.
+    Gap(i64),
     /// By the number of the loop.
     Panicked(u64),
 }

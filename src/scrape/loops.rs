@@ -13,7 +13,6 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    config::Job,
     discovery::Snapshot,
     model::{
         slot::{Slot, StreamKey},
@@ -21,16 +20,19 @@ use crate::{
     },
     ownership::{
         assign::Ending,
+        balance::Loads,
         orders::{Knowledge, Orders, Report, Task},
         shares::Duties,
     },
     runtime::{clock, stop::Stop, tasks},
     scrape::{
+        agreed::Agreed,
         desk::{self, Course, Desk, Setup},
         duties,
         ended::Ended,
         fetch::Terms,
         handover::end_of,
+        loads::{Weight, weigh},
         past::Past,
         seals::Seals,
         status::{Board, Boards},
@@ -57,13 +59,6 @@ pub(super) struct Loops {
     seals: Seals,
     past: Past,
     next_number: u64,
-}
-
-/// A job and how its targets are asked.
-struct Agreed {
-    job: Arc<Job>,
-    terms: Arc<Terms>,
-    limit_exceeded: bool,
 }
 
 struct Running {
@@ -182,8 +177,19 @@ impl Loops {
                 reports.extend(left.and_then(|left| self.sealed_by(left.slot?, number)));
                 reports
             }
+            Ended::Gap(ms) => vec![Report::Gap { ms }],
             Ended::Panicked(number) => self.hear_panic(number, stop).into_iter().collect(),
         }
+    }
+
+    pub(super) fn loads(&self) -> Loads {
+        let divided = self.active.values().filter(|r| duties::is_divided(&r.desk.duties()));
+        let weights = divided.map(|running| {
+            let target = running.desk.setup().target;
+            let (slot, interval) = (target.key.slot(), target.interval);
+            Weight { slot, interval, samples: running.board.samples_expected() }
+        });
+        weigh(&weights.collect::<Vec<_>>())
     }
 
     /// The loops have been told to stop; what they have under way comes to its end.
@@ -455,17 +461,6 @@ impl Loops {
 /// What is known of a target that is another member's already.
 fn passed_on(knowledge: Arc<Knowledge>) -> Report {
     Report::Left(Arc::unwrap_or_clone(knowledge))
-}
-
-impl Agreed {
-    fn setup(&self, target: Arc<Target>) -> Setup {
-        Setup {
-            job: Arc::clone(&self.job),
-            terms: Arc::clone(&self.terms),
-            target,
-            limit_exceeded: self.limit_exceeded,
-        }
-    }
 }
 
 impl Running {

@@ -25,11 +25,12 @@ use crate::{
         failure::Failure,
         failure_log::{FailureLog, Line, LogBudget},
         fetch::{Fetcher, Page, Shared},
+        gap::Gap,
         handover::unpack,
         metadata::{Fingerprint, Library},
         meters::Meters,
         read::{Counts, Moment, Reader},
-        report::Report,
+        report::{self, Report},
         schedule::{Schedule, Tick},
         status::{Board, Health, TargetStatus},
     },
@@ -80,6 +81,7 @@ pub(super) struct TargetLoop {
     reader: Reader,
     shapings: watch::Receiver<Arc<Shapings>>,
     last_timestamp_ms: i64,
+    gap: Gap,
     failures: u32,
     failure: Option<Failure>,
     metadata: Fingerprint,
@@ -120,6 +122,7 @@ impl TargetLoop {
             setup,
             shapings,
             last_timestamp_ms: i64::MIN,
+            gap: Gap::default(),
             failures: 0,
             failure: None,
             metadata: Fingerprint::default(),
@@ -187,13 +190,25 @@ impl TargetLoop {
         if knowledge.last_tick_ms.is_some() {
             self.schedule.pass(last_ms);
             self.last_timestamp_ms = self.last_timestamp_ms.max(last_ms);
+            let gap_ms = self.gap.adopted(last_ms);
+            self.tell_gap(gap_ms);
         }
-        let reader = &mut self.reader;
+        let (reader, board) = (&mut self.reader, &self.board);
         beside_others(knowledge.series.len(), || {
             if let Some(inventory) = unpack(knowledge, reader.shapings()) {
+                if board.samples_expected().is_none() {
+                    board.expect_samples(inventory.series.len() + inventory.reports.len());
+                }
                 reader.adopt(inventory, last_ms);
             }
         });
+    }
+
+    fn tell_gap(&self, gap_ms: Option<i64>) {
+        if let Some(gap_ms) = gap_ms {
+            // A figure is not worth waiting for.
+            let _ = self.ended.try_send(Ended::Gap(gap_ms));
+        }
     }
 
     fn change_reader(&mut self) {
@@ -264,6 +279,8 @@ impl TargetLoop {
 
     async fn scraped(&mut self, page: Result<Page, Failure>, started: Instant, moment: Moment) {
         self.last_timestamp_ms = moment.timestamp_ms;
+        let gap_ms = self.gap.scraped(moment.timestamp_ms);
+        self.tell_gap(gap_ms);
         if !Arc::ptr_eq(self.reader.shapings(), &self.shapings.borrow()) {
             self.change_reader();
         }
@@ -344,6 +361,7 @@ impl TargetLoop {
         if failure.is_none() {
             meters.took(counts.relabelled);
         }
+        self.expect(counts.relabelled, failure.is_some());
         let last_error = failure.as_ref().map(ToString::to_string);
         self.log(failure.as_ref(), last_error.as_deref(), now_ms);
         self.board.write(TargetStatus {
@@ -356,6 +374,15 @@ impl TargetLoop {
             series: self.reader.series_count(),
         });
         self.failure = failure;
+    }
+
+    /// What the next scrape will bring: of one that fails for a while still what it brought before.
+    fn expect(&self, samples: usize, has_failed: bool) {
+        let is_passing = has_failed && self.failures < FAILURES_REMEMBERED_MAX;
+        if !is_passing || self.board.samples_expected().is_none() {
+            let reports = report::count(self.setup.job.extra_scrape_metrics);
+            self.board.expect_samples(reports + if has_failed { 0 } else { samples });
+        }
     }
 
     /// On change: a target that goes on failing as it did is no news.

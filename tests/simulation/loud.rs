@@ -7,7 +7,7 @@ use starling::{
     fleet::{
         drift::JobTargets,
         membership::{Description, Event, Order},
-        message::{About, Closure, LoadsTag, Message, Phase, Record},
+        message::{About, Closure, LoadsTag, Message, OverridesTag, Phase, Record},
         notice::{Difference, Found, HoldReason, Minority, Notice},
         records::RECORDS_MAX,
         seal::Secret,
@@ -269,7 +269,12 @@ fn describe(world: &mut World, config_digest: u64, mysql: u64) {
         let targets: JobTargets =
             [("node".into(), 5), ("mysql".into(), if is_it { mysql } else { 0 })].into();
         let config_digest = if is_it { config_digest } else { 1 };
-        let description = Description { config_digest, targets, loads: LoadsTag::default() };
+        let description = Description {
+            config_digest,
+            targets,
+            loads: LoadsTag::default(),
+            overrides: OverridesTag::default(),
+        };
         world.order(n, Order::Describe(description));
     }
 }
@@ -292,6 +297,7 @@ fn record(n: usize) -> Record {
             targets_digest: 0,
             jobs: Vec::new(),
             loads: LoadsTag::default(),
+            overrides: OverridesTag::default(),
         },
         phase: Phase::Here,
         intervals: Vec::new(),

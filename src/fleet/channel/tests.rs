@@ -10,7 +10,7 @@ use crate::{
     fleet::{
         Facts,
         channel::outgoing::{QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX},
-        message::LoadsTag,
+        message::{LoadsTag, OverridesTag},
         standing::Standing,
     },
     runtime::meters::Exposition,
@@ -112,6 +112,7 @@ fn status(members: &[(NodeId, SocketAddr)]) -> Status {
             config_digest: 0,
             targets_digest: 0,
             loads: LoadsTag::default(),
+            overrides: OverridesTag::default(),
             clock_ahead_ms: None,
         };
         (id, facts)

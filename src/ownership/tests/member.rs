@@ -21,7 +21,7 @@ use crate::{
     fleet::{
         Facts, Status,
         channel::{self, Channel, ChannelSettings},
-        message::LoadsTag,
+        message::{LoadsTag, OverridesTag},
         seal::Secret,
         standing::Standing,
     },
@@ -29,6 +29,7 @@ use crate::{
     outbox::{Node, Outbox},
     ownership::{
         self, Links, Ownership, Settings,
+        balance::Loads,
         letter::{Letter, pack, unpack},
         orders::{Orders, Report, Task},
         view::View,
@@ -49,6 +50,7 @@ pub(super) struct TestMember {
     stop: Stop,
     _found: watch::Sender<Arc<Snapshot>>,
     _config: watch::Sender<Arc<ConfigState>>,
+    _loads: watch::Sender<Arc<Loads>>,
     _directory: tempfile::TempDir,
 }
 
@@ -83,6 +85,7 @@ impl TestMember {
         let (config, config_seen) = watch::channel(Arc::new(state));
         let (pool, orders) = mpsc::channel(4);
         let (reports, reported) = mpsc::channel(4);
+        let (loads, weighed) = watch::channel(Arc::default());
         let links = Links {
             roster: roster_seen,
             status: status_seen,
@@ -93,6 +96,7 @@ impl TestMember {
             outbox,
             pool,
             reports: reported,
+            loads: weighed,
         };
         let settings = Settings {
             me: id,
@@ -114,6 +118,7 @@ impl TestMember {
             stop,
             _found: found,
             _config: config,
+            _loads: loads,
             _directory: directory,
         }
     }
@@ -291,6 +296,7 @@ fn facts(members: &[(NodeId, SocketAddr)]) -> BTreeMap<NodeId, Facts> {
             config_digest: 0,
             targets_digest: 0,
             loads: LoadsTag::default(),
+            overrides: OverridesTag::default(),
             clock_ahead_ms: None,
         };
         (id, facts)

@@ -119,8 +119,15 @@ impl World {
         self.orders.try_send(Orders { found, tasks }).unwrap();
     }
 
+    /// The next one that somebody waits for.
     pub(super) async fn report(&mut self) -> Report {
-        timeout(WAIT_MAX, self.reports.recv()).await.expect("a report").expect("the pool runs")
+        loop {
+            let report = timeout(WAIT_MAX, self.reports.recv()).await.expect("a report");
+            match report.expect("the pool runs") {
+                Report::Gap { .. } => {}
+                report @ (Report::Sealed { .. } | Report::Left(_)) => return report,
+            }
+        }
     }
 
     /// The value of one of the agent's own metrics.
