@@ -8,12 +8,13 @@ use tracing::warn;
 use crate::{
     outbox::Shapings,
     ownership::orders::Knowledge,
-    runtime::clock,
+    runtime::{clock, tasks::beside_others},
     scrape::{
         inventory::Inventory,
         read::{Moment, end_all},
         schedule::Grid,
-        target_loop::{Context, beside_others, shown_url},
+        status::shown_url,
+        target_loop::Context,
     },
 };
 

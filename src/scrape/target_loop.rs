@@ -4,19 +4,15 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    runtime::{Handle, RuntimeFlavor},
     sync::{mpsc, watch},
-    task::block_in_place,
     time::{Instant, sleep, timeout},
 };
 use tracing::{info, warn};
-use url::Url;
 
 use crate::{
-    model::target::Target,
     outbox::{self, Packed, Shapings},
-    ownership::{assign::Ending, orders::Knowledge, shares::Duties},
-    runtime::{clock, lease::Lease, stop::Stop},
+    ownership::{assign::Ending, orders::Knowledge},
+    runtime::{clock, lease::Lease, stop::Stop, tasks::beside_others},
     scrape::{
         course::{self, Step},
         desk::{Course, Desk, Orders, Setup},
@@ -32,7 +28,7 @@ use crate::{
         read::{Counts, Moment, Reader},
         report::{self, Report},
         schedule::{Schedule, Tick},
-        status::{Board, Health, TargetStatus},
+        status::{Board, Health, TargetStatus, shown_url},
     },
     wire::content_type,
 };
@@ -42,10 +38,6 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// How often is looked whether the right to scrape has come back.
 const LEASE_PAUSE: Duration = Duration::from_millis(50);
-
-/// A body of this size takes some 0.2 ms to read; a larger one is read where other tasks can leave
-/// the thread.
-const INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// Of a series, when what is known of a target is packed: so long does it take.
 const SERIES_PACKED_BYTES: usize = 128;
@@ -118,7 +110,7 @@ impl TargetLoop {
             course: Course::Scrape,
             on_hold: false,
             ended_at: None,
-            schedule: schedule(&setup, desk.duties(), clock::now_ms()),
+            schedule: setup.schedule(desk.duties(), clock::now_ms()),
             desk,
             fetcher: Fetcher::new(Arc::clone(&context.fetch)),
             reader: Reader::new(Arc::clone(&setup.job), &setup.target, current),
@@ -172,7 +164,7 @@ impl TargetLoop {
         let Some(orders) = self.desk.take() else { return Vec::new() };
         let Orders { setup, duties, course, on_hold, catch_up_ms, adopted } = orders;
         if !setup.is_same_as(&self.setup) {
-            self.schedule = retuned(&self.schedule, &setup, clock::now_ms());
+            self.schedule = setup.retuned(&self.schedule, clock::now_ms());
             let before = std::mem::replace(&mut self.setup, setup);
             let (old, new) = (&before.target, &self.setup.target);
             let is_same_stream = old.key == new.key && old.public_labels() == new.public_labels();
@@ -471,16 +463,6 @@ impl TargetLoop {
     }
 }
 
-fn schedule(setup: &Setup, duties: Duties, now_ms: i64) -> Schedule {
-    let Setup { job, target, .. } = setup;
-    Schedule::new(target.key, target.interval, job.timestamp_tolerance, duties, now_ms)
-}
-
-fn retuned(before: &Schedule, setup: &Setup, now_ms: i64) -> Schedule {
-    let Setup { job, target, .. } = setup;
-    before.retuned(target.key, target.interval, job.timestamp_tolerance, now_ms)
-}
-
 /// Resolves when there is something to do.
 async fn next_step(
     lease: &Lease,
@@ -506,20 +488,4 @@ async fn next_step(
 async fn grace(stop: &Stop) {
     stop.raised().await;
     sleep(STOP_GRACE).await;
-}
-
-/// Runs what takes long without holding up the tasks that wait for this thread.
-pub(super) fn beside_others<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    let may_leave = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
-    if bytes > INLINE_BYTES_MAX && may_leave { block_in_place(work) } else { work() }
-}
-
-/// Without what may be secret in it.
-pub(super) fn shown_url(target: &Target) -> String {
-    let Ok(mut url) = Url::parse(&target.url) else { return String::new() };
-    url.set_query(None);
-    // Neither can fail for a URL with a host, and one without has none to show.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.into()
 }
