@@ -148,8 +148,8 @@ fn overrides_change_the_owner_of_every_tick_at_one_instant() {
     let mut overrides = Overrides::default();
     let mut doers: BTreeMap<(TargetName, i64), usize> = BTreeMap::new();
     for now_ms in (100_000_i64..400_000).step_by(500) {
-        let news = (now_ms % 70_000 == 0).then(|| if now_ms % 140_000 == 0 { ME } else { OTHER });
-        if let Some(to) = news {
+        let to = if now_ms % 140_000 == 0 { ME } else { OTHER };
+        if now_ms % 70_000 == 0 {
             let moves = crate::ownership::placement::slots().map(|slot| (slot, to)).collect();
             let stamp = Stamp { version: now_ms.unsigned_abs(), publisher: ME };
             overrides =
