@@ -1,5 +1,5 @@
 # One line a recipe; `make test` is what CI runs, nothing else.
-.PHONY: demo test check bench fuzz
+.PHONY: demo test check bench measure-fleet fuzz
 
 FUZZ_SECONDS ?= 60
 
@@ -7,4 +7,6 @@ demo: ; cargo run --quiet -- demo
 test: ; bash tests/setup.sh && cargo test
 check: ; cargo fmt --check && cargo clippy --all-targets -- -D warnings && cargo deny check
 bench: ; cargo bench
+# The table of docs/clustering.md; as root, on a machine with nothing else to do, for most of an hour.
+measure-fleet: ; bash tests/setup.sh && cargo test --test fleet -- --ignored --exact bridge::measures_a_fleet_of_ten --nocapture
 fuzz: ; bash fuzz/run.sh $(FUZZ_SECONDS)

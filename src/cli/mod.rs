@@ -18,7 +18,7 @@ use std::{
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
 use crate::{
@@ -52,7 +52,8 @@ enum Command {
         #[command(flatten)]
         cluster: ClusterFlags,
     },
-    /// Show it all on this machine: example targets, an agent, and a receiver that checks each sample
+    /// Show it all on this machine: agents that share example targets, a receiver that checks each
+    /// sample; kill one and watch
     Demo(demo::Flags),
     /// Run one step of the agent on JSON lines from standard input
     #[command(subcommand)]
@@ -106,6 +107,10 @@ struct Run {
     #[arg(long = "runtime.threads", env = "STARLING_RUNTIME_THREADS", value_name = "NUMBER",
         value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
     threads: Option<u16>,
+    /// The process that started this one, and whose end ends it
+    #[arg(long = "end-with-parent", value_name = "PID", hide = true,
+        value_parser = clap::value_parser!(i32).range(1..))]
+    parent: Option<i32>,
 }
 
 #[derive(Args)]
@@ -178,6 +183,9 @@ pub fn main() -> ExitCode {
 
 impl Run {
     fn run(self) -> Result<(), String> {
+        if let Some(parent) = self.parent.and_then(Pid::from_raw) {
+            signals::end_with(parent)?;
+        }
         log::install(&self.log.level, self.log.format)?;
         if let Err(reason) = raise_open_files() {
             warn!(reason, "the system's limit of open files stays as it is");

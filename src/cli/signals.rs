@@ -1,5 +1,6 @@
 //! Signals: SIGTERM and SIGINT end the agent, a second one at once; SIGHUP loads the file again.
 
+use rustix::process::{Pid, Signal as Number, getppid, set_parent_process_death_signal};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -9,7 +10,7 @@ use tracing::{info, warn};
 use crate::runtime::{stop::Stop, tasks};
 
 /// What a shell says of a process that SIGINT ended.
-const ENDED_AT_ONCE: i32 = 130;
+pub(super) const ENDED_AT_ONCE: i32 = 130;
 
 pub(super) struct Signals {
     pub(super) stop: Stop,
@@ -24,6 +25,17 @@ pub(super) fn listen() -> Result<Signals, String> {
     let ends = [listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?];
     tasks::spawn("signals", heed(ends, listen(SignalKind::hangup())?, stop.clone(), sender));
     Ok(Signals { stop, hangups })
+}
+
+/// However the parent ends, the system kills this process then, even one that stands still.
+pub(super) fn end_with(parent: Pid) -> Result<(), String> {
+    set_parent_process_death_signal(Some(Number::KILL))
+        .map_err(|error| format!("can't ask to end with process {parent}: {error}"))?;
+    // It may have ended before the system was asked.
+    if getppid() == Some(parent) {
+        return Ok(());
+    }
+    Err(format!("process {parent} is not the one that started this one, or has ended"))
 }
 
 async fn heed(

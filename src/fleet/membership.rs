@@ -268,7 +268,7 @@ impl Membership {
                     self.effects.push(Effect::Challenge { to: from, session, message });
                 }
             }
-            Rejected::UnknownKey | Rejected::OtherCluster => {
+            Rejected::UnknownKey { .. } | Rejected::OtherCluster { .. } => {
                 if self.seek.note_stranger(from, why, self.lived_ms) {
                     // It cannot read this either, and learns by it that the secrets differ.
                     self.send(from, Message::Hello { card: self.card(), challenge: false });

@@ -80,6 +80,7 @@ impl Node {
     }
 
     fn settle(&mut self) {
+        self.sealer.set_works(self.membership.works());
         for effect in self.membership.take_effects() {
             match effect {
                 Effect::Send { to, message } => {

@@ -189,7 +189,8 @@ impl fmt::Display for Notice {
             ),
             Self::WrongSecret { peer } => write!(
                 f,
-                "the peer `{peer}` has another secret; put the same `--cluster.secret-file` on both"
+                "the peer `{peer}` has another secret; put the same `--cluster.secret-file` on both \
+                 (a node that starts and hears no other peers stays out while they work)"
             ),
             Self::WrongCluster { peer } => write!(
                 f,

@@ -159,7 +159,7 @@ impl Membership {
         });
         for (&peer, &(why, _)) in &self.seek.strangers {
             self.notices.insert(match why {
-                Rejected::OtherCluster => Notice::WrongCluster { peer },
+                Rejected::OtherCluster { .. } => Notice::WrongCluster { peer },
                 _ => Notice::WrongSecret { peer },
             });
         }
@@ -172,7 +172,7 @@ impl Membership {
         if ahead_ms.abs() > if was_skewed { SKEW_MS_CALM } else { SKEW_MS_MAX } {
             self.notices.insert(Notice::ClockSkew { ahead_ms });
         }
-        if self.is_unanswered() {
+        if self.is_unanswered() && self.standing != Standing::Refused {
             let configured = self.settings.configured_peers;
             self.notices.insert(Notice::NoPeerAnswers { configured });
         }

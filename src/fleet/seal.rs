@@ -1,8 +1,9 @@
 //! Seals and opens datagrams: what a stranger sends never gets past this file, and what a member
 //! sent once gets past it once. Stands between `transport` and `message`.
 //!
-//! A frame is `magic | version | key id | cluster tag | session | counter | ciphertext`, its header
-//! authenticated with it. A session is one life of one process: the salt of its own key, so that a
+//! A frame is `magic | version | works | key id | cluster tag | session | counter | ciphertext`, its
+//! header authenticated with it. `works` is for strangers, who can read nothing else: 1 where the
+//! sender has, or awaits, a share of the work. A session is one life of one process: the salt of its own key, so that a
 //! counter is nonce enough. Inside, the sender echoes the start of the receiver's session: only a
 //! frame made for this life of ours is believed, so a recording of an earlier one is worth nothing.
 
@@ -17,7 +18,7 @@ const MAGIC: [u8; 2] = *b"SG";
 const VERSION: u8 = 1;
 const TAG_BYTES: usize = 16;
 const ECHO_BYTES: usize = 8;
-const HEADER_BYTES: usize = 2 + 1 + 4 + 4 + 16 + 8;
+const HEADER_BYTES: usize = 2 + 1 + 1 + 4 + 4 + 16 + 8;
 /// What a frame is longer than the message in it.
 pub const OVERHEAD_BYTES: usize = HEADER_BYTES + ECHO_BYTES + TAG_BYTES;
 /// Longer frames are rejected unread: none of ours is, as IP would have to cut it.
@@ -65,8 +66,12 @@ pub enum Rejected {
     /// Not one of our frames at all.
     Foreign,
     Version,
-    UnknownKey,
-    OtherCluster,
+    UnknownKey {
+        works: bool,
+    },
+    OtherCluster {
+        works: bool,
+    },
     BadSeal,
     Replayed,
     /// Our own frame, from a list of peers that names us too, or thrown back at us.
@@ -100,8 +105,8 @@ impl Rejected {
             Self::TooLong => "too_long",
             Self::Foreign => "foreign",
             Self::Version => "version",
-            Self::UnknownKey => "unknown_key",
-            Self::OtherCluster => "other_cluster",
+            Self::UnknownKey { .. } => "unknown_key",
+            Self::OtherCluster { .. } => "other_cluster",
             Self::BadSeal => "bad_seal",
             Self::Replayed => "replayed",
             Self::Own => "own",
@@ -116,6 +121,7 @@ pub struct Sealer {
     cluster: String,
     keys: Vec<ClusterKey>,
     own: Session,
+    works: bool,
     /// Of the next frame. Never used twice under one key: each life has its own.
     counter: u64,
     sealing: LessSafeKey,
@@ -148,6 +154,7 @@ impl Sealer {
             cluster: cluster.to_owned(),
             keys,
             own,
+            works: false,
             counter: 0,
             sealing,
             sessions: BTreeMap::new(),
@@ -163,6 +170,11 @@ impl Sealer {
             self.sealing = session_key(&first.secret, &self.cluster, self.own);
             self.keys = keys;
         }
+    }
+
+    /// Told to all in the clear: whether this node has, or awaits, a share of the work.
+    pub fn set_works(&mut self, works: bool) {
+        self.works = works;
     }
 
     pub fn own_session(&self) -> Session {
@@ -187,6 +199,7 @@ impl Sealer {
         let mut frame = Vec::with_capacity(message.len() + OVERHEAD_BYTES);
         frame.extend_from_slice(&MAGIC);
         frame.push(VERSION);
+        frame.push(u8::from(self.works));
         frame.extend_from_slice(&key.id);
         frame.extend_from_slice(&key.cluster_tag);
         frame.extend_from_slice(&self.own.0);
@@ -210,9 +223,10 @@ impl Sealer {
     ) -> Result<&'f [u8], Rejected> {
         let header = Header::read(frame)?;
         let key = self.keys.iter().find(|key| key.id == header.key_id);
-        let key = key.ok_or(Rejected::UnknownKey)?;
+        let works = header.works;
+        let key = key.ok_or(Rejected::UnknownKey { works })?;
         if key.cluster_tag != header.cluster_tag {
-            return Err(Rejected::OtherCluster);
+            return Err(Rejected::OtherCluster { works });
         }
         if header.session == self.own {
             return Err(Rejected::Own);
@@ -283,6 +297,7 @@ impl Sealer {
 }
 
 struct Header {
+    works: bool,
     key_id: [u8; 4],
     cluster_tag: [u8; 4],
     session: Session,
@@ -305,10 +320,11 @@ impl Header {
             return Err(Rejected::TooLong);
         }
         Ok(Self {
-            key_id: bytes_at(header, 3),
-            cluster_tag: bytes_at(header, 7),
-            session: Session(bytes_at(header, 11)),
-            counter: u64::from_be_bytes(bytes_at(header, 27)),
+            works: header[3] == 1,
+            key_id: bytes_at(header, 4),
+            cluster_tag: bytes_at(header, 8),
+            session: Session(bytes_at(header, 12)),
+            counter: u64::from_be_bytes(bytes_at(header, 28)),
         })
     }
 }
@@ -451,8 +467,8 @@ mod tests {
             let mut b = sealer(&["s", "old"], "c", 2);
             assert_eq!(b.open(A.parse().unwrap(), &mut frame), Err(expected));
         };
-        check(&["other"], "c", Rejected::UnknownKey);
-        check(&["s"], "d", Rejected::OtherCluster);
+        check(&["other"], "c", Rejected::UnknownKey { works: false });
+        check(&["s"], "d", Rejected::OtherCluster { works: false });
         check(&["s"], "c", Rejected::Unproven(Session([1; 16])));
         check(&["old"], "c", Rejected::Unproven(Session([1; 16])));
     }
@@ -470,10 +486,11 @@ mod tests {
         check(|frame| frame.resize(2000, 0), Rejected::TooLong);
         check(|frame| frame[0] = b'X', Rejected::Foreign);
         check(|frame| frame[2] = 9, Rejected::Version);
-        check(|frame| frame[3] ^= 1, Rejected::UnknownKey);
-        check(|frame| frame[7] ^= 1, Rejected::OtherCluster);
-        check(|frame| frame[11] ^= 1, Rejected::BadSeal);
-        check(|frame| frame[34] ^= 1, Rejected::BadSeal);
+        check(|frame| frame[3] ^= 1, Rejected::BadSeal);
+        check(|frame| frame[4] ^= 1, Rejected::UnknownKey { works: false });
+        check(|frame| frame[8] ^= 1, Rejected::OtherCluster { works: false });
+        check(|frame| frame[12] ^= 1, Rejected::BadSeal);
+        check(|frame| frame[35] ^= 1, Rejected::BadSeal);
         check(|frame| frame[40] ^= 1, Rejected::BadSeal);
         check(|frame| *frame.last_mut().unwrap() ^= 1, Rejected::BadSeal);
     }
@@ -497,7 +514,10 @@ mod tests {
             check(&mut a, &mut b);
         }
         let mut frame = greeted(&["old"], &["old"]).0.seal(B.parse().unwrap(), b"m");
-        assert_eq!(b.open(A.parse().unwrap(), &mut frame), Err(Rejected::UnknownKey));
+        assert_eq!(
+            b.open(A.parse().unwrap(), &mut frame),
+            Err(Rejected::UnknownKey { works: false })
+        );
     }
 
     #[test]

@@ -33,6 +33,8 @@ const GREET_MS: u64 = 1000;
 const GREETED_MAX: usize = 8;
 /// A dead member is greeted for so long: partitions heal by this.
 const GREET_THE_DEAD_MS: i64 = 24 * 3600 * 1000;
+/// A stranger that works keeps a newcomer out for so long after it was heard.
+const SHUT_OUT_MS: u64 = 15_000;
 /// Strangers remembered, for the sentence about them.
 const STRANGERS_MAX: usize = 64;
 
@@ -106,6 +108,20 @@ impl Seek {
     /// Two seekers that know as little as each other have not met the fleet.
     pub(super) fn compared(&mut self, same: bool, by: NodeKey) {
         self.synced |= same && self.members.contains(&by);
+    }
+
+    /// The fleet is there, works, and takes this node for a stranger: nobody has answered who has its
+    /// secret, and somebody at a peer's address has another one, or another cluster. To go to work
+    /// beside it would be to do its work twice. Strangers that do no work keep nobody out: two of
+    /// them would keep each other so.
+    pub(super) fn is_shut_out(&self, now_ms: u64) -> bool {
+        let works = |(why, heard_ms): &(Rejected, u64)| {
+            let (Rejected::UnknownKey { works } | Rejected::OtherCluster { works }) = why else {
+                return false;
+            };
+            *works && now_ms < heard_ms + SHUT_OUT_MS
+        };
+        self.last_answer_ms.is_none() && self.strangers.values().any(works)
     }
 
     pub(super) fn is_done(&self, now_ms: u64, seeks_peers: bool, knows_time: bool) -> bool {

@@ -66,6 +66,11 @@ impl Membership {
         }
     }
 
+    /// Has a share, or will have one at an instant that it has named.
+    pub fn works(&self) -> bool {
+        matches!(self.standing, Standing::Active { .. } | Standing::Leaving { .. })
+    }
+
     pub(super) fn be_ready(&mut self) {
         self.ready = true;
         if let Standing::Leaving { .. } = self.standing {
@@ -77,6 +82,11 @@ impl Membership {
         let now_ms = self.lived_ms();
         let is_met = self.seek.is_done(now_ms, self.settings.seeks_peers, self.knows_time());
         if !self.ready || !is_met || now_ms < self.seek.refused_until_ms {
+            return;
+        }
+        if self.seek.is_shut_out(now_ms) {
+            self.seek.refused_until_ms = now_ms + REFUSAL_MS;
+            self.standing = Standing::Refused;
             return;
         }
         let earlier = self.records.get(self.settings.id).cloned();

@@ -274,10 +274,6 @@ impl Ownership {
     }
 
     fn time_passed(&mut self) {
-        let now_ms = self.now_ms();
-        if self.is_met {
-            self.division.passed(now_ms);
-        }
         if Instant::now() >= self.next_tick {
             self.next_tick = Instant::now() + TICK;
             let present = self.present();
@@ -286,7 +282,7 @@ impl Ownership {
             if self.behind_since.is_some() {
                 self.status_changed();
             }
-            self.base.observe(&present.roster, now_ms);
+            self.base.observe(&present.roster, present.now_ms);
             self.look_at_hold();
             if self.forms.is_waiting() {
                 self.divide_found();
@@ -372,6 +368,12 @@ impl Ownership {
         self.tell_minority().await;
         self.tell_loads().await;
         let present = self.present();
+        // An instant has passed whatever woke the loop. Were it noticed by the timer alone, another
+        // event just behind the end of this member's share would find nothing to be handed over yet,
+        // and a member that leaves would be gone with all of it.
+        if self.is_met {
+            self.division.passed(present.now_ms);
+        }
         let destinations = self.links.outbox.destinations();
         self.showing.moved(&self.division.take_moves(), present.now_ms);
         self.division.take_gaps_ms().into_iter().for_each(|ms| self.showing.gap(ms));

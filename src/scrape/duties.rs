@@ -7,6 +7,9 @@ use crate::{model::member::Interval, ownership::shares::Duties};
 /// passed comes here that much later, and is still taken.
 const CLOCK_BEHIND_MS_MAX: i64 = 2_000;
 
+/// The beginning of a stretch is corrected by less than this. By more, the clock was set back.
+const CORRECTED_MS_MAX: i64 = 60_000;
+
 /// What samples of `instant_ms` are filed under: the beginning of the stretch that it lies in. One
 /// that lies in none, as markers may, is filed under the last stretch before it. `None`: the target
 /// is not divided.
@@ -14,6 +17,19 @@ pub(super) fn since_ms(duties: &[Interval], instant_ms: i64) -> Option<i64> {
     let begun = duties.iter().rev().find(|duty| duty.from_ms <= instant_ms);
     let from_ms = begun.or(duties.first())?.from_ms;
     (from_ms > i64::MIN).then_some(from_ms)
+}
+
+/// The same for the next samples of a stream whose last ones were filed under `before_ms`. A stretch
+/// may turn out to have begun a little earlier, as after a death that others saw sooner; what comes
+/// later is never filed before what came first, or it would overtake it.
+pub(super) fn next_since_ms(
+    duties: &[Interval],
+    instant_ms: i64,
+    before_ms: Option<i64>,
+) -> Option<i64> {
+    let since_ms = since_ms(duties, instant_ms)?;
+    let before_ms = before_ms.filter(|before_ms| before_ms - since_ms < CORRECTED_MS_MAX);
+    Some(before_ms.map_or(since_ms, |before_ms| before_ms.max(since_ms)))
 }
 
 pub(super) fn is_divided(duties: &[Interval]) -> bool {
@@ -70,6 +86,16 @@ mod tests {
         }
         assert_eq!(since_ms(&always(), 5), None);
         assert_eq!(since_ms(&never(), 5), None);
+        for (before, expected) in [
+            (None, 300),
+            (Some(100), 300),
+            (Some(300), 300),
+            (Some(305), 305),
+            (Some(300 + CORRECTED_MS_MAX), 300),
+        ] {
+            assert_eq!(next_since_ms(&two, 310, before), Some(expected), "{before:?}");
+        }
+        assert_eq!(next_since_ms(&always(), 5, Some(300)), None);
         assert!(is_divided(&two) && !is_divided(&always()));
     }
 

@@ -20,7 +20,7 @@ use crate::{
     scrape::{
         course::{self, Step},
         desk::{Course, Desk, Orders, Setup},
-        duties::{is_divided, since_ms},
+        duties::{is_divided, next_since_ms},
         ended::{Ended, PanicGuard},
         failure::Failure,
         failure_log::{FailureLog, Line, LogBudget},
@@ -82,6 +82,10 @@ pub(super) struct TargetLoop {
     shapings: watch::Receiver<Arc<Shapings>>,
     last_timestamp_ms: i64,
     gap: Gap,
+    /// Of the last scrape, unless it was over a limit: such a one ends no series.
+    last_moment: Option<Moment>,
+    /// What its last samples were filed under.
+    since_ms: Option<i64>,
     failures: u32,
     failure: Option<Failure>,
     metadata: Fingerprint,
@@ -123,6 +127,8 @@ impl TargetLoop {
             shapings,
             last_timestamp_ms: i64::MIN,
             gap: Gap::default(),
+            last_moment: None,
+            since_ms: None,
             failures: 0,
             failure: None,
             metadata: Fingerprint::default(),
@@ -135,7 +141,13 @@ impl TargetLoop {
         let _guard = PanicGuard { number: self.number, ended: self.ended.clone() };
         let desk = Arc::clone(&self.desk);
         loop {
-            self.take_orders();
+            let late_markers = self.take_orders();
+            if !late_markers.is_empty() {
+                tokio::select! {
+                    () = grace(&stop) => return,
+                    () = self.append(late_markers) => {}
+                }
+            }
             tokio::select! {
                 biased;
                 () = stop.raised() => return self.stop().await,
@@ -155,8 +167,9 @@ impl TargetLoop {
         }
     }
 
-    fn take_orders(&mut self) {
-        let Some(orders) = self.desk.take() else { return };
+    /// Returns the markers that are due by what came with them.
+    fn take_orders(&mut self) -> Vec<Packed> {
+        let Some(orders) = self.desk.take() else { return Vec::new() };
         let Orders { setup, duties, course, on_hold, catch_up_ms, adopted } = orders;
         if !setup.is_same_as(&self.setup) {
             self.schedule = retuned(&self.schedule, &setup, clock::now_ms());
@@ -177,12 +190,12 @@ impl TargetLoop {
             Course::Leave(..) | Course::Dismissed => self.schedule.set_catch_up(None),
         }
         (self.course, self.on_hold) = (course, on_hold);
-        for knowledge in adopted {
-            self.adopt(&knowledge);
-        }
+        adopted.iter().flat_map(|knowledge| self.adopt(knowledge)).collect()
     }
 
-    fn adopt(&mut self, knowledge: &Knowledge) {
+    /// Where it comes after the first scrape here, what that one lacked ends with it, and not an
+    /// interval later.
+    fn adopt(&mut self, knowledge: &Knowledge) -> Vec<Packed> {
         self.context.meters.targets_adopted.inc();
         let last_ms = knowledge.last_tick_ms.unwrap_or(i64::MIN);
         if knowledge.last_tick_ms.is_some() {
@@ -200,6 +213,19 @@ impl TargetLoop {
                 reader.adopt(inventory, last_ms);
             }
         });
+        let missed = self.last_moment.filter(|moment| moment.timestamp_ms > last_ms);
+        missed.map_or_else(Vec::new, |moment| self.reader.end_former(moment))
+    }
+
+    fn file_under(&mut self, instant_ms: i64) -> Option<i64> {
+        self.since_ms = next_since_ms(self.schedule.duties(), instant_ms, self.since_ms);
+        self.since_ms
+    }
+
+    async fn append(&self, packed: Vec<Packed>) {
+        for packed in packed {
+            self.context.outbox.append(packed).await;
+        }
     }
 
     fn tell_gap(&self, gap_ms: Option<i64>) {
@@ -248,7 +274,7 @@ impl TargetLoop {
         let moment = Moment {
             timestamp_ms,
             now_ms: started_us.div_euclid(1000),
-            since_ms: since_ms(self.schedule.duties(), tick.due_ms),
+            since_ms: self.file_under(tick.due_ms),
         };
         let page = self.fetch(self.schedule.budget(self.setup.target.timeout)).await;
         self.scraped(page, started, moment).await;
@@ -269,7 +295,7 @@ impl TargetLoop {
             return;
         }
         self.context.meters.catch_ups.inc();
-        let since_ms = since_ms(self.schedule.duties(), now_ms);
+        let since_ms = self.file_under(now_ms);
         self.scraped(page, started, Moment { timestamp_ms: now_ms, now_ms, since_ms }).await;
     }
 
@@ -282,10 +308,10 @@ impl TargetLoop {
         }
         let mut outcome = self.take(page, started, moment);
         let packed = std::mem::take(&mut outcome.packed);
+        let ends_series = !matches!(outcome.failure, Some(Failure::SampleLimit { .. }));
+        self.last_moment = ends_series.then_some(moment);
         self.tell(outcome, moment.now_ms);
-        for packed in packed {
-            self.context.outbox.append(packed).await;
-        }
+        self.append(packed).await;
     }
 
     async fn fetch(&mut self, timeout: Duration) -> Result<Page, Failure> {
@@ -407,11 +433,10 @@ impl TargetLoop {
 
     async fn end_series(&mut self, at_ms: i64) {
         self.schedule.pass(at_ms);
-        let since_ms = since_ms(self.schedule.duties(), at_ms);
+        let since_ms = self.file_under(at_ms);
         let moment = Moment { timestamp_ms: at_ms, now_ms: clock::now_ms(), since_ms };
-        for packed in self.reader.end(moment) {
-            self.context.outbox.append(packed).await;
-        }
+        let packed = self.reader.end(moment);
+        self.append(packed).await;
     }
 
     /// Another member goes on: without markers, but with what it must know to write them.

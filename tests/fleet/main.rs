@@ -7,6 +7,7 @@
     reason = "a member is read by its output, a measurement by its test's"
 )]
 
+mod bridge;
 mod channel;
 mod cost;
 mod mdns;
@@ -16,10 +17,19 @@ mod member;
 mod name_server;
 mod names;
 mod namespace;
+#[path = "../integration/process.rs"]
+#[expect(dead_code, reason = "the tests of one agent ask for more")]
+mod process;
 mod strangers;
 mod wire;
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::{
+    future::Future,
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
 
 /// A flood takes the whole of a small machine: whoever judges members does not run beside it.
 static MACHINE: RwLock<()> = RwLock::new(());
@@ -30,4 +40,20 @@ fn shared_machine() -> RwLockReadGuard<'static, ()> {
 
 fn whole_machine() -> RwLockWriteGuard<'static, ()> {
     MACHINE.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until `look` finds something; panics with `what` after `patience`.
+async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    patience: Duration,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(began.elapsed() < patience, "waited {patience:?} in vain until {what}");
+        sleep(Duration::from_millis(100)).await;
+    }
 }

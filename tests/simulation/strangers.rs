@@ -111,3 +111,47 @@ fn of_two_with_one_name_the_later_stays_out() {
         settle(&mut world, 0).map(|_| ())
     });
 }
+
+fn standing(world: &World, n: usize) -> Standing {
+    world.hosts[n].node.as_ref().unwrap().membership.standing()
+}
+
+/// It would do the fleet's work a second time. But those who stay out keep nobody out.
+#[test]
+fn who_has_another_secret_stays_out_while_the_fleet_works() {
+    for_seeds(20, |seed| {
+        let mut world = World::new(seed, 4, calm(0));
+        // Others find it, as they would by a list or by mDNS.
+        world.seeds = 4;
+        world.hosts[3].secret = "another";
+        let is_why = |notice: &Notice| matches!(notice, Notice::WrongSecret { .. });
+        for n in 0..3 {
+            world.start(n);
+        }
+        world.run(9000, |_| {});
+        world.start(3);
+        for _ in 0..30 {
+            world.run(1000, |_| {});
+            if !matches!(standing(&world, 3), Standing::Seeking | Standing::Refused) {
+                return Err(format!("the stranger is {:?}", standing(&world, 3)));
+            }
+        }
+        expect_refused(&world, 3, is_why)?;
+        for n in 0..3 {
+            world.kill(n);
+        }
+        // Nobody works now, so the first to come back does, though the stranger greets it.
+        world.start(0);
+        world.run(8000, |_| {});
+        if !matches!(standing(&world, 0), Standing::Active { .. }) {
+            return Err(format!("the one that came back is {:?}", standing(&world, 0)));
+        }
+        expect_refused(&world, 3, is_why)?;
+        world.kill(0);
+        world.run(20_000, |_| {});
+        match standing(&world, 3) {
+            Standing::Active { .. } => Ok(()),
+            other => Err(format!("with nobody else there, the stranger is {other:?}")),
+        }
+    });
+}

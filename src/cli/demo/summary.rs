@@ -1,77 +1,76 @@
-//! The demo's line: what the agents say by their API, and what the receiving end has counted.
+//! The demo's picture of a moment: which agent has what, and how evenly samples arrive. All of it is
+//! what the receiving end has seen. Pure.
 
 use std::{fmt, time::Duration};
 
-use http::Method;
 use serde_json::{Value, json};
 
-use crate::{
-    cli::demo::ledger::{Ledger, Totals},
-    config::HttpClient,
-    runtime::http::Caller,
+use crate::cli::demo::{
+    agent::{self, Departure},
+    ledger::{Ledger, Totals},
 };
 
-/// An agent that takes longer to answer is shown as it was.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(800);
+/// A shorter time says nothing of what comes in a second.
+const RATED_MIN: Duration = Duration::from_millis(500);
 
 pub(super) struct Summary {
-    urls: Vec<String>,
-    caller: Caller,
     elapsed: Duration,
+    /// When samples a second were last counted.
+    rated: Duration,
+    agents: Vec<AgentLine>,
     targets: usize,
     targets_up: usize,
-    queue_bytes: u64,
-    totals: Totals,
     series: usize,
+    steps_ms: Option<(i64, i64)>,
+    totals: Totals,
+}
+
+struct AgentLine {
+    name: String,
+    departure: Option<Departure>,
+    targets: usize,
+    /// All that it had sent when they were last counted.
+    samples: u64,
     samples_per_second: f64,
 }
 
 impl Summary {
-    /// `urls` are those of the agents.
-    pub(super) fn new(urls: Vec<String>) -> Self {
-        Self {
-            urls,
-            caller: Caller::new(&HttpClient::default()),
-            elapsed: Duration::ZERO,
-            targets: 0,
-            targets_up: 0,
-            queue_bytes: 0,
-            totals: Totals::default(),
-            series: 0,
-            samples_per_second: 0.0,
-        }
-    }
-
-    pub(super) async fn ask(&mut self, ledger: &Ledger, elapsed: Duration) {
-        let since = elapsed.saturating_sub(self.elapsed).as_secs_f64();
-        let arrived = ledger.totals().samples - self.totals.samples;
-        if since > 0.0 {
-            // A second's samples are far below what 32 bits hold.
-            self.samples_per_second = f64::from(u32::try_from(arrived).unwrap_or(u32::MAX)) / since;
-        }
-        self.elapsed = elapsed;
-        self.totals = ledger.totals();
-        self.series = ledger.series();
-
-        let (mut targets, mut up, mut bytes) = (0, 0, 0);
-        for url in &self.urls {
-            let Some(found) = self.answer(&format!("{url}/api/v1/targets?state=active")).await
-            else {
-                return;
+    /// `before` is the picture that this one follows.
+    pub(super) fn of(ledger: &mut Ledger, elapsed: Duration, before: Option<&Self>) -> Self {
+        let rated = before.map_or(Duration::ZERO, |own| own.rated);
+        let since = elapsed.saturating_sub(rated);
+        let is_rated = since >= RATED_MIN;
+        let departures = ledger.kills().departures();
+        let agents = departures.iter().zip(ledger.samples()).enumerate();
+        let agents = agents.map(|(index, (&departure, &samples))| {
+            let earlier = before.map(|own| &own.agents[index]);
+            let (samples, samples_per_second) = match earlier {
+                Some(earlier) if !is_rated => (earlier.samples, earlier.samples_per_second),
+                Some(_) | None => {
+                    let arrived = samples - earlier.map_or(0, |earlier| earlier.samples);
+                    // A second's samples are far below what 32 bits hold.
+                    let arrived = f64::from(u32::try_from(arrived).unwrap_or(u32::MAX));
+                    (samples, arrived / since.max(RATED_MIN).as_secs_f64())
+                }
             };
-            let Some(queues) = self.answer(&format!("{url}/api/v1/queues")).await else { return };
-            let active = found["data"]["activeTargets"].as_array().map_or(&[][..], Vec::as_slice);
-            targets += active.len();
-            up += active.iter().filter(|target| target["health"] == "up").count();
-            let queues = queues["destinations"].as_array().into_iter().flatten();
-            bytes += queues.filter_map(|queue| queue["bytes"].as_u64()).sum::<u64>();
+            AgentLine {
+                name: agent::name_of(index),
+                departure,
+                targets: ledger.targets_of(index),
+                samples,
+                samples_per_second,
+            }
+        });
+        Self {
+            elapsed,
+            rated: if is_rated { elapsed } else { rated },
+            agents: agents.collect(),
+            targets: ledger.targets(),
+            targets_up: ledger.targets_up(),
+            series: ledger.series(),
+            totals: ledger.totals(),
+            steps_ms: ledger.take_steps_ms(),
         }
-        (self.targets, self.targets_up, self.queue_bytes) = (targets, up, bytes);
-    }
-
-    async fn answer(&self, url: &str) -> Option<Value> {
-        let request = self.caller.request(Method::GET, url).ok()?;
-        request.timeout(ANSWER_TIMEOUT).send().await.ok()?.json().await.ok()
     }
 
     pub(super) fn seconds(&self) -> u64 {
@@ -79,30 +78,78 @@ impl Summary {
     }
 
     pub(super) fn json(&self) -> Value {
+        let agents: Vec<Value> = self.agents.iter().map(AgentLine::json).collect();
         json!({
-            "seconds": self.seconds(), "targets": self.targets, "targets_up": self.targets_up,
-            "samples_per_second": self.samples_per_second.round(), "received": self.totals.samples,
-            "series": self.series, "gaps": self.totals.gaps, "duplicates": self.totals.duplicates,
-            "out_of_order": self.totals.out_of_order, "queue_bytes": self.queue_bytes,
+            "seconds": self.seconds(), "agents": agents,
+            "targets": self.targets, "targets_up": self.targets_up, "series": self.series,
+            "spacing_ms": self.steps_ms.map(|(shortest, longest)| [shortest, longest]),
+            "received": self.totals.samples, "faults": self.totals.faults(),
         })
     }
 }
 
+impl AgentLine {
+    fn json(&self) -> Value {
+        json!({
+            "name": self.name, "state": self.state(), "targets": self.targets,
+            "samples_per_second": self.samples_per_second.round(),
+        })
+    }
+
+    fn state(&self) -> &'static str {
+        match self.departure {
+            None => "up",
+            Some(Departure::Left) => "left",
+            Some(Departure::Killed) => "killed",
+        }
+    }
+}
+
+/// Several lines, none of them wider than a terminal is at least.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:>4} s | {} of {} targets up | {:.0} samples/s | {} received | {} gaps | \
-             {} duplicates | {} out of order | queue {} bytes",
-            self.seconds(),
-            self.targets_up,
-            self.targets,
-            self.samples_per_second,
-            self.totals.samples,
-            self.totals.gaps,
-            self.totals.duplicates,
-            self.totals.out_of_order,
-            self.queue_bytes,
-        )
+        write!(f, "{:>4} s  ", self.seconds())?;
+        if self.targets == 0 {
+            writeln!(f, "the agents look for each other")?;
+        } else {
+            write!(f, "{} of {} targets up", self.targets_up, self.targets)?;
+            write!(f, ", {} series", self.series)?;
+            if let Some((shortest, longest)) = self.steps_ms {
+                write!(f, ", {} to {} s apart", Seconds(shortest), Seconds(longest))?;
+            }
+            match self.totals.faults() {
+                0 => writeln!(f, ", no fault")?,
+                1 => writeln!(f, ", 1 fault")?,
+                faults => writeln!(f, ", {faults} faults")?,
+            }
+        }
+        for agent in &self.agents {
+            write!(f, "        {}  {:<6}", agent.name, agent.state())?;
+            match (agent.departure, agent.targets) {
+                (None, targets) => writeln!(
+                    f,
+                    "  {targets:>3} targets  {:>5.0} samples/s",
+                    agent.samples_per_second
+                )?,
+                (Some(_), 0) => writeln!(f)?,
+                (Some(_), 1) => writeln!(f, "    1 target waits for another")?,
+                (Some(_), targets) => writeln!(f, "  {targets:>3} targets wait for another")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn targets(count: usize) -> String {
+    if count == 1 { "1 target".to_owned() } else { format!("{count} targets") }
+}
+
+/// Milliseconds as people read them.
+pub(super) struct Seconds(pub(super) i64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.max(0);
+        write!(f, "{}.{:02}", ms / 1000, ms % 1000 / 10)
     }
 }

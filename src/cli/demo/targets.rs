@@ -1,7 +1,15 @@
-//! The demo's example targets: real servers with lively metrics, one of them slow and one of them
+//! The demo's example targets: real servers with lively metrics, some of them slow and some of them
 //! down every other half minute.
 
-use std::{fmt::Write, io, time::Duration};
+use std::{
+    fmt::Write,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
@@ -15,6 +23,14 @@ pub(super) struct Example {
     pub(super) address: String,
     pub(super) app: &'static str,
     pub(super) about: &'static str,
+    scrapes: Arc<AtomicU32>,
+}
+
+impl Example {
+    /// How often it was scraped, people's looks not counted.
+    pub(super) fn scrapes(&self) -> u32 {
+        self.scrapes.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -25,6 +41,10 @@ enum Kind {
     Slow,
 }
 
+/// Each target counts how often it was scraped, so that the receiving end can tell what is missing.
+pub(super) const SCRAPES_SERIES: &str = "demo_scrapes_total";
+/// Agents say this, and people who look by hand do not.
+const SCRAPE_HEADER: &str = "x-prometheus-scrape-timeout-seconds";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Up so long, then down so long.
@@ -35,24 +55,53 @@ const SLOWNESS: Duration = Duration::from_millis(500);
 const BUCKETS: [(&str, f64); 5] =
     [("0.01", 0.35), ("0.05", 0.7), ("0.1", 0.88), ("0.5", 0.98), ("+Inf", 1.0)];
 
+struct Group {
+    count: usize,
+    kind: Kind,
+    app: &'static str,
+    about: &'static str,
+}
+
+/// Many enough that each agent has some.
+const GROUPS: [Group; 5] = [
+    Group {
+        count: 6,
+        kind: Kind::Shop { busy: 120.0 },
+        app: "shop",
+        about: "counters that rise, a histogram",
+    },
+    Group { count: 6, kind: Kind::Shop { busy: 35.0 }, app: "kiosk", about: "the same, less busy" },
+    Group { count: 6, kind: Kind::Batch, app: "batch", about: "speaks OpenMetrics" },
+    Group {
+        count: 3,
+        kind: Kind::Flapping,
+        app: "flapping",
+        about: "up for half a minute, down for half a minute",
+    },
+    Group { count: 3, kind: Kind::Slow, app: "slow", about: "takes half a second to answer" },
+];
+
 pub(super) async fn start(stop: &Stop) -> io::Result<Vec<Example>> {
-    let kinds = [
-        (Kind::Shop { busy: 120.0 }, "shop", "counters that rise, a histogram"),
-        (Kind::Shop { busy: 35.0 }, "shop", "the same, less busy"),
-        (Kind::Batch, "batch", "speaks OpenMetrics"),
-        (Kind::Flapping, "flapping", "up for half a minute, down for half a minute"),
-        (Kind::Slow, "slow", "takes half a second to answer"),
-    ];
     let start = Instant::now();
     let mut examples = Vec::new();
-    for (kind, app, about) in kinds {
-        let address = server::serve(stop, move |request| answer(request, kind, start)).await?;
-        examples.push(Example { address: address.to_string(), app, about });
+    for Group { count, kind, app, about } in GROUPS {
+        for _ in 0..count {
+            let scrapes = Arc::new(AtomicU32::new(0));
+            let counted = Arc::clone(&scrapes);
+            let answer = move |request| answer(request, kind, start, Arc::clone(&counted));
+            let address = server::serve(stop, answer).await?.to_string();
+            examples.push(Example { address, app, about, scrapes });
+        }
     }
     Ok(examples)
 }
 
-async fn answer(request: Request<Incoming>, kind: Kind, start: Instant) -> Response<Full<Bytes>> {
+async fn answer(
+    request: Request<Incoming>,
+    kind: Kind,
+    start: Instant,
+    scrapes: Arc<AtomicU32>,
+) -> Response<Full<Bytes>> {
     let elapsed = start.elapsed();
     if let Kind::Slow = kind {
         tokio::time::sleep(SLOWNESS).await;
@@ -65,7 +114,9 @@ async fn answer(request: Request<Incoming>, kind: Kind, start: Instant) -> Respo
     if request.uri().path() != "/metrics" {
         return plain(StatusCode::NOT_FOUND, "see /metrics\n");
     }
-    let (content_type, body) = metrics(kind, elapsed.as_secs_f64());
+    let scrape = u32::from(request.headers().contains_key(SCRAPE_HEADER));
+    let count = scrapes.fetch_add(scrape, Ordering::Relaxed) + scrape;
+    let (content_type, body) = metrics(kind, elapsed.as_secs_f64(), count);
     let answer = Response::builder().header(CONTENT_TYPE, content_type).body(body.into());
     answer.expect("a status and a header that are constants")
 }
@@ -76,13 +127,18 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     answer
 }
 
-fn metrics(kind: Kind, seconds: f64) -> (&'static str, String) {
-    match kind {
+fn metrics(kind: Kind, seconds: f64, scrapes: u32) -> (&'static str, String) {
+    let (content_type, rest) = match kind {
         Kind::Shop { busy } => (TEXT, shop(busy, seconds)),
         Kind::Batch => (OPEN_METRICS, batch(seconds)),
         Kind::Flapping => (TEXT, shop(10.0, seconds)),
         Kind::Slow => (TEXT, shop(2.0, seconds)),
-    }
+    };
+    let family = match kind {
+        Kind::Batch => SCRAPES_SERIES.trim_end_matches("_total"),
+        Kind::Shop { .. } | Kind::Flapping | Kind::Slow => SCRAPES_SERIES,
+    };
+    (content_type, format!("# TYPE {family} counter\n{SCRAPES_SERIES} {scrapes}\n{rest}"))
 }
 
 /// `busy` requests a second, more by day and less by night; a day lasts a minute here.

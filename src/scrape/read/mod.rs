@@ -244,9 +244,12 @@ impl Reader {
         self.known.end(end, moment.timestamp_ms, |blobs| {
             current.push(blobs, marker(moment), None, 0);
         });
-        if end == End::OverLimit {
-            return Vec::new();
-        }
+        if end == End::OverLimit { Vec::new() } else { self.end_former(moment) }
+    }
+
+    /// The markers of adopted series, and of those under former rules, that the scrape at `moment`
+    /// did not have: where it is over already, and what another knew of the target came after it.
+    pub(super) fn end_former(&mut self, moment: Moment) -> Vec<Packed> {
         let mut ended = Vec::new();
         for former in self.former.drain(..) {
             let mut packer = Packer::new(former.shapings);

@@ -1,0 +1,87 @@
+//! The measured outcomes as a table of the documentation.
+
+use std::collections::BTreeMap;
+
+use super::world::{Outcome, Size};
+
+/// What an event may do at most.
+pub(crate) struct Bound {
+    pub(crate) agreed_ms: i64,
+    /// No target waits longer than its interval and this.
+    pub(crate) late_ms: i64,
+    /// Both sides scrape all that they reach, so that some of it is scraped and sent twice.
+    pub(crate) splits: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Table {
+    /// In the order in which they first came.
+    order: Vec<&'static str>,
+    outcomes: BTreeMap<&'static str, Vec<Outcome>>,
+}
+
+impl Table {
+    pub(crate) fn add(&mut self, event: &'static str, outcome: Outcome) {
+        if !self.order.contains(&event) {
+            self.order.push(event);
+        }
+        self.outcomes.entry(event).or_default().push(outcome);
+    }
+
+    pub(crate) fn check(&self, event: &str, bound: &Bound, size: Size) {
+        for outcome in &self.outcomes[event] {
+            let agreed_ms = outcome.agreed_ms.unwrap_or(i64::MAX);
+            assert!(agreed_ms <= bound.agreed_ms, "{event}: {outcome:?}");
+            let gap_ms_max = size.interval_ms() + bound.late_ms;
+            assert!(outcome.account.gap_ms <= gap_ms_max, "{event}: {outcome:?}");
+            if !bound.splits {
+                let refused = outcome.refused_order + outcome.refused_duplicate;
+                assert_eq!(refused + outcome.account.double, 0, "{event}: {outcome:?}");
+                assert_eq!(outcome.false_deaths.len(), 0, "{event}: {outcome:?}");
+                assert_eq!(outcome.lost.len(), 0, "{event}: {outcome:?}");
+            }
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of an hour")]
+    pub(crate) fn print(&self, size: Size) {
+        println!(
+            "| event | runs | agreed: median, max | longest gap: median, max | missed | double \
+            | refused: order, duplicate | missed at the backend | lost: of the living, of victims \
+            | false deaths |"
+        );
+        println!("|---|---|---|---|---|---|---|---|---|---|");
+        let second = |ms: i64| format!("{:.1} s", ms as f64 / 1000.0);
+        for event in &self.order {
+            let outcomes = &self.outcomes[event];
+            let agreed = outcomes.iter().map(|one| one.agreed_ms.unwrap_or(i64::MAX)).collect();
+            let agreed = spread(agreed, |ms| match ms {
+                i64::MAX => "never".to_owned(),
+                ms => second(ms),
+            });
+            let gaps = outcomes.iter().map(|one| one.account.gap_ms).collect();
+            let intervals = |ms: i64| ms as f64 / size.interval_ms() as f64;
+            let gaps = spread(gaps, |ms| format!("{} = {:.2} ×", second(ms), intervals(ms)));
+            let most =
+                |of: fn(&Outcome) -> usize| outcomes.iter().map(of).max().unwrap_or(0).to_string();
+            println!(
+                "| {event} | {} | {agreed} | {gaps} | {} | {} | {}, {} | {} | {}, {} | {} |",
+                outcomes.len(),
+                most(|one| usize::try_from(one.account.missed).unwrap()),
+                most(|one| one.account.double),
+                most(|one| one.refused_order),
+                most(|one| one.refused_duplicate),
+                most(|one| usize::try_from(one.stored.missed).unwrap()),
+                most(|one| one.lost.len()),
+                most(|one| one.lost_of_victims),
+                most(|one| one.false_deaths.len()),
+            );
+        }
+    }
+}
+
+fn spread(mut values: Vec<i64>, show: impl Fn(i64) -> String) -> String {
+    values.sort_unstable();
+    let (middle, last) = (values[values.len() / 2], values[values.len() - 1]);
+    format!("{}, {}", show(middle), show(last))
+}
