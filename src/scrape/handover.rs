@@ -10,10 +10,12 @@ use crate::{
     ownership::orders::Knowledge,
     runtime::clock,
     scrape::{
+        beside::beside_others,
+        failure_log::shown_url,
         inventory::Inventory,
         read::{Moment, end_all},
         schedule::Grid,
-        target_loop::{Context, beside_others, shown_url},
+        target_loop::Context,
     },
 };
 

@@ -2,6 +2,7 @@
 //! `loops` → `target_loop` → `fetch` → `read` → the outbox.
 
 pub mod alone;
+mod beside;
 mod course;
 mod desk;
 mod duties;

@@ -4,26 +4,23 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    runtime::{Handle, RuntimeFlavor},
     sync::{mpsc, watch},
-    task::block_in_place,
     time::{Instant, sleep, timeout},
 };
 use tracing::{info, warn};
-use url::Url;
 
 use crate::{
-    model::target::Target,
     outbox::{self, Packed, Shapings},
     ownership::{assign::Ending, orders::Knowledge, shares::Duties},
     runtime::{clock, lease::Lease, stop::Stop},
     scrape::{
+        beside::beside_others,
         course::{self, Step},
         desk::{Course, Desk, Orders, Setup},
         duties::{is_divided, next_since_ms},
         ended::{Ended, PanicGuard},
         failure::Failure,
-        failure_log::{FailureLog, Line, LogBudget},
+        failure_log::{FailureLog, Line, LogBudget, shown_url},
         fetch::{Fetcher, Page, Shared},
         gap::Gap,
         handover::unpack,
@@ -42,10 +39,6 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// How often is looked whether the right to scrape has come back.
 const LEASE_PAUSE: Duration = Duration::from_millis(50);
-
-/// A body of this size takes some 0.2 ms to read; a larger one is read where other tasks can leave
-/// the thread.
-const INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// Of a series, when what is known of a target is packed: so long does it take.
 const SERIES_PACKED_BYTES: usize = 128;
@@ -502,20 +495,4 @@ async fn next_step(
 async fn grace(stop: &Stop) {
     stop.raised().await;
     sleep(STOP_GRACE).await;
-}
-
-/// Runs what takes long without holding up the tasks that wait for this thread.
-pub(super) fn beside_others<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    let may_leave = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
-    if bytes > INLINE_BYTES_MAX && may_leave { block_in_place(work) } else { work() }
-}
-
-/// Without what may be secret in it.
-pub(super) fn shown_url(target: &Target) -> String {
-    let Ok(mut url) = Url::parse(&target.url) else { return String::new() };
-    url.set_query(None);
-    // Neither can fail for a URL with a host, and one without has none to show.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.into()
 }
