@@ -10,10 +10,10 @@ use crate::{
     ownership::orders::Knowledge,
     runtime::{clock, tasks::beside_others},
     scrape::{
+        failure_log::shown_url,
         inventory::Inventory,
         read::{Moment, end_all},
         schedule::Grid,
-        status::shown_url,
         target_loop::Context,
     },
 };

@@ -7,7 +7,6 @@ use std::{
 };
 
 use tokio::sync::watch;
-use url::Url;
 
 use crate::{
     model::target::{Target, TargetId},
@@ -170,14 +169,4 @@ impl Drop for Board {
         let health = self.lock().status.health;
         self.meters.targets_of(health).dec();
     }
-}
-
-/// Without what may be secret in it.
-pub(super) fn shown_url(target: &Target) -> String {
-    let Ok(mut url) = Url::parse(&target.url) else { return String::new() };
-    url.set_query(None);
-    // Neither can fail for a URL with a host, and one without has none to show.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.into()
 }

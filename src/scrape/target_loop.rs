@@ -19,7 +19,7 @@ use crate::{
         duties::{is_divided, next_since_ms},
         ended::{Ended, PanicGuard},
         failure::Failure,
-        failure_log::{FailureLog, Line, LogBudget},
+        failure_log::{FailureLog, Line, LogBudget, shown_url},
         fetch::{Fetcher, Page, Shared},
         gap::Gap,
         handover::unpack,
@@ -28,7 +28,7 @@ use crate::{
         read::{Counts, Moment, Reader},
         report::{self, Report},
         schedule::{Schedule, Tick},
-        status::{Board, Health, TargetStatus, shown_url},
+        status::{Board, Health, TargetStatus},
     },
     wire::content_type,
 };
