@@ -18,7 +18,7 @@ pub mod placement;
 pub mod quorum;
 pub mod shares;
 mod showing;
-mod succession;
+pub mod succession;
 pub mod view;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};

@@ -4,7 +4,7 @@
 pub mod alone;
 mod course;
 mod desk;
-mod duties;
+pub mod duties;
 mod failure;
 mod failure_log;
 #[cfg(test)]
@@ -18,8 +18,8 @@ mod metadata;
 mod meters;
 mod read;
 mod report;
-mod schedule;
-mod seals;
+pub mod schedule;
+pub mod seals;
 mod shape;
 mod staleness;
 mod status;
