@@ -181,6 +181,19 @@ impl Schedule {
         self.grid.first_after(self.floor_ms())
     }
 
+    /// Where the series of a target that is gone end: at the first tick that is missed. Where that one
+    /// is another member's, who may not know yet that the target is gone and take it, they end with
+    /// the stretch, so that nothing comes before what that member writes.
+    pub fn end_ms(&self) -> i64 {
+        let (missed_ms, floor_ms) = (self.first_missed_ms(), self.floor_ms());
+        if self.is_mine(missed_ms) {
+            return missed_ms;
+        }
+        let own = self.duties.iter().find(|duty| duty.contains(floor_ms));
+        let last_ms = own.and_then(|duty| duty.until_ms).map(|until_ms| until_ms - 1);
+        last_ms.filter(|last_ms| *last_ms > floor_ms).unwrap_or(missed_ms)
+    }
+
     /// Whether the tick is this member's to take.
     pub fn is_mine(&self, due_ms: i64) -> bool {
         is_due(&self.duties, due_ms)

@@ -422,7 +422,7 @@ impl TargetLoop {
             Course::Leave(Ending::Moved, _) | Course::Scrape | Course::Dismissed => false,
         };
         if is_gone {
-            let at_ms = self.schedule.first_missed_ms();
+            let at_ms = self.schedule.end_ms();
             // The outbox may take nothing any more.
             let _ = timeout(STOP_GRACE, self.end_series(at_ms)).await;
         }

@@ -80,9 +80,11 @@ struct Waiting {
 impl Saved {
     /// Records of intervals before this may be sent. `None`: the line is another's.
     fn open_before_ms(&self) -> Option<i64> {
-        let mine_since_ms = self.mine_since_ms?;
+        self.mine_since_ms?;
         Some(match self.awaits.first_key_value() {
-            None => mine_since_ms + 1,
+            // Also those of intervals that began after this member's: the other side of a split had
+            // the slot meanwhile, and gives back what it could not send.
+            None => i64::MAX,
             Some(((until_ms, _), waiting)) if self.is_sole && waiting.has_begun => *until_ms,
             Some(_) => i64::MIN,
         })

@@ -132,7 +132,13 @@ impl Air {
     }
 
     /// `changes` times, within `span_ms` from now on, its series is another one.
-    pub(crate) fn add_target(&mut self, interval_ms: u64, from_ms: i64, until_ms: i64, span_ms: i64) {
+    pub(crate) fn add_target(
+        &mut self,
+        interval_ms: u64,
+        from_ms: i64,
+        until_ms: i64,
+        span_ms: i64,
+    ) {
         let n = self.truths.len();
         let key = StreamKey(self.rng.random());
         let target = Target {
@@ -205,7 +211,10 @@ impl Air {
             destination.lost.insert(point);
         } else {
             let newest = *newest;
-            self.fault(format!("{by} sends {record:?} of {line:?} after {newest}, and nobody bet"));
+            let story = self.story(record.stream);
+            self.fault(format!(
+                "{by} sends {record:?} of {line:?} after {newest}, and nobody bet: {story}"
+            ));
         }
         if will_repeat {
             let destination = self.destinations.get_mut(&line.destination).expect("all exist");
@@ -227,6 +236,19 @@ impl Air {
         } else {
             self.fault(format!("{by} calls {record:?} of {line:?} late, and nobody bet"));
         }
+    }
+
+    /// What was seen of a stream last.
+    pub(crate) fn story(&self, stream: StreamKey) -> String {
+        let Some(n) = self.truths.iter().position(|truth| truth.target.key == stream) else {
+            return String::new();
+        };
+        let truth = &self.truths[n];
+        let scrapes = &self.scrapes[n];
+        let last = &scrapes[scrapes.len().saturating_sub(4)..];
+        let markers: Vec<_> = self.markers.iter().filter(|marker| marker.target == n).collect();
+        let Truth { from_ms, until_ms, .. } = truth;
+        format!("target {n} from {from_ms} until {until_ms}: {last:?} {markers:?}")
     }
 
     pub(crate) fn fault(&mut self, what: String) {

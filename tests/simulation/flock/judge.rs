@@ -39,7 +39,8 @@ impl Flock {
                 let near: Vec<_> = scrapes.iter().filter(near).collect();
                 let slot = truth.target.key.slot().number();
                 let (key, interval) = (truth.target.key, truth.target.interval);
-                first = Some(format!("{n} of slot {slot}, {key:?}, {interval:?}: {one:?} {near:?}"));
+                first =
+                    Some(format!("{n} of slot {slot}, {key:?}, {interval:?}: {one:?} {near:?}"));
             }
             judgement.missed += one.missed;
             judgement.doubled += one.doubled;
@@ -74,7 +75,10 @@ impl Flock {
             let (of, expected) = first.get_or_insert((n, table.clone()));
             if *expected != table {
                 let differ = |slot: &_| expected.owner(*slot) != table.owner(*slot);
-                return Some(format!("{of} and {n} differ in {} slots", slots().filter(differ).count()));
+                return Some(format!(
+                    "{of} and {n} differ in {} slots",
+                    slots().filter(differ).count()
+                ));
             }
         }
         None
@@ -88,11 +92,21 @@ impl Flock {
             };
             let missing: Vec<_> = self.air.appended.iter().filter(known).collect();
             if let Some((stream, instant_ms)) = missing.first() {
-                let slot = stream.slot().number();
-                let count = missing.len();
-                let left: usize = self.hosts.iter().map(|host| host.disk.records()).sum();
+                let (slot, count) = (stream.slot(), missing.len());
+                let line = crate::flock::queue::line(slot, name);
+                let at: Vec<String> = self
+                    .hosts
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(n, host)| {
+                        let record = host.disk.find(&line, (*stream, *instant_ms))?;
+                        let state = host.member.as_ref().map(|member| member.state_of(&line));
+                        Some(format!("{n} has {record:?}, where {state:?}"))
+                    })
+                    .collect();
+                let story = self.air.story(*stream);
                 return Err(format!(
-                    "{count} samples are not at {name}, the first of slot {slot} at {instant_ms}; {left} on disks"
+                    "{count} samples are not at {name}, the first of {slot:?} at {instant_ms}: {at:?}; {story}"
                 ));
             }
         }
@@ -108,9 +122,14 @@ impl Flock {
             // The marker of a target that is gone stands at the first tick that it missed.
             let is_gone = truth.until_ms <= at_ms + interval_ms;
             // By the true clock, and the member's own may be off.
-            let is_other = (at_ms - 3_000..=at_ms + 3_000).step_by(500).any(|at| truth.series_at(at) != marker.series);
+            let is_other = (at_ms - 3_000..=at_ms + 3_000)
+                .step_by(500)
+                .any(|at| truth.series_at(at) != marker.series);
             if !is_gone && !is_other {
-                return Err(format!("a marker for what is there: {marker:?} {:?}", truth.target.interval));
+                return Err(format!(
+                    "a marker for what is there: {marker:?} {:?}",
+                    truth.target.interval
+                ));
             }
         }
         Ok(())
@@ -118,7 +137,10 @@ impl Flock {
 
     /// What must not have happened at any time.
     pub(crate) fn expect_no_fault(&self) -> Result<(), String> {
-        self.air.faults.first().map_or(Ok(()), |first| Err(format!("{first}; {:?}", self.air.tally)))
+        self.air
+            .faults
+            .first()
+            .map_or(Ok(()), |first| Err(format!("{first}; {:?}", self.air.tally)))
     }
 
     /// Nobody has anything to give, to take or to send.

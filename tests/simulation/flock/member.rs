@@ -230,7 +230,8 @@ impl Member {
         self.settle(fleet_ms, disk, air);
         for line in disk.lines_with_records() {
             let is_mine = self.table(fleet_ms).owner(line.slot) == Some(self.me);
-            if is_mine || self.rules.is_giving(&line) || self.rules.open_before_ms(&line).is_some() {
+            if is_mine || self.rules.is_giving(&line) || self.rules.open_before_ms(&line).is_some()
+            {
                 continue;
             }
             let effect = self.rules.left_over(line, fleet_ms);
@@ -253,7 +254,12 @@ impl Member {
         self.divide(effects, air);
     }
 
-    pub(crate) fn discovered(&mut self, found: Arc<[Arc<Target>]>, refreshed_ms: i64, air: &mut Air) {
+    pub(crate) fn discovered(
+        &mut self,
+        found: Arc<[Arc<Target>]>,
+        refreshed_ms: i64,
+        air: &mut Air,
+    ) {
         if self.found != found {
             self.found = found;
         }
@@ -467,6 +473,13 @@ impl Member {
         !has_share && self.tasks.is_empty() && (has_given || is_alone)
     }
 
+    pub(crate) fn state_of(&self, line: &handoff::Line) -> String {
+        let rules = &self.rules;
+        let (giving, open) = (rules.is_giving(line), rules.open_before_ms(line));
+        let (waiting, saved) = (rules.is_waiting(line), rules.saved(line));
+        format!("giving {giving}, open before {open:?}, waiting {waiting}, {saved:?}")
+    }
+
     /// Nothing left to give.
     pub(crate) fn is_calm(&self) -> bool {
         self.rules.unfinished() == 0 && self.queue.is_idle()
@@ -477,8 +490,7 @@ impl Member {
     }
 
     fn is_publisher(&self) -> bool {
-        let mut alive =
-            self.roster.members.values().filter(|one| one.state == MemberState::Alive);
+        let mut alive = self.roster.members.values().filter(|one| one.state == MemberState::Alive);
         alive.next().is_some_and(|lowest| lowest.id == self.me)
     }
 

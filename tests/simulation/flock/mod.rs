@@ -100,6 +100,10 @@ impl Flock {
         self.hosts.len()
     }
 
+    pub(crate) fn has_overrides(&self) -> bool {
+        self.size.overrides
+    }
+
     pub(crate) fn slow_discovery(&mut self, n: usize, takes_ms: i64) {
         self.hosts[n].discovery_ms = takes_ms;
     }

@@ -208,13 +208,17 @@ impl Pool {
 
     /// As `scrape::handover::end_of` does.
     fn end(&mut self, knowledge: &Knowledge, moment: &mut Moment<'_>) {
-        let Some(last_ms) = knowledge.last_tick_ms.filter(|_| !self.adopt(knowledge, moment)) else {
+        let Some(last_ms) = knowledge.last_tick_ms.filter(|_| !self.adopt(knowledge, moment))
+        else {
             return;
         };
         let target = &knowledge.target;
         let at_ms = Grid::of(target.key, target.interval).first_after(last_ms);
-        self.samples.push(((target.key, at_ms), last_ms + 1));
-        for (series, _) in series_of(knowledge) {
+        let series = series_of(knowledge);
+        if !series.is_empty() {
+            self.samples.push(((target.key, at_ms), last_ms + 1));
+        }
+        for (series, _) in series {
             self.mark(index(target), series, at_ms, moment.me);
         }
     }
@@ -278,8 +282,8 @@ impl Pool {
                 Turn::CatchUp | Turn::Idle => self.depart(number),
             },
             Course::Leave(Ending::Gone) => {
-                let at_ms = running.schedule.first_missed_ms();
-                if running.schedule.is_mine(at_ms)
+                let at_ms = running.schedule.end_ms();
+                if running.schedule.is_mine(running.schedule.first_missed_ms())
                     && let Turn::Sleep(wait) = running.schedule.turn(now_us)
                 {
                     self.sleep(number, now_us, wait);
@@ -335,9 +339,11 @@ impl Pool {
     fn depart(&mut self, number: u64) {
         let running = self.let_go(number);
         let last_tick_ms = running.schedule.last_ms();
-        let series = running.seen.into_iter().chain(running.owed).flat_map(|(series, at_ms)| {
-            [series.to_le_bytes(), at_ms.to_le_bytes()].concat()
-        });
+        let series = running
+            .seen
+            .into_iter()
+            .chain(running.owed)
+            .flat_map(|(series, at_ms)| [series.to_le_bytes(), at_ms.to_le_bytes()].concat());
         let series: Vec<u8> = series.collect();
         let target = Arc::clone(&running.target);
         self.reports.push(Report::Left(Knowledge { target, last_tick_ms, series: series.into() }));
@@ -348,7 +354,9 @@ impl Pool {
         let running = self.let_go(number);
         let duties = running.schedule.duties();
         let since_ms = duties::since_ms(duties, at_ms).unwrap_or(at_ms);
-        self.samples.push(((running.target.key, at_ms), since_ms));
+        if running.seen.is_some() || !running.owed.is_empty() {
+            self.samples.push(((running.target.key, at_ms), since_ms));
+        }
         let n = index(&running.target);
         for (series, _) in running.seen.into_iter().chain(running.owed) {
             self.mark(n, series, at_ms, me);

@@ -16,7 +16,7 @@ use starling::{
     ownership::handoff::{Line, Saved},
 };
 
-use crate::flock::air::Air;
+use crate::flock::air::{Air, Point};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -77,6 +77,12 @@ impl Disk {
         self.lines.values().map(|kept| kept.records.len()).sum()
     }
 
+    /// For those who look for what did not arrive.
+    pub(crate) fn find(&self, line: &Line, point: Point) -> Option<&impl std::fmt::Debug> {
+        let records = &self.lines.get(line)?.records;
+        records.values().find(|(record, _)| (record.stream, record.oldest_ms) == point)
+    }
+
     fn kept(&mut self, line: &Line) -> &mut Kept {
         if !self.lines.contains_key(line) {
             self.lines.insert(line.clone(), Kept::default());
@@ -126,7 +132,13 @@ impl Queue {
         self.busy.insert(line);
     }
 
-    pub(crate) fn bury(&mut self, disk: &mut Disk, line: &Line, names: &[RecordName], air: &mut Air) {
+    pub(crate) fn bury(
+        &mut self,
+        disk: &mut Disk,
+        line: &Line,
+        names: &[RecordName],
+        air: &mut Air,
+    ) {
         let records = &mut disk.kept(line).records;
         for name in names {
             if records.remove(name).is_some_and(|(_, place)| place != Place::SetAside) {
