@@ -107,6 +107,8 @@ pub(crate) struct Air {
     pub(crate) late_slots: BTreeSet<Slot>,
     /// What must never happen, and did.
     pub(crate) faults: Vec<String>,
+    /// What must not happen unless it was named, before or after.
+    unnamed: Vec<(Line, String)>,
     pub(crate) tally: Tally,
 }
 
@@ -127,6 +129,7 @@ impl Air {
             bets: BTreeSet::new(),
             late_slots: BTreeSet::new(),
             faults: Vec::new(),
+            unnamed: Vec::new(),
             tally: Tally::default(),
         }
     }
@@ -192,29 +195,28 @@ impl Air {
         self.bets.contains(line) || self.late_slots.contains(&line.slot)
     }
 
+    pub(crate) fn first_fault(&self) -> Option<&String> {
+        let unnamed = self.unnamed.iter().filter(|(line, _)| !self.is_excused(line));
+        self.faults.iter().chain(unnamed.map(|(_, what)| what)).next()
+    }
+
     /// A destination without any window gets a sample. One that is older than the newest of its
     /// stream is refused; the newest again is taken, as it was sent again for want of an answer.
     pub(crate) fn receive(&mut self, by: usize, line: &Line, record: &Record, will_repeat: bool) {
-        let is_excused = self.is_excused(line);
         let destination = self.destinations.get_mut(&line.destination).expect("all exist");
         let point = (record.stream, record.oldest_ms);
         let newest = destination.newest.entry(record.stream).or_insert(i64::MIN);
         if record.oldest_ms > *newest {
             *newest = record.oldest_ms;
             destination.stored.insert(point);
-        } else if destination.stored.contains(&point) && destination.unsure.contains(&point) {
-        } else if destination.stored.contains(&point) && is_excused {
-            // Both sides of a split had scraped it.
-            self.tally.doubles += 1;
-        } else if is_excused {
-            self.tally.out_of_order += 1;
-            destination.lost.insert(point);
-        } else {
-            let newest = *newest;
-            let story = self.story(record.stream);
-            self.fault(format!(
-                "{by} sends {record:?} of {line:?} after {newest}, and nobody bet: {story}"
-            ));
+        } else if !destination.stored.contains(&point) || !destination.unsure.contains(&point) {
+            // Twice where both sides of a split had scraped it, else out of order.
+            let is_double = !destination.lost.insert(point) || destination.stored.contains(&point);
+            self.tally.doubles += usize::from(is_double);
+            self.tally.out_of_order += usize::from(!is_double);
+            let (newest, story) = (*newest, self.story(record.stream));
+            let what = format!("{by} sends {record:?} after {newest}, and nobody bet: {story}");
+            self.unnamed(line, what);
         }
         if will_repeat {
             let destination = self.destinations.get_mut(&line.destination).expect("all exist");
@@ -224,17 +226,20 @@ impl Air {
 
     /// What was under way for very long may be late though it has arrived since.
     pub(crate) fn late(&mut self, by: usize, line: &Line, record: &Record) {
-        let is_excused = self.is_excused(line);
         let destination = self.destinations.get_mut(&line.destination).expect("all exist");
         let point = (record.stream, record.oldest_ms);
-        if destination.stored.contains(&point) {
-            return;
-        }
-        if is_excused {
+        if !destination.stored.contains(&point) {
             destination.lost.insert(point);
             self.tally.late += 1;
-        } else {
-            self.fault(format!("{by} calls {record:?} of {line:?} late, and nobody bet"));
+            self.unnamed(line, format!("{by} calls {record:?} late, and nobody bet"));
+        }
+    }
+
+    fn unnamed(&mut self, line: &Line, what: String) {
+        let at_s = self.now_ms as f64 / 1e3;
+        let what = format!("at {at_s:.3}: {line:?}: {what}");
+        if self.unnamed.len() < 10_000 {
+            self.unnamed.push((line.clone(), what));
         }
     }
 

@@ -137,10 +137,8 @@ impl Flock {
 
     /// What must not have happened at any time.
     pub(crate) fn expect_no_fault(&self) -> Result<(), String> {
-        self.air
-            .faults
-            .first()
-            .map_or(Ok(()), |first| Err(format!("{first}; {:?}", self.air.tally)))
+        let first = self.air.first_fault();
+        first.map_or(Ok(()), |first| Err(format!("{first}; {:?}", self.air.tally)))
     }
 
     /// Nobody has anything to give, to take or to send.

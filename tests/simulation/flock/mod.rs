@@ -231,7 +231,7 @@ impl Flock {
 
     fn discover(&mut self, n: usize) {
         let now_ms = self.air.now_ms;
-        let wall_ms = self.world.wall_ms(n);
+        let fleet_ms = self.world.fleet_ms(n);
         let host = &mut self.hosts[n];
         let member = host.member.as_mut().expect("it runs");
         if host.round.is_none() && now_ms >= host.next_round_ms {
@@ -241,7 +241,7 @@ impl Flock {
             let found = self.air.truths.iter().enumerate().filter(is_there);
             let found = found.map(|(n, _)| n).collect();
             let due_ms = now_ms + if host.is_ready { host.discovery_ms } else { 100 };
-            host.round = Some(Round { began_ms: wall_ms, due_ms, found });
+            host.round = Some(Round { began_ms: fleet_ms, due_ms, found });
             host.next_round_ms = now_ms + DISCOVERY_MS;
         }
         if let Some(round) = host.round.take_if(|round| now_ms >= round.due_ms) {

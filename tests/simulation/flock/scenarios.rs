@@ -78,8 +78,9 @@ fn drained(flock: &mut Flock) -> Result<(), String> {
 }
 
 fn finish(flock: &mut Flock) -> Result<(), String> {
-    drained(flock)?;
+    let delivered = drained(flock);
     flock.expect_no_fault()?;
+    delivered?;
     flock.expect_markers()
 }
 
