@@ -76,12 +76,13 @@ impl Division {
         self.take(effects);
     }
 
-    pub(super) fn found(&mut self, found: Arc<Snapshot>) {
+    /// Discovery goes by this host's clock, fences by the fleet's, which is ahead by `offset_ms`.
+    pub(super) fn found(&mut self, found: Arc<Snapshot>, offset_ms: i64) {
         let share = |targets: &crate::discovery::JobTargets| JobShare {
             name: Arc::clone(&targets.job.job_name),
             clustering: targets.job.clustering.clone(),
             targets: Arc::clone(&targets.active),
-            refreshed_ms: targets.refreshed_ms,
+            refreshed_ms: targets.refreshed_ms.saturating_add(offset_ms),
         };
         let jobs: Vec<JobShare> = found.jobs.iter().map(share).collect();
         self.found = found;
@@ -105,7 +106,7 @@ impl Division {
     }
 
     pub(super) fn adopt(&mut self, knowledge: Knowledge, fence_ms: i64) {
-        let adopted = self.assign.adopt(&knowledge.target, fence_ms);
+        let adopted = self.assign.adopt(&knowledge.target, knowledge.seen_ms(fence_ms));
         let knowledge = Arc::new(knowledge);
         match adopted {
             Adopted::Known => self.tasks.push(Task::Adopt(knowledge)),

@@ -342,7 +342,8 @@ impl Ownership {
         let grace_ms = i64::try_from(self.settings.reload_grace.as_millis()).unwrap_or(i64::MAX);
         let is_agreed = self.is_agreed(now_ms);
         let found = self.forms.running(is_agreed, grace_ms, now_ms);
-        self.division.found(found);
+        let offset_ms = self.links.status.borrow().fleet_offset_ms;
+        self.division.found(found, offset_ms);
     }
 
     /// Whether all active members have the configuration of this one.

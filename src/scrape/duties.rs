@@ -38,12 +38,16 @@ pub fn before(duties: &[Interval], until_ms: i64) -> Duties {
     cut.collect()
 }
 
-/// Whether a stretch of `old` is over at `now_ms` and `new` begins behind it. Another member had
-/// the target in between, or is to have it: for that one this is a move like any other.
+/// Whether what ran of `old` is over, and `new` begins behind it. Another member had the target in
+/// between, or is to have it: for that one this is a move like any other. The stretch that runs may
+/// be over by late news, as after a death that was none, or by the fleet's clock when this one is
+/// behind.
 pub fn is_return(old: &[Interval], new: &[Interval], now_ms: i64) -> bool {
-    let over_ms = old.first().and_then(|duty| duty.until_ms).filter(|until_ms| *until_ms <= now_ms);
-    let (Some(over_ms), Some(next)) = (over_ms, new.first()) else { return false };
-    next.from_ms >= over_ms
+    let (Some(running), Some(next)) = (old.first(), new.first()) else { return false };
+    match running.until_ms.filter(|until_ms| *until_ms <= now_ms) {
+        Some(over_ms) => next.from_ms >= over_ms,
+        None => running.from_ms <= now_ms && next.from_ms > now_ms,
+    }
 }
 
 #[cfg(test)]
@@ -98,8 +102,12 @@ mod tests {
         for (old, new, now_ms, expected) in [
             (&[(100, 200), (300, 0)][..], &[(300, 0)][..], 200, true),
             (&[(100, 200)], &[(300, 0)], 250, true),
-            // The border has not come yet.
-            (&[(100, 200), (300, 0)], &[(300, 0)], 199, false),
+            // The fleet has passed the border, and the own clock is behind.
+            (&[(100, 200), (300, 0)], &[(300, 0)], 199, true),
+            // It was dead for the others, and begins anew.
+            (&[(100, 0)], &[(300, 0)], 250, true),
+            // It has not begun.
+            (&[(300, 0)], &[(400, 0)], 250, false),
             // It goes on, whatever comes later.
             (&[(100, 200)], &[(100, 0)], 250, false),
             (&[(100, 0)], &[(100, 200), (300, 0)], 150, false),

@@ -39,6 +39,7 @@ impl Truth {
 
 /// One scrape, as the target saw it.
 #[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "`by` is told when something is wrong")]
 pub(crate) struct Scraped {
     /// `None`: off the ticks.
     pub(crate) due_ms: Option<i64>,
@@ -47,6 +48,7 @@ pub(crate) struct Scraped {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "`by` is told when something is wrong")]
 pub(crate) struct Marker {
     pub(crate) target: usize,
     pub(crate) series: u64,
@@ -245,12 +247,17 @@ impl Air {
 
     /// What was seen of a stream last.
     pub(crate) fn story(&self, stream: StreamKey) -> String {
+        self.story_about(stream, i64::MAX)
+    }
+
+    pub(crate) fn story_about(&self, stream: StreamKey, at_ms: i64) -> String {
         let Some(n) = self.truths.iter().position(|truth| truth.target.key == stream) else {
             return String::new();
         };
         let truth = &self.truths[n];
         let scrapes = &self.scrapes[n];
-        let last = &scrapes[scrapes.len().saturating_sub(4)..];
+        let end = scrapes.partition_point(|one| one.at_ms <= at_ms.saturating_add(6_000));
+        let last = &scrapes[end.saturating_sub(6)..end];
         let markers: Vec<_> = self.markers.iter().filter(|marker| marker.target == n).collect();
         let Truth { from_ms, until_ms, .. } = truth;
         format!("target {n} from {from_ms} until {until_ms}: {last:?} {markers:?}")

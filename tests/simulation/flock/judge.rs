@@ -127,8 +127,10 @@ impl Flock {
                 .any(|at| truth.series_at(at) != marker.series);
             if !is_gone && !is_other {
                 return Err(format!(
-                    "a marker for what is there: {marker:?} {:?}",
-                    truth.target.interval
+                    "a marker for what is there: {marker:?} {:?} {:?}: {}",
+                    truth.target.interval,
+                    truth.changes,
+                    self.air.story_about(truth.target.key, at_ms)
                 ));
             }
         }
@@ -139,13 +141,6 @@ impl Flock {
     pub(crate) fn expect_no_fault(&self) -> Result<(), String> {
         let first = self.air.first_fault();
         first.map_or(Ok(()), |first| Err(format!("{first}; {:?}", self.air.tally)))
-    }
-
-    /// Nobody has anything to give, to take or to send.
-    pub(crate) fn is_settled(&self) -> bool {
-        let left: usize = self.hosts.iter().map(|host| host.disk.records()).sum();
-        let mut running = self.hosts.iter().filter_map(|host| host.member.as_ref());
-        left == 0 && running.all(|member| member.is_calm() && member.closed() == 0)
     }
 }
 

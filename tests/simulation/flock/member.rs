@@ -308,7 +308,7 @@ impl Member {
     }
 
     fn adopt(&mut self, knowledge: Knowledge, fence_ms: i64, air: &mut Air) {
-        let adopted = self.assign.adopt(&knowledge.target, fence_ms);
+        let adopted = self.assign.adopt(&knowledge.target, knowledge.seen_ms(fence_ms));
         let knowledge = Arc::new(knowledge);
         match adopted {
             Adopted::Known => self.tasks.push(Task::Adopt(knowledge)),
@@ -483,10 +483,6 @@ impl Member {
     /// Nothing left to give.
     pub(crate) fn is_calm(&self) -> bool {
         self.rules.unfinished() == 0 && self.queue.is_idle()
-    }
-
-    pub(crate) fn closed(&self) -> usize {
-        self.rules.closed()
     }
 
     fn is_publisher(&self) -> bool {

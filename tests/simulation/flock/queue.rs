@@ -73,10 +73,6 @@ impl Disk {
         self.lines.iter().filter(has_records).map(|(line, _)| line.clone()).collect()
     }
 
-    pub(crate) fn records(&self) -> usize {
-        self.lines.values().map(|kept| kept.records.len()).sum()
-    }
-
     /// For those who look for what did not arrive.
     pub(crate) fn find(&self, line: &Line, point: Point) -> Option<&impl std::fmt::Debug> {
         let records = &self.lines.get(line)?.records;
@@ -148,9 +144,11 @@ impl Queue {
     }
 
     pub(crate) fn given(&mut self, disk: &mut Disk, line: &Line, air: &mut Air) {
-        let left = disk.kept(line).records.len();
-        if left > 0 {
-            air.fault(format!("{line:?} was given, and {left} records are yet here"));
+        let left: Vec<_> = disk.kept(line).records.values().collect();
+        if let Some((record, _)) = left.first() {
+            let (count, story) = (left.len(), air.story(record.stream));
+            air.fault(format!("{line:?} was given, and yet here are {count}: {left:?}; {story}"));
+            return;
         }
         disk.lines.remove(line);
     }
