@@ -469,8 +469,11 @@ async fn next_step(
     schedule: &mut Schedule,
 ) -> Step {
     loop {
+        let is_divided = is_divided(schedule.duties());
+        // What is this member's alone nobody else would scrape meanwhile.
+        let on_hold = on_hold && is_divided;
         // A tick that waits for it is still taken within its interval.
-        if is_divided(schedule.duties()) && !lease.is_valid() {
+        if is_divided && !lease.is_valid() {
             sleep(LEASE_PAUSE).await;
             continue;
         }

@@ -212,14 +212,14 @@ async fn the_markers_of_a_target_that_is_gone_are_not_lost_when_the_agent_stops(
 }
 
 #[tokio::test]
-async fn nothing_is_scraped_on_hold() {
+async fn nothing_divided_is_scraped_on_hold() {
     let server = FakeTarget::start(|_, _| Reply::Keep(metrics("a 1\n"))).await;
     let mut world = World::start().await;
     let job = Arc::new(quick_job());
     let target = Arc::new(at(server.url("/"), 1, &[]));
     let late = Arc::new(at(server.url("/late"), 2, &[("n", "late")]));
     let a = named("a", &[]);
-    world.order(&job, vec![run(&target, &always())]);
+    world.order(&job, vec![run(&target, &duties(0, None))]);
     world.until("samples", |all| count(all, &a) >= 2).await;
     let slot = Slot::new(7).unwrap();
     let at_ms = clock::now_ms();
@@ -229,7 +229,7 @@ async fn nothing_is_scraped_on_hold() {
         vec![
             Task::Hold(true),
             Task::CatchUp { target: name, at_ms },
-            run(&late, &always()),
+            run(&late, &duties(0, None)),
             Task::Seal { slot, until_ms: 0 },
         ],
     );
