@@ -477,7 +477,8 @@ impl Member {
         let rules = &self.rules;
         let (giving, open) = (rules.is_giving(line), rules.open_before_ms(line));
         let (waiting, saved) = (rules.is_waiting(line), rules.saved(line));
-        format!("giving {giving}, open before {open:?}, waiting {waiting}, {saved:?}")
+        let queue = self.queue.state_of(line);
+        format!("giving {giving}, open before {open:?}, waiting {waiting}; {queue}; {saved:?}")
     }
 
     /// Nothing left to give.

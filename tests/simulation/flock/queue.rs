@@ -209,6 +209,13 @@ impl Queue {
         }
     }
 
+    /// For those who look for what did not arrive.
+    pub(crate) fn state_of(&self, line: &Line) -> String {
+        let (open, request) = (self.open_before_ms.get(line), self.requests.get(line));
+        let (extracting, busy) = (self.extracting.contains(line), self.busy.contains(line));
+        format!("open before {open:?}, request {request:?}, extracting {extracting}, busy {busy}")
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         self.requests.is_empty() && self.extracting.is_empty()
     }
