@@ -156,7 +156,9 @@ fn after_a_death_the_hole_is_filled_within_a_second() {
                 assert!(last_ms >= died_ms - DETECTION_MS);
             }
             None => {
-                assert!(last_ms < died_ms - DETECTION_MS || last_ms + interval_ms < now_ms + 1_000);
+                // The next tick is so near that it does instead.
+                let latest_ms = last_ms + interval_ms - interval_ms * 3 / 5;
+                assert!(last_ms < died_ms - DETECTION_MS || latest_ms < now_ms);
             }
         }
     }
