@@ -21,7 +21,7 @@ mod scales;
 pub mod shares;
 mod showing;
 mod standing;
-mod succession;
+pub mod succession;
 pub mod view;
 mod weighing;
 

@@ -456,7 +456,7 @@ impl TargetLoop {
             Course::Leave(Ending::Moved, _) | Course::Scrape | Course::Dismissed => false,
         };
         if is_gone {
-            let at_ms = self.schedule.first_missed_ms();
+            let at_ms = self.schedule.end_ms();
             // The outbox may take nothing any more.
             let _ = timeout(STOP_GRACE, self.end_series(at_ms)).await;
         }
@@ -472,8 +472,11 @@ async fn next_step(
     schedule: &mut Schedule,
 ) -> Step {
     loop {
+        let is_divided = is_divided(schedule.duties());
+        // What is this member's alone nobody else would scrape meanwhile.
+        let on_hold = on_hold && is_divided;
         // A tick that waits for it is still taken within its interval.
-        if is_divided(schedule.duties()) && !lease.is_valid() {
+        if is_divided && !lease.is_valid() {
             sleep(LEASE_PAUSE).await;
             continue;
         }
