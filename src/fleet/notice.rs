@@ -7,6 +7,17 @@ use crate::model::member::NodeId;
 /// Jobs that a sentence names; of more it tells the number.
 const JOBS_NAMED_MAX: usize = 5;
 
+const STALLED: &str = "this process stood still for a while, so it does nothing until a peer has said \
+    whether its share was given away; where this repeats, find out what starves or suspends this host";
+const DECLARED_DEAD: &str = "the others have declared this node dead, so it does nothing until a peer has \
+    answered it; where this repeats, find out what loses packets to or from this host";
+const INSECURE: &str = "`--cluster.insecure` is on and no secret is set, so whoever reaches the cluster port \
+    can join, and be given targets and unsent samples; put the same \
+    `--cluster.secret-file` on all members (`openssl rand -hex 32` makes one)";
+const OVERRIDE_CONFLICT: &str = "two members had each published which slots are moved to even out the load, as the two \
+    sides of a split do; one is left and publishes for all within a minute, so where this \
+    comes again, find out what parts the members from each other";
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Notice {
     /// Another member has this node's name.
@@ -245,7 +256,8 @@ impl fmt::Display for Notice {
                  `--cluster.advertise-address`"
             ),
             Self::ClockSkew { ahead_ms } => {
-                let (by, which) = (ahead_ms.unsigned_abs(), if *ahead_ms > 0 { "slow" } else { "fast" });
+                let (by, which) =
+                    (ahead_ms.unsigned_abs(), if *ahead_ms > 0 { "slow" } else { "fast" });
                 write!(
                     f,
                     "the clock of this host is {by} ms {which} beside its peers'; look after its \
@@ -258,14 +270,8 @@ impl fmt::Display for Notice {
                  works alone; look at the list, at the firewall for UDP on the cluster port, and \
                  at the peers' log"
             ),
-            Self::Holding { why: HoldReason::Stalled } => f.write_str(
-                "this process stood still for a while, so it does nothing until a peer has said \
-                 whether its share was given away; where this repeats, find out what starves or suspends this host",
-            ),
-            Self::Holding { why: HoldReason::DeclaredDead } => f.write_str(
-                "the others have declared this node dead, so it does nothing until a peer has \
-                 answered it; where this repeats, find out what loses packets to or from this host",
-            ),
+            Self::Holding { why: HoldReason::Stalled } => f.write_str(STALLED),
+            Self::Holding { why: HoldReason::DeclaredDead } => f.write_str(DECLARED_DEAD),
             Self::ConfigDrift { name, .. } => write!(
                 f,
                 "the member `{name}` has another config than this node; bring both to the same \
@@ -289,30 +295,28 @@ impl fmt::Display for Notice {
                  as `--cluster.on-partition=minority_stops` says, and keeps what it has; bring the \
                  network or the others back, or set `scrape_all`"
             ),
-            Self::WaitingForSize { here, size, seconds_max } => {
-                write!(
-                    f,
-                    "only {here} of the {size} members are here that `--cluster.wait-for-size` asks for, so "
-                )?;
-                match seconds_max {
-                    Some(seconds) => write!(
-                        f,
-                        "this node scrapes nothing that is divided until {seconds} s after its start"
-                    )?,
-                    None => f.write_str("this node has begun without them")?,
-                }
-                f.write_str("; start the others, or ask for fewer")
+            Self::WaitingForSize { here, size, seconds_max } => write!(
+                f,
+                "only {here} of the {size} members are here that `--cluster.wait-for-size` asks for, \
+                 so this node {}; start the others, or ask for fewer",
+                Goes(*seconds_max)
+            ),
+            Self::Insecure => f.write_str(INSECURE),
+            Self::OverrideConflict => f.write_str(OVERRIDE_CONFLICT),
+        }
+    }
+}
+
+/// What a node does whose fleet is too small.
+struct Goes(Option<u64>);
+
+impl fmt::Display for Goes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(seconds) => {
+                write!(f, "scrapes nothing that is divided until {seconds} s after its start")
             }
-            Self::Insecure => f.write_str(
-                "`--cluster.insecure` is on and no secret is set, so whoever reaches the cluster port \
-                 can join, and be given targets and unsent samples; put the same \
-                 `--cluster.secret-file` on all members (`openssl rand -hex 32` makes one)",
-            ),
-            Self::OverrideConflict => f.write_str(
-                "two members had each published which slots are moved to even out the load, as the two \
-                 sides of a split do; one is left and publishes for all within a minute, so where this \
-                 comes again, find out what parts the members from each other",
-            ),
+            None => f.write_str("has begun without them"),
         }
     }
 }
