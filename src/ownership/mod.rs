@@ -349,7 +349,7 @@ impl Ownership {
         match letter::unpack(bundle) {
             Ok(letters) => letters.into_iter().for_each(|letter| self.heard(from, letter)),
             Err(error) => {
-                warn!(%from, %error, "a member sent what is no letter; is it of another version?")
+                warn!(%from, %error, "a member sent what is no letter; is it of another version?");
             }
         }
     }
