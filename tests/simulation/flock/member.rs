@@ -174,6 +174,7 @@ impl Member {
                     let fence_ms = self.lost.get(&slot).copied().unwrap_or(shown.fleet_ms);
                     self.succession.add(knowledge, fence_ms, shown.fleet_ms);
                 }
+                Report::Gap { .. } => {}
             }
         }
         let extracted = self.queue.step(disk, has_lease && !self.on_hold, self.n, air);
@@ -293,6 +294,15 @@ impl Member {
                 }
             }
             Post::Letter(Letter::Noted { number }) => self.succession.noted(number),
+            // Nobody is weighed here; overrides come without their letters.
+            Post::Letter(
+                Letter::AskLoads
+                | Letter::Loads { .. }
+                | Letter::AskOverrides
+                | Letter::Overrides(_)
+                | Letter::AskDifference { .. }
+                | Letter::Difference { .. },
+            ) => {}
             Post::Overrides(heard) => {
                 let before = self.overrides.stamp();
                 let merged = self.overrides.merge(heard);
@@ -414,6 +424,7 @@ impl Member {
                     self.changes.push(Change::Lost { slot, until_ms });
                 }
                 Effect::Moved(moves) => note_late(&moves, air),
+                Effect::Gap { .. } => {}
             }
         }
     }
