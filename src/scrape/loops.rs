@@ -24,7 +24,7 @@ use crate::{
         orders::{Knowledge, Orders, Report, Task},
         shares::Duties,
     },
-    runtime::{clock, stop::Stop, tasks},
+    runtime::{stop::Stop, tasks},
     scrape::{
         desk::{self, Course, Desk, Setup},
         duties,
@@ -119,7 +119,7 @@ impl Loops {
     }
 
     pub(super) fn obey(&mut self, orders: Orders, stop: &Stop) -> Vec<Report> {
-        let now_ms = clock::now_ms();
+        let now_ms = self.context.time.now_ms();
         let mut changes = Changes::default();
         self.agree(orders.found, &mut changes);
         // These come last: what leaves by these orders is to be sealed as well.

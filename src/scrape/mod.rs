@@ -45,7 +45,7 @@ pub use crate::scrape::{
 use crate::{
     outbox,
     ownership::orders::{Orders, Report},
-    runtime::{lease::Lease, stop::Stop, tasks},
+    runtime::{clock::FleetTime, lease::Lease, stop::Stop, tasks},
     scrape::{
         ended::Ended,
         failure_log::{FailureLog, FailureWriter, LogBudget},
@@ -76,6 +76,7 @@ impl Pool {
         outbox: outbox::Handle,
         reports: mpsc::Sender<Report>,
         lease: Lease,
+        time: FleetTime,
         registry: &mut Registry,
     ) -> (Handle, Self) {
         let meters = Meters::new(registry);
@@ -90,6 +91,7 @@ impl Pool {
             budget: LogBudget::new(Instant::now()),
             failures: log,
             lease,
+            time,
         };
         let loops = Loops::new(Arc::new(context), boards, sender);
         (Handle::new(seen), Self { loops, ended, reports, failures })
