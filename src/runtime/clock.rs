@@ -59,9 +59,9 @@ mod tests {
         for offset_ms in [0, -2_000, 3_600_000] {
             time.set_offset(offset_ms);
             let before_ms = now_ms();
-            let (read_ms, read_us) = (reader.now_ms(), reader.now_us());
+            let (millis, micros) = (reader.now_ms(), reader.now_us());
             let passed = before_ms + offset_ms..=now_ms() + offset_ms;
-            assert!(passed.contains(&read_ms) && passed.contains(&(read_us / 1000)));
+            assert!(passed.contains(&millis) && passed.contains(&(micros / 1000)));
         }
     }
 }
