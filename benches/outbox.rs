@@ -42,6 +42,7 @@ fn destination(name: &str) -> Arc<Destination> {
         external_labels: [("replica", name)].into_iter().collect(),
         write_relabel: Vec::new(),
         send_exemplars: false,
+        out_of_order_window: Duration::ZERO,
         queue: Queue {
             samples_per_send_max: 2000,
             batch_send_deadline: Duration::from_secs(5),

@@ -167,6 +167,7 @@ impl Agent {
             outbox: outbox.clone(),
             pool: orders,
             reports: reported,
+            loads: scrape.loads(),
         };
         let (division, ownership_part) = Ownership::new(
             division_of(me, &settings.storage_path, &config.cluster),

@@ -204,9 +204,9 @@ mod tests {
         );
         check_text(
             "cluster: {enabled: true, insecure: true, mdns: true}\n",
-            true,
+            false,
             0,
-            "a.yml: accepted: 0 jobs, 0 destinations, 0 warnings\n  cluster `default`: multicast DNS, no secret: any host may join\n  no `remote_write`: what is scraped goes nowhere\n",
+            "a.yml:1:1: `insecure: true` and no secret: whoever reaches the cluster port can join, and be given targets and unsent samples; where that is not a network of your own, make one: `openssl rand -hex 32`, and set `secret_file` on every member (warning)\na.yml: accepted: 0 jobs, 0 destinations, 1 warning\n  cluster `default`: multicast DNS, no secret: any host may join\n  no `remote_write`: what is scraped goes nowhere\n",
         );
     }
 

@@ -288,6 +288,12 @@ fn check(cluster: &Cluster, place: Place, findings: &mut Findings) {
         );
         findings.problem(place, message);
     }
+    if cluster.secrets.is_empty() && cluster.insecure {
+        let message = format!(
+            "`insecure: true` and no secret: whoever reaches the cluster port can join, and be given targets and unsent samples; where that is not a network of your own, {MAKE_A_SECRET}, and set `secret_file` on every member"
+        );
+        findings.warning(place, message);
+    }
     if cluster.peers.is_empty() && !cluster.mdns {
         findings.warning(
             place,

@@ -37,7 +37,7 @@ pub use crate::config::{
     },
     digest::{digest, job_digest},
     global::Environment,
-    load::{load, unlock},
+    load::{SECRET_KNOWN_TO_ALL, load, unlock},
     problem::{Problem, Problems},
 };
 
@@ -268,6 +268,8 @@ pub struct Destination {
     pub external_labels: Labels,
     pub write_relabel: Vec<Rule>,
     pub send_exemplars: bool,
+    /// How much older than the newest sample of its series one may be that the receiver still takes.
+    pub out_of_order_window: Duration,
     pub queue: Queue,
 }
 

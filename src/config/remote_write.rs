@@ -90,6 +90,7 @@ fn destination(node: &Node, global: &Global, findings: &mut Findings) -> Option<
         external_labels: global.external_labels.clone(),
         write_relabel,
         send_exemplars: section.boolean("send_exemplars").unwrap_or(false),
+        out_of_order_window: section.duration("out_of_order_window").unwrap_or_default(),
         queue: queue(&mut section),
     };
     section.close();
@@ -310,4 +311,27 @@ fn unnamed(url: &str, http: &HttpClient, write_relabel: &[Rule]) -> String {
         add(&format!("{:?}", rule.spec()));
     }
     format!("{:016x}", hasher.digest())[..NAME_DIGITS].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config;
+
+    #[test]
+    fn a_destination_has_the_window_that_it_is_told() {
+        let window = |fields: &str| {
+            let text = format!("remote_write: [{{url: 'http://a/'{fields}}}]\n");
+            let config = config::parse(Path::new(""), &text, &|_| None).expect("good");
+            let shown = config::show::show(&config);
+            assert_eq!(
+                shown.contains("out_of_order_window: 10m"),
+                fields.contains("10m"),
+                "{shown}"
+            );
+            config.destinations[0].out_of_order_window.as_secs()
+        };
+        assert_eq!((window(""), window(", out_of_order_window: 10m")), (0, 600));
+    }
 }

@@ -108,12 +108,14 @@ fn destination(destination: &Destination) -> Shown {
         ("max_backoff", Some(duration(queue.max_backoff))),
         ("sample_age_limit", age),
     ]);
+    let window = destination.out_of_order_window;
     let mut fields = vec![
         ("url", Some(text(destination.shown_url()))),
         ("remote_timeout", Some(duration(destination.timeout))),
         ("write_relabel_configs", rules(&destination.write_relabel)),
         ("name", Some(text(&*destination.name))),
         ("send_exemplars", set(destination.send_exemplars)),
+        ("out_of_order_window", (!window.is_zero()).then(|| duration(window))),
         ("protobuf_message", Some(text("prometheus.WriteRequest"))),
     ];
     fields.extend(client(&destination.http));

@@ -16,8 +16,8 @@ use crate::{
         exchange::RUMOUR_BEATS,
         gossip::{SUSPICION_MS, Swim, SwimEffects, SwimId, SwimNews, SwimTimer},
         hold::Hold,
-        message::{About, Card, Closure, LoadsTag, Message, Phase, Record},
-        notice::{Minority, Notice},
+        message::{About, Card, Closure, LoadsTag, Message, OverridesTag, Phase, Record},
+        notice::{Difference, Minority, Notice},
         records::{Merged, Records},
         seal::{Rejected, Session},
         seek::Seek,
@@ -59,6 +59,12 @@ pub enum Order {
     Describe(Description),
     /// This side of a split is the smaller one, and the agent has stopped for that; `None`: it has not.
     Quorum(Option<Minority>),
+    /// What the member has said of the targets that it finds and this node does not, or not so.
+    Differs(NodeId, Option<Difference>),
+    /// Overrides came from a member that did not know of those in force here, nor the other way.
+    OverrideConflict,
+    /// Whether the secret is one that everybody knows.
+    Insecure(bool),
     /// This dead member will not come back.
     Forget(NodeId),
     /// From now on this node is reached there.
@@ -73,6 +79,7 @@ pub struct Description {
     /// What discovery has found for each divided job; empty until its first round has ended.
     pub targets: JobTargets,
     pub loads: LoadsTag,
+    pub overrides: OverridesTag,
 }
 
 #[derive(Debug)]
@@ -142,6 +149,11 @@ pub struct Membership {
     /// What discovery has found here.
     pub(super) targets: JobTargets,
     pub(super) minority: Option<Minority>,
+    /// Of members that find other targets.
+    pub(super) differences: BTreeMap<NodeId, Difference>,
+    /// When last overrides came that did not follow those in force.
+    pub(super) conflict_ms: Option<u64>,
+    pub(super) is_insecure: bool,
     pub(super) notices: BTreeSet<Notice>,
     /// When last a member found no room in the book.
     pub(super) crowded_ms: Option<u64>,
@@ -185,6 +197,9 @@ impl Membership {
             differs_since: BTreeMap::new(),
             targets: JobTargets::new(),
             minority: None,
+            differences: BTreeMap::new(),
+            conflict_ms: None,
+            is_insecure: false,
             notices: BTreeSet::new(),
             crowded_ms: None,
             rng,
@@ -291,6 +306,13 @@ impl Membership {
             Order::Depart => self.depart(now),
             Order::Describe(description) => self.describe(description),
             Order::Quorum(minority) => self.minority = *minority,
+            Order::Differs(member, Some(difference)) => {
+                // One that does not differ any more is forgotten with the next look at all.
+                self.differences.insert(*member, difference.clone());
+            }
+            Order::Differs(member, None) => drop(self.differences.remove(member)),
+            Order::OverrideConflict => self.conflict_ms = Some(self.lived_ms),
+            Order::Insecure(is_insecure) => self.is_insecure = *is_insecure,
             &Order::Forget(id) => {
                 if let Some(record) = self.records.get(id).filter(|record| record.is_closed()) {
                     let (generation, until_ms) = (record.generation, self.clock.fleet_ms(now));
@@ -305,12 +327,13 @@ impl Membership {
     }
 
     fn describe(&mut self, description: &Description) {
-        let Description { config_digest, targets, loads } = description;
+        let Description { config_digest, targets, loads, overrides } = description;
         let about = About {
             config_digest: *config_digest,
             targets_digest: drift::digest(targets),
             jobs: drift::digests(targets),
             loads: *loads,
+            overrides: *overrides,
             ..self.about.clone()
         };
         self.targets.clone_from(targets);

@@ -233,11 +233,23 @@ pub struct About {
     /// Where to look when `targets_digest` differs.
     pub jobs: Vec<JobDigest>,
     pub loads: LoadsTag,
+    pub overrides: OverridesTag,
 }
 
 /// Which vector of slot loads a member has; the vector itself travels by the peer channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadsTag {
+    /// 0: it has not told any yet.
+    pub version: u32,
+    pub hash: u64,
+    /// Of all slots of the member.
+    pub samples_per_second: u32,
+}
+
+/// Which map of overrides a member has; the map itself travels by the peer channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverridesTag {
+    /// 0: none.
     pub version: u64,
     pub hash: u64,
 }
@@ -293,6 +305,7 @@ impl About {
             targets_digest: 0,
             jobs: Vec::new(),
             loads: LoadsTag::default(),
+            overrides: OverridesTag::default(),
         }
     }
 }
@@ -321,7 +334,8 @@ mod tests {
                 config_digest: u64::MAX,
                 targets_digest: u64::MAX,
                 jobs: drift::digests(&jobs),
-                loads: LoadsTag { version: u64::MAX, hash: u64::MAX },
+                loads: LoadsTag { version: u32::MAX, hash: u64::MAX, samples_per_second: u32::MAX },
+                overrides: OverridesTag { version: u64::MAX, hash: u64::MAX },
             },
             phase: Phase::Here,
             intervals: vec![(i64::MIN, Some(i64::MIN)); INTERVALS_MAX],

@@ -42,6 +42,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
+    config::SECRET_KNOWN_TO_ALL,
     model::member::{MemberState, NodeId, Roster},
     runtime::{clock as wall, lease::Lease, stop::Stop, tasks},
 };
@@ -50,7 +51,7 @@ use self::{
     clock::Now,
     mdns::MdnsSettings,
     membership::{Event, Membership, MembershipSettings, Order, STALL_MS},
-    message::{About, LoadsTag, TEXT_BYTES_MAX, ZONE_BYTES_MAX},
+    message::{About, LoadsTag, OverridesTag, TEXT_BYTES_MAX, ZONE_BYTES_MAX},
     meters::Meters,
     node::Node,
     notice::Raised,
@@ -193,7 +194,8 @@ impl Fleet {
             membership_settings(&settings, address),
             u64::from_be_bytes(node_id::chance()),
         );
-        let node = Node::new(membership, sealer);
+        let mut node = Node::new(membership, sealer);
+        node.event(insecurity(&settings.secrets), Now { mono_ms: 0, wall_ms: wall::now_ms() });
         let (roster, roster_seen) = watch::channel(Arc::default());
         let (lease, time) = (Lease::new(), wall::FleetTime::default());
         let status = status_of(&node, &[], lease.generation());
@@ -288,7 +290,10 @@ impl Fleet {
         let now = self.now();
         match command {
             Command::Order(order) => self.node.event(Event::Order(order), now),
-            Command::Secrets(secrets) => self.node.set_secrets(&secrets),
+            Command::Secrets(secrets) => {
+                self.node.set_secrets(&secrets);
+                self.node.event(insecurity(&secrets), now);
+            }
         }
     }
 
@@ -425,6 +430,7 @@ fn membership_settings(settings: &FleetSettings, address: SocketAddr) -> Members
             targets_digest: 0,
             jobs: Vec::new(),
             loads: LoadsTag::default(),
+            overrides: OverridesTag::default(),
         },
         configured_peers: settings.peers.len(),
         seeks_peers: !settings.peers.is_empty() || settings.mdns.is_some(),
@@ -445,6 +451,12 @@ fn advertised(local: SocketAddr, mut candidates: impl Iterator<Item = SocketAddr
     let ip = source.or_else(|| route_source(None)).or_else(|| interface_address(local));
     let ip = ip.unwrap_or(loopback);
     SocketAddr::new(ip, local.port())
+}
+
+/// One that everybody knows opens the door, whichever others there are.
+fn insecurity(secrets: &[Secret]) -> Event {
+    let is_known = |secret: &Secret| *secret == Secret::new(SECRET_KNOWN_TO_ALL);
+    Event::Order(Order::Insecure(secrets.iter().any(is_known)))
 }
 
 fn status_of(node: &Node, raised: &[Raised], generation: u64) -> Status {

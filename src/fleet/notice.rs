@@ -52,6 +52,8 @@ pub enum Notice {
         name: String,
         /// Where that is known.
         jobs: Vec<Arc<str>>,
+        /// Where the member has been asked for it.
+        first: Option<Difference>,
     },
     /// There are more members than fit the book.
     TooManyMembers {
@@ -59,6 +61,35 @@ pub enum Notice {
     },
     /// This side of a split is the smaller one, and stops as it was told to.
     QuorumLost(Minority),
+    /// So many members were waited for, and have never been here since this node started.
+    WaitingForSize {
+        here: usize,
+        size: usize,
+        /// It still waits, for so long at most after it started; `None`: it has gone on.
+        seconds_max: Option<u64>,
+    },
+    /// The secret is the one that everybody knows.
+    Insecure,
+    /// Members had published, without knowing of each other, which slots are moved for balance.
+    OverrideConflict,
+}
+
+/// The first target, by key, that two members see differently.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Difference {
+    pub job: Arc<str>,
+    pub url: String,
+    pub found: Found,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Found {
+    /// By this node alone.
+    Here,
+    /// By the other alone.
+    There,
+    /// By both, under different labels.
+    Otherwise,
 }
 
 /// Of the members that a majority is counted over, too few are on this side.
@@ -101,7 +132,7 @@ pub fn only_in<'a>(some: &'a [Raised], others: &'a [Raised]) -> impl Iterator<It
 
 impl Notice {
     /// Every kind there is.
-    pub const KINDS: [&'static str; 12] = [
+    pub const KINDS: [&'static str; 15] = [
         "name_clash",
         "id_clash",
         "wrong_secret",
@@ -114,6 +145,9 @@ impl Notice {
         "target_drift",
         "too_many_members",
         "quorum_lost",
+        "waiting_for_size",
+        "insecure",
+        "override_conflict",
     ];
 
     /// The name under which it is counted and shown.
@@ -131,6 +165,9 @@ impl Notice {
             Self::TargetDrift { .. } => "target_drift",
             Self::TooManyMembers { .. } => "too_many_members",
             Self::QuorumLost(_) => "quorum_lost",
+            Self::WaitingForSize { .. } => "waiting_for_size",
+            Self::Insecure => "insecure",
+            Self::OverrideConflict => "override_conflict",
         }
     }
 
@@ -152,7 +189,10 @@ impl Notice {
             | Self::ConfigDrift { .. }
             | Self::TargetDrift { .. }
             | Self::TooManyMembers { .. }
-            | Self::QuorumLost(_) => None,
+            | Self::QuorumLost(_)
+            | Self::WaitingForSize { .. }
+            | Self::Insecure
+            | Self::OverrideConflict => None,
         }
     }
 
@@ -169,7 +209,10 @@ impl Notice {
             | Self::NoPeerAnswers { .. }
             | Self::Holding { .. }
             | Self::TooManyMembers { .. }
-            | Self::QuorumLost(_) => None,
+            | Self::QuorumLost(_)
+            | Self::WaitingForSize { .. }
+            | Self::Insecure
+            | Self::OverrideConflict => None,
         }
     }
 }
@@ -229,11 +272,12 @@ impl fmt::Display for Notice {
                 "the member `{name}` has another config than this node; bring both to the same \
                  file and reload"
             ),
-            Self::TargetDrift { name, jobs, .. } => write!(
+            Self::TargetDrift { name, jobs, first, .. } => write!(
                 f,
-                "the member `{name}` finds other targets than this node{}; compare \
+                "the member `{name}` finds other targets than this node{}{}; compare \
                  `/api/v1/targets` on both, and what their discovery can reach and read",
-                OfJobs(jobs)
+                OfJobs(jobs),
+                OfFirst(first.as_ref(), name)
             ),
             Self::TooManyMembers { records_max } => write!(
                 f,
@@ -245,6 +289,30 @@ impl fmt::Display for Notice {
                 "only {here} of {base} members are on this side, so it neither scrapes nor sends, \
                  as `--cluster.on-partition=minority_stops` says, and keeps what it has; bring the \
                  network or the others back, or set `scrape_all`"
+            ),
+            Self::WaitingForSize { here, size, seconds_max } => {
+                write!(
+                    f,
+                    "only {here} of the {size} members are here that `--cluster.wait-for-size` asks for, so "
+                )?;
+                match seconds_max {
+                    Some(seconds) => write!(
+                        f,
+                        "this node scrapes nothing that is divided until {seconds} s after its start"
+                    )?,
+                    None => f.write_str("this node has begun without them")?,
+                }
+                f.write_str("; start the others, or ask for fewer")
+            }
+            Self::Insecure => f.write_str(
+                "`--cluster.insecure` is on and no secret is set, so whoever reaches the cluster port \
+                 can join, and be given targets and unsent samples; put the same \
+                 `--cluster.secret-file` on all members (`openssl rand -hex 32` makes one)",
+            ),
+            Self::OverrideConflict => f.write_str(
+                "two members had each published which slots are moved to even out the load, as the two \
+                 sides of a split do; one is left and publishes for all within a minute, so where this \
+                 comes again, find out what parts the members from each other",
             ),
         }
     }
@@ -267,6 +335,21 @@ impl fmt::Display for OfJobs<'_> {
     }
 }
 
+/// After the jobs.
+struct OfFirst<'a>(Option<&'a Difference>, &'a str);
+
+impl fmt::Display for OfFirst<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(Some(Difference { job, url, found }), name) = self else { return Ok(()) };
+        write!(f, " (first of `{job}`: `{url}` is found ")?;
+        match found {
+            Found::Here => f.write_str("here and not there)"),
+            Found::There => write!(f, "by `{name}` and not here)"),
+            Found::Otherwise => f.write_str("by both, with different labels)"),
+        }
+    }
+}
+
 #[cfg(test)]
 impl Notice {
     /// One of each kind, in the order of `KINDS`.
@@ -283,9 +366,12 @@ impl Notice {
             Self::NoPeerAnswers { configured: 2 },
             Self::Holding { why: HoldReason::Stalled },
             Self::ConfigDrift { member, name: name.clone() },
-            Self::TargetDrift { member, name, jobs: vec!["node".into()] },
+            Self::TargetDrift { member, name, jobs: vec!["node".into()], first: None },
             Self::TooManyMembers { records_max: 1024 },
             Self::QuorumLost(Minority { here: 1, base: 3 }),
+            Self::WaitingForSize { here: 2, size: 3, seconds_max: Some(60) },
+            Self::Insecure,
+            Self::OverrideConflict,
         ]
     }
 }
@@ -314,7 +400,8 @@ mod tests {
     fn drift_names_the_jobs() {
         let check = |count: usize, expected: &str| {
             let jobs = (0..count).map(|n| n.to_string().into()).collect();
-            let drift = Notice::TargetDrift { member: NodeId(2), name: "b".to_owned(), jobs };
+            let (member, name) = (NodeId(2), "b".to_owned());
+            let drift = Notice::TargetDrift { member, name, jobs, first: None };
             let expected = format!("the member `b` finds other targets than this node{expected}; ");
             assert!(drift.to_string().starts_with(&expected), "{drift}");
         };
@@ -322,5 +409,31 @@ mod tests {
         check(1, " for the job `0`");
         check(2, " for the jobs `0`, `1`");
         check(7, " for the jobs `0`, `1`, `2`, `3`, `4` and 2 more");
+    }
+
+    #[test]
+    fn drift_names_the_first_target() {
+        let check = |found, expected: &str| {
+            let job: Arc<str> = "j".into();
+            let (member, name, jobs) = (NodeId(2), "b".to_owned(), vec![Arc::clone(&job)]);
+            let first = Some(Difference { job, url: "http://a:1/metrics".to_owned(), found });
+            let drift = Notice::TargetDrift { member, name, jobs, first }.to_string();
+            let expected =
+                format!("for the job `j` (first of `j`: `http://a:1/metrics` {expected}); ");
+            assert!(drift.contains(&expected), "{drift}");
+        };
+        check(Found::Here, "is found here and not there");
+        check(Found::There, "is found by `b` and not here");
+        check(Found::Otherwise, "is found by both, with different labels");
+    }
+
+    #[test]
+    fn a_size_that_is_waited_for_is_told_until_it_is_given_up_and_after() {
+        let check = |seconds_max, expected: &str| {
+            let notice = Notice::WaitingForSize { here: 2, size: 5, seconds_max }.to_string();
+            assert!(notice.contains("only 2 of the 5") && notice.contains(expected), "{notice}");
+        };
+        check(Some(60), "until 60 s after its start; start the others");
+        check(None, "has begun without them; start the others");
     }
 }

@@ -8,10 +8,11 @@ use crate::{
         clock::Now,
         drift,
         membership::Membership,
-        message::{LoadsTag, Phase, Record},
+        message::{LoadsTag, OverridesTag, Phase, Record},
         notice::Notice,
         records::RECORDS_MAX,
         seal::Rejected,
+        seek::Candidate,
         standing::Standing,
     },
     model::member::{Member, MemberState, NodeId, Roster},
@@ -29,6 +30,10 @@ const CROWDED_MS: u64 = 60_000;
 const DRIFT_MS: u64 = 60_000;
 /// A stranger that was silent for so long is forgotten.
 const STRANGER_MS: u64 = 60_000;
+/// Two maps of overrides are one again after so long: the next one is published within a minute.
+const CONFLICT_MS: u64 = 60_000;
+/// Hosts that start together are not the same second ready.
+const GATHERING_MS: u64 = 10_000;
 /// Configured peers that were all silent for so long do not answer; a starting node asks so long.
 const SILENCE_MS: u64 = 5000;
 
@@ -41,6 +46,7 @@ pub struct Facts {
     pub config_digest: u64,
     pub targets_digest: u64,
     pub loads: LoadsTag,
+    pub overrides: OverridesTag,
     /// How far its clock is ahead of this node's, where that was measured.
     pub clock_ahead_ms: Option<i64>,
 }
@@ -101,6 +107,7 @@ impl Membership {
                 config_digest: about.config_digest,
                 targets_digest: about.targets_digest,
                 loads: about.loads,
+                overrides: about.overrides,
                 clock_ahead_ms: self.clock.peer_offset_ms(id),
             };
             (id, facts)
@@ -130,11 +137,13 @@ impl Membership {
                         Notice::ConfigDrift { member, name }
                     } else {
                         let jobs = drift::differing(&self.targets, &record.about.jobs);
-                        Notice::TargetDrift { member, name, jobs }
+                        let first = self.differences.get(&member).cloned();
+                        Notice::TargetDrift { member, name, jobs, first }
                     });
                 }
             }
         }
+        self.differences.retain(|member, _| drifts.contains_key(&(*member, false)));
         self.differs_since = drifts;
     }
 
@@ -149,7 +158,10 @@ impl Membership {
             | Notice::NoPeerAnswers { .. }
             | Notice::Holding { .. }
             | Notice::TooManyMembers { .. }
-            | Notice::QuorumLost(_) => false,
+            | Notice::QuorumLost(_)
+            | Notice::WaitingForSize { .. }
+            | Notice::Insecure
+            | Notice::OverrideConflict => false,
             Notice::NameClash { .. }
             | Notice::IdClash { .. }
             | Notice::ConfigDrift { .. }
@@ -171,8 +183,10 @@ impl Membership {
             self.notices.insert(Notice::ClockSkew { ahead_ms });
         }
         if self.is_unanswered() && self.standing != Standing::Refused {
-            let configured = self.settings.configured_peers;
-            self.notices.insert(Notice::NoPeerAnswers { configured });
+            let own =
+                self.seek.candidates.iter().filter(|candidate| self.is_own(*candidate)).count();
+            let configured = self.settings.configured_peers.saturating_sub(own);
+            self.notices.insert(Notice::NoPeerAnswers { configured: configured.max(1) });
         }
         if let Some(hold) = &self.hold {
             self.notices.insert(Notice::Holding { why: hold.why });
@@ -181,14 +195,42 @@ impl Membership {
             self.notices.insert(Notice::TooManyMembers { records_max: RECORDS_MAX });
         }
         self.notices.extend(self.minority.map(Notice::QuorumLost));
+        let awaited = self.awaited();
+        self.notices.extend(awaited);
+        if self.is_insecure {
+            self.notices.insert(Notice::Insecure);
+        }
+        if self.conflict_ms.is_some_and(|at_ms| self.lived_ms() < at_ms + CONFLICT_MS) {
+            self.notices.insert(Notice::OverrideConflict);
+        }
+    }
+
+    /// The size that the fleet was to have at the start, where it has not had it since.
+    fn awaited(&mut self) -> Option<Notice> {
+        let (here, size) = (self.alive.len() + 1, self.settings.wait_for_size);
+        self.seek.was_whole |= here >= size;
+        if self.seek.was_whole || self.lived_ms() < GATHERING_MS {
+            return None;
+        }
+        let seconds_max = match self.standing {
+            Standing::Seeking | Standing::Refused | Standing::Gone => return None,
+            Standing::Waiting => Some(self.settings.wait_timeout_ms / 1000),
+            Standing::Active { .. } | Standing::Holding | Standing::Leaving { .. } => None,
+        };
+        Some(Notice::WaitingForSize { here, size, seconds_max })
     }
 
     fn is_unanswered(&self) -> bool {
         let candidates = &self.seek.candidates;
         let is_alone_by_choice = self.settings.configured_peers == 0
-            || !candidates.is_empty() && candidates.values().all(|candidate| candidate.is_own);
+            || !candidates.is_empty() && candidates.iter().all(|candidate| self.is_own(candidate));
         let last_ms = self.seek.last_answer_ms.unwrap_or(0);
         !is_alone_by_choice && self.alive.is_empty() && self.lived_ms() >= last_ms + SILENCE_MS
+    }
+
+    /// Its own address need not be greeted to be known.
+    pub(super) fn is_own(&self, (address, candidate): (&SocketAddr, &Candidate)) -> bool {
+        candidate.is_own || *address == self.about.address
     }
 }
 

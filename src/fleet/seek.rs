@@ -53,8 +53,10 @@ pub(super) struct Seek {
     pub(super) contest: Option<(SocketAddr, u64)>,
     pub(super) strangers: BTreeMap<SocketAddr, (Rejected, u64)>,
     last_hint_ms: Option<u64>,
-    /// The fleet had its size once.
+    /// The fleet had its size once, or was given up on.
     pub(super) had_size: bool,
+    /// It had its size indeed.
+    pub(super) was_whole: bool,
     pub(super) first_from_ms: Option<i64>,
 }
 
@@ -179,8 +181,7 @@ impl Membership {
         let is_open = |(address, candidate): &(&SocketAddr, &Candidate)| {
             let is_met = candidate.answered_by.is_some_and(|by| alive.contains_key(&by.into()))
                 || addresses.contains(*address);
-            let is_own = candidate.is_own || **address == self.about.address;
-            !(is_own || is_met && self.swim.is_joined())
+            !(self.is_own((address, candidate)) || is_met && self.swim.is_joined())
         };
         self.seek.candidates.iter().filter(is_open).map(|(&address, _)| address).collect()
     }

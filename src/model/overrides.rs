@@ -1,7 +1,7 @@
 //! Slots that are to have another owner than placement alone would give them, to even out the load.
 //! One member publishes a map; all members keep the greatest one they have heard of.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +14,9 @@ pub struct Stamp {
     pub publisher: NodeId,
 }
 
-/// What holds for ticks from `from_ms` (fleet time) on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What holds for ticks from `from_ms` (fleet time) on. In the order of the stamps; of one stamp there
+/// is one map, unless a member forgot what it had published.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OverrideMap {
     pub stamp: Stamp,
     pub from_ms: i64,
@@ -63,19 +64,20 @@ impl Overrides {
     }
 
     pub fn merge(&mut self, heard: Self) -> Merged {
-        let (own, theirs) = (self.stamp(), heard.stamp());
-        if theirs == own {
-            return Merged::Known;
-        }
-        let (lost, won) = if theirs > own { (own, &heard) } else { (theirs, &*self) };
+        let is_greater = match heard.latest.cmp(&self.latest) {
+            Ordering::Equal => return Merged::Known,
+            Ordering::Less => false,
+            Ordering::Greater => true,
+        };
+        let (lost, won) = if is_greater { (self.stamp(), &heard) } else { (heard.stamp(), &*self) };
         let before_it = won.predecessor.as_ref().map(|map| map.stamp);
         // An older one may just have missed a few; one of the same version or of another line, but
         // later than what the winner followed, knew nothing of the winner.
         let conflict = lost.is_some() && lost > before_it;
-        if theirs > own {
+        if is_greater {
             *self = heard;
         }
-        match (conflict, theirs > own) {
+        match (conflict, is_greater) {
             (true, _) => Merged::Conflict,
             (false, true) => Merged::Adopted,
             (false, false) => Merged::Known,
@@ -127,5 +129,16 @@ mod tests {
         check(&[(1, 1), (2, 1)], &[(1, 1), (2, 2)], Merged::Conflict, Some((2, 2)));
         check(&[(1, 1), (2, 2)], &[(1, 1), (2, 1)], Merged::Conflict, Some((2, 2)));
         check(&[(1, 1), (2, 2)], &[(1, 1), (2, 1), (3, 1)], Merged::Conflict, Some((3, 1)));
+    }
+
+    #[test]
+    fn of_two_maps_of_one_stamp_all_keep_the_same() {
+        let (early, late) = (map(1, 1, 100), map(1, 1, 200));
+        for (own, heard) in [(&early, &late), (&late, &early)] {
+            let mut overrides = Overrides::default().followed_by(own.clone());
+            let merged = overrides.merge(Overrides::default().followed_by(heard.clone()));
+            assert_eq!(merged, Merged::Conflict);
+            assert_eq!(overrides.latest.as_deref(), Some(&late));
+        }
     }
 }

@@ -424,6 +424,7 @@ mod tests {
             external_labels: Labels::new(),
             write_relabel: Vec::new(),
             send_exemplars: false,
+            out_of_order_window: std::time::Duration::ZERO,
             queue: Queue {
                 samples_per_send_max: 500,
                 batch_send_deadline: std::time::Duration::ZERO,

@@ -39,6 +39,8 @@ pub(super) struct Limits {
     /// 0 is no limit, in both.
     pub(super) age_ms_max: i64,
     pub(super) sample_age_ms_max: i64,
+    /// So much older than what was sent of its stream may a record be that is taken over.
+    pub(super) late_ms_max: i64,
     /// How long a tenant is left alone whom the destination refuses.
     pub(super) hold_ms: i64,
     pub(super) drops_oldest: bool,
@@ -56,6 +58,7 @@ impl Settings {
                 memory_bytes_max: MEMORY_BYTES_MAX.min(outbox.bytes_max),
                 age_ms_max: ms(outbox.age_max),
                 sample_age_ms_max: ms(queue.sample_age_limit),
+                late_ms_max: ms(destination.out_of_order_window),
                 hold_ms: ms(queue.max_backoff).saturating_mul(HOLD_BACKOFFS),
                 drops_oldest: match outbox.when_full {
                     WhenFull::DropOldest => true,

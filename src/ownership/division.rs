@@ -17,7 +17,7 @@ use crate::{
         exchange::Present,
         moves::{Move, Why},
         orders::{Knowledge, Orders, Task},
-        placement::slots,
+        placement::{Placement, slots},
     },
 };
 
@@ -31,13 +31,14 @@ pub(super) enum Change {
 pub(super) struct Division {
     assign: Assign,
     roster: Arc<Roster>,
-    overrides: Overrides,
     found: Arc<Snapshot>,
     tasks: Vec<Task>,
     /// The pool has not seen `found` yet.
     is_news: bool,
     changes: Vec<Change>,
     moves: Vec<Move>,
+    /// Of the slots that were taken over from the dead.
+    gaps_ms: Vec<i64>,
 }
 
 impl Division {
@@ -45,17 +46,17 @@ impl Division {
         Self {
             assign: Assign::new(settings),
             roster: Arc::default(),
-            overrides: Overrides::default(),
             found: Arc::default(),
             tasks: Vec::new(),
             is_news: false,
             changes: Vec::new(),
             moves: Vec::new(),
+            gaps_ms: Vec::new(),
         }
     }
 
-    pub(super) fn overrides(&self) -> &Overrides {
-        &self.overrides
+    pub(super) fn placement(&mut self) -> &mut Placement {
+        self.assign.placement()
     }
 
     /// Who does what at that instant of fleet time.
@@ -66,7 +67,6 @@ impl Division {
 
     pub(super) fn placed(&mut self, roster: Arc<Roster>, overrides: Overrides, now_ms: i64) {
         self.roster = Arc::clone(&roster);
-        self.overrides = overrides.clone();
         let effects = self.assign.placed(roster, overrides, now_ms);
         self.take(effects);
     }
@@ -76,12 +76,13 @@ impl Division {
         self.take(effects);
     }
 
-    pub(super) fn found(&mut self, found: Arc<Snapshot>) {
+    /// `offset_ms` is what the fleet's time is ahead of the clock that discovery goes by.
+    pub(super) fn found(&mut self, found: Arc<Snapshot>, offset_ms: i64) {
         let share = |targets: &crate::discovery::JobTargets| JobShare {
             name: Arc::clone(&targets.job.job_name),
             clustering: targets.job.clustering.clone(),
             targets: Arc::clone(&targets.active),
-            refreshed_ms: targets.refreshed_ms,
+            refreshed_ms: targets.refreshed_ms.saturating_add(offset_ms),
         };
         let jobs: Vec<JobShare> = found.jobs.iter().map(share).collect();
         self.found = found;
@@ -142,6 +143,10 @@ impl Division {
         std::mem::take(&mut self.moves)
     }
 
+    pub(super) fn take_gaps_ms(&mut self) -> Vec<i64> {
+        std::mem::take(&mut self.gaps_ms)
+    }
+
     pub(super) fn next_wake_ms(&self, now_ms: i64) -> Option<i64> {
         self.assign.next_wake_ms(now_ms)
     }
@@ -166,6 +171,7 @@ impl Division {
                 Effect::CatchUp { target, at_ms } => {
                     self.tasks.push(Task::CatchUp { target, at_ms });
                 }
+                Effect::Gap { ms } => self.gaps_ms.push(ms),
                 Effect::Hold(on_hold) => self.tasks.push(Task::Hold(on_hold)),
                 Effect::Gained { slot, from_ms, previous } => {
                     self.changes.push(Change::Gained { slot, from_ms, previous });
@@ -195,5 +201,48 @@ fn tell_moves(moves: &[Move]) {
             late,
             "slots changed owners"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        config,
+        discovery::{JobTargets, resolve::resolve},
+        model::target::{ADDRESS, TargetGroup},
+    };
+
+    fn found(addresses: &[&str], refreshed_ms: i64) -> Snapshot {
+        let text = "scrape_configs: [{job_name: j, clustering: {enabled: true}}]";
+        let config = config::parse(Path::new(""), text, &|_| None).unwrap();
+        let targets = addresses.iter().map(|address| [(ADDRESS, *address)].into_iter().collect());
+        let group = TargetGroup { targets: targets.collect(), ..TargetGroup::default() };
+        let job = |job| JobTargets { refreshed_ms, ..resolve(job, [&group], None) };
+        Snapshot { jobs: config.jobs.iter().map(job).collect() }
+    }
+
+    /// A target that discovery here has not found is handed over, with its fence at 1,400 of the
+    /// fleet's time, 500 of which this member's clock is behind.
+    #[test]
+    fn a_refresh_counts_by_the_time_of_the_fleet() {
+        let orphan = Arc::clone(&found(&["b:1"], 0).jobs[0].active[0]);
+        let check = |refreshed_ms, is_gone: bool| {
+            let me = NodeId(1);
+            let mut division = Division::new(Settings { me, detection_ms: 5_000 });
+            division.found(Arc::new(found(&["a:1"], refreshed_ms)), 500);
+            let series = bytes::Bytes::new();
+            let target = Arc::clone(&orphan);
+            division.adopt(Knowledge { target, last_tick_ms: Some(1_300), series }, 1_400);
+            let tasks = division.take_orders().tasks;
+            let ends = tasks.iter().any(|task| matches!(task, Task::End(_)));
+            let adopts = tasks.iter().any(|task| matches!(task, Task::Adopt(_)));
+            assert_eq!((ends, adopts), (is_gone, !is_gone), "{refreshed_ms}: {tasks:?}");
+        };
+        check(900, false);
+        check(901, true);
+        check(i64::MIN, false);
     }
 }

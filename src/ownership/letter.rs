@@ -9,10 +9,15 @@ use crate::{
     model::{
         batch::Batch,
         labels::Labels,
+        overrides::Overrides,
         slot::StreamKey,
         target::{Target, TargetId},
     },
-    ownership::{handoff::Message, orders::Knowledge},
+    ownership::{
+        differences::{Answer, Mark},
+        handoff::Message,
+        orders::Knowledge,
+    },
 };
 
 /// Of one bundle of letters, unless a single one is larger.
@@ -36,6 +41,18 @@ pub enum Letter {
     },
     /// The knowledge of that number is in use.
     Noted { number: u64 },
+    /// Asks for `Loads`.
+    AskLoads,
+    /// How busy the sender's slots are, a byte a slot.
+    Loads { version: u32, vector: Bytes },
+    /// Asks for `Overrides`.
+    AskOverrides,
+    /// The overrides that the sender has; also where nobody asked.
+    Overrides(Overrides),
+    /// What the sender has found of a job whose targets have differed for a while.
+    AskDifference { job: Arc<str>, targets: Vec<Mark> },
+    /// The answer; `None` where there is no difference.
+    Difference { job: Arc<str>, first: Option<Answer> },
 }
 
 /// In bundles that the channel carries.
@@ -136,7 +153,11 @@ mod form {
 mod tests {
     use super::*;
     use crate::{
-        model::slot::Slot,
+        model::{
+            member::NodeId,
+            overrides::{OverrideMap, Stamp},
+            slot::Slot,
+        },
         ownership::handoff::{Ask, Line},
     };
 
@@ -159,12 +180,29 @@ mod tests {
         Message::Ask(Ask { line, until_ms: 3 })
     }
 
+    fn overrides() -> Overrides {
+        let moves = crate::ownership::placement::slots().map(|slot| (slot, NodeId(u128::MAX)));
+        let stamp = Stamp { version: u64::MAX, publisher: NodeId(u128::MAX) };
+        let map = OverrideMap { stamp, from_ms: 5, moves: moves.collect() };
+        Overrides::default().followed_by(map.clone()).followed_by(map)
+    }
+
+    #[test]
+    fn the_longest_map_fits_a_bundle() {
+        let bundle = &pack([Letter::Overrides(overrides())])[0];
+        assert!(bundle.len() < BUNDLE_BYTES_MAX / 4, "{}", bundle.len());
+    }
+
     #[test]
     fn what_is_packed_comes_out_again() {
         let letters = [
             Letter::Handoff { message: ask(), batches: Vec::new() },
             Letter::Knowledge { number: 1, fence_ms: 2, knowledge: knowledge() },
             Letter::Noted { number: 4 },
+            Letter::Overrides(overrides()),
+            Letter::Loads { version: 3, vector: vec![7; 4096].into() },
+            Letter::AskLoads,
+            Letter::AskOverrides,
         ];
         let bundles = pack(letters);
         assert_eq!(bundles.len(), 1);
@@ -173,11 +211,16 @@ mod tests {
             Letter::Handoff { message, .. },
             Letter::Knowledge { knowledge: got, .. },
             Letter::Noted { number: 4 },
+            Letter::Overrides(got_overrides),
+            Letter::Loads { version: 3, vector },
+            Letter::AskLoads,
+            Letter::AskOverrides,
         ] = &read[..]
         else {
             panic!("{read:?}")
         };
         assert_eq!((message, got), (&ask(), &knowledge()));
+        assert_eq!((got_overrides, vector.len()), (&overrides(), 4096));
     }
 
     #[test]

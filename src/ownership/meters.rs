@@ -45,6 +45,8 @@ pub struct Meters {
     quorum_base: Gauge,
     quorum_here: Gauge,
     overrides: Gauge,
+    overridden: Gauge,
+    override_conflicts: Counter,
     gap: Histogram,
     fence_late: Counter,
     fence_lateness: Histogram,
@@ -65,6 +67,8 @@ impl Meters {
             quorum_base: Gauge::default(),
             quorum_here: Gauge::default(),
             overrides: Gauge::default(),
+            overridden: Gauge::default(),
+            override_conflicts: Counter::default(),
             gap: seconds(),
             fence_late: Counter::default(),
             fence_lateness: seconds(),
@@ -100,7 +104,7 @@ impl Meters {
         self.handed_over.observe(seconds);
     }
 
-    /// A target that moved here was scraped so long after its last scrape there.
+    /// A target that moved here was scraped so long after its last scrape there, or at the longest.
     pub fn gap(&self, seconds: f64) {
         self.gap.observe(seconds);
     }
@@ -127,6 +131,9 @@ impl Meters {
         self.quorum_here.set(count(view.quorum.as_ref().map_or(0, |quorum| quorum.here)));
         let version = view.overrides.map_or(0, |stamp| stamp.version);
         self.overrides.set(i64::try_from(version).unwrap_or(i64::MAX));
+        self.overridden.set(count(view.overridden));
+        let counted = self.override_conflicts.get();
+        self.override_conflicts.inc_by(view.override_conflicts.saturating_sub(counted));
         let hand_over = &view.hand_over;
         for (direction, lines) in [("in", hand_over.taking), ("out", hand_over.giving)] {
             self.lines.get_or_create(&Direction { direction }).set(count(lines));
@@ -174,8 +181,19 @@ impl Meters {
             self.overrides.clone(),
         );
         registry.register(
+            "overridden_slots",
+            "Slots that the map names; those of members that are not active do not count",
+            self.overridden.clone(),
+        );
+        registry.register(
+            "override_conflicts",
+            "How often two maps met of which neither followed the other, as after a split",
+            self.override_conflicts.clone(),
+        );
+        registry.register(
             "gap_seconds",
-            "From a moved target's last scrape by its old owner to its first one here",
+            "From a moved target's last scrape by its old owner to its first one here; where that one \
+             died, the longest that it can have been, once a slot",
             self.gap.clone(),
         );
     }
@@ -306,6 +324,8 @@ mod tests {
             on_hold: true,
             quorum: Some(Quorum { base: vec![ME, NodeId(2)], here: 1, holds: true }),
             overrides: Some(Stamp { version: 9, publisher: ME }),
+            overridden: 12,
+            override_conflicts: 2,
             ..View::default()
         };
         check(
@@ -319,6 +339,8 @@ mod tests {
                 "starling_ownership_quorum_base_members 2",
                 "starling_ownership_quorum_present_members 1",
                 "starling_ownership_override_version 9",
+                "starling_ownership_overridden_slots 12",
+                "starling_ownership_override_conflicts_total 2",
                 "starling_handover_lines{direction=\"in\"} 3",
                 "starling_handover_lines{direction=\"out\"} 4",
                 "starling_handover_refused_lines 7",

@@ -4,6 +4,7 @@
 
 pub mod assign;
 pub mod balance;
+pub mod differences;
 mod division;
 mod exchange;
 mod forms;
@@ -16,10 +17,13 @@ pub mod moves;
 pub mod orders;
 pub mod placement;
 pub mod quorum;
+mod scales;
 pub mod shares;
 mod showing;
+mod standing;
 mod succession;
 pub mod view;
+mod weighing;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -29,24 +33,25 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Duration, Instant, sleep_until},
 };
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::{
-    config::{self, OnPartition},
-    discovery::{Snapshot, digest::jobs_digests},
+    config::OnPartition,
+    discovery::Snapshot,
     fleet::{
         self, channel,
         membership::{Description, Order},
-        message::LoadsTag,
         notice::Minority,
         standing::Standing,
     },
     model::{
-        member::{MemberState, NodeId, Roster},
+        member::{NodeId, Roster},
         slot::Slot,
     },
     outbox,
     ownership::{
+        balance::Loads,
+        differences::Differences,
         division::{Change, Division},
         exchange::{Answer, Exchange, Present},
         forms::Forms,
@@ -55,6 +60,7 @@ use crate::{
         letter::Letter,
         orders::{Orders, Report},
         quorum::Base,
+        scales::Scales,
         showing::{Condition, Showing},
         succession::Succession,
         view::{Quorum, View},
@@ -69,6 +75,8 @@ const DETECTION_MS: i64 = 5_000;
 /// Of a part of a hand-over; it must fit a message of the peer channel with room to spare.
 const PART_BYTES_MAX: u64 = 1 << 20;
 const PART_RECORDS_MAX: usize = 1_000;
+/// So long is waited for the overrides that others show, before anything is divided without them.
+const OVERRIDES_WAIT: Duration = Duration::from_secs(3);
 /// Who asks to leave a second time waits.
 const LEAVES_MAX: usize = 1;
 
@@ -96,6 +104,8 @@ pub struct Links {
     pub outbox: outbox::Handle,
     pub pool: mpsc::Sender<Orders>,
     pub reports: mpsc::Receiver<Report>,
+    /// How busy the slots are, as the pool has measured it.
+    pub loads: watch::Receiver<Arc<Loads>>,
 }
 
 #[derive(Clone)]
@@ -129,16 +139,23 @@ pub struct Ownership {
     described: Option<Description>,
     exchange: Exchange,
     succession: Succession,
+    differences: Differences,
+    /// What the fleet is to be told when there is time.
+    news: Vec<Order>,
     showing: Showing,
     base: Base,
     base_file: Kept,
     lines_file: Kept,
+    scales: Scales,
+    overrides_file: Kept,
     /// Since when each slot is another's, of those that were given up.
     lost: BTreeMap<Slot, i64>,
     leaves: mpsc::Receiver<oneshot::Sender<()>>,
     leaving: Option<oneshot::Sender<()>>,
     /// The fleet was met, or given up on: before that nothing is divided.
     is_met: bool,
+    /// Since when others show overrides that are not here.
+    behind_since: Option<Instant>,
     on_hold: bool,
     /// What the fleet was last told of the quorum.
     minority: Option<Minority>,
@@ -149,9 +166,11 @@ pub struct Ownership {
 
 impl Ownership {
     pub fn new(settings: Settings, links: Links, registry: &mut Registry) -> (Handle, Self) {
-        let (view, showing) = Showing::new(settings.me, registry);
+        let me = settings.me;
+        let (view, showing) = Showing::new(me, registry);
         let base_file = Kept::new(&settings.folder, "base");
         let lines_file = Kept::new(&settings.folder, "lines");
+        let overrides_file = Kept::new(&settings.folder, "overrides");
         let saved: Vec<(Line, Saved)> = loaded(&lines_file);
         let rules = Handoff::new(
             &handoff::Settings {
@@ -172,14 +191,19 @@ impl Ownership {
             described: None,
             exchange: Exchange::new(rules, links.outbox.clone()),
             succession: Succession::default(),
+            differences: Differences::default(),
+            news: Vec::new(),
             showing,
             base: loaded(&base_file),
             base_file,
             lines_file,
+            scales: Scales::new(me, loaded(&overrides_file)),
+            overrides_file,
             lost: BTreeMap::new(),
             leaves,
             leaving: None,
             is_met: false,
+            behind_since: None,
             on_hold: false,
             minority: None,
             granted: 0,
@@ -211,6 +235,7 @@ impl Ownership {
                 answer = self.exchange.answered() => self.answered(answer),
                 Some((from, bundle)) = receive(&mut self.links.peers) => self.read(from, &bundle),
                 () = self.links.outbox.destinations_changed() => self.destinations_changed(),
+                Ok(()) = self.links.loads.changed() => self.measured(),
                 Some(done) = self.leaves.recv(), if self.leaving.is_none() => {
                     self.leaving = Some(done);
                     if let Some(fleet) = &self.links.fleet {
@@ -241,72 +266,6 @@ impl Ownership {
         self.division.present(now_ms)
     }
 
-    fn status_changed(&mut self) {
-        let status = Arc::clone(&self.links.status.borrow_and_update());
-        match status.standing {
-            Standing::Seeking | Standing::Refused | Standing::Gone => {}
-            Standing::Waiting
-            | Standing::Active { .. }
-            | Standing::Holding
-            | Standing::Leaving { .. } => self.meet(status.standing),
-        }
-        self.look_at_hold();
-        self.roster_changed();
-        self.grant(&status);
-    }
-
-    /// The roster that belongs to the status is acted on, as far as orders go.
-    fn grant(&mut self, status: &fleet::Status) {
-        match status.standing {
-            Standing::Active { .. } | Standing::Leaving { .. } => {}
-            Standing::Seeking
-            | Standing::Waiting
-            | Standing::Holding
-            | Standing::Refused
-            | Standing::Gone => return,
-        }
-        if self.granted != status.generation {
-            self.granted = status.generation;
-            self.division.grant(status.generation);
-        }
-    }
-
-    /// From now on it is known what is whose.
-    fn meet(&mut self, standing: Standing) {
-        if self.is_met {
-            return;
-        }
-        self.is_met = true;
-        self.exchange.look_for_leftovers();
-        self.roster_changed();
-        let now_ms = self.now_ms();
-        // A share that has begun already was kept through a restart.
-        if let Standing::Active { from_ms } = standing
-            && from_ms < now_ms
-            && self.links.fleet.is_some()
-        {
-            self.division.resumed(now_ms - DETECTION_MS, now_ms);
-        }
-    }
-
-    fn roster_changed(&mut self) {
-        let roster = Arc::clone(&self.links.roster.borrow_and_update());
-        if !self.is_met {
-            return;
-        }
-        let now_ms = self.now_ms();
-        let before = self.base.clone();
-        self.base.observe(&roster, now_ms);
-        if self.base != before
-            && let Err(error) = self.base_file.save(&self.base)
-        {
-            warn!(%error, "the members that a majority is counted over can't be kept on disk");
-        }
-        let overrides = self.division.overrides().clone();
-        self.division.placed(roster, overrides, now_ms);
-        self.look_at_hold();
-    }
-
     async fn found_changed(&mut self) {
         let found = Arc::clone(&self.links.found.borrow_and_update());
         self.forms.found(found);
@@ -314,61 +273,13 @@ impl Ownership {
         self.describe().await;
     }
 
-    async fn config_changed(&mut self) {
-        let state = Arc::clone(&self.links.config.borrow_and_update());
-        let config_digest = config::digest(&state.config);
-        if self.config_digest != config_digest {
-            self.config_digest = config_digest;
-            self.describe().await;
-        }
-    }
-
-    /// Tells the others what this member sees.
-    async fn describe(&mut self) {
-        let Some(fleet) = &self.links.fleet else { return };
-        let found = jobs_digests(&self.links.found.borrow());
-        let description = Description {
-            config_digest: self.config_digest,
-            targets: found.into_iter().collect(),
-            loads: LoadsTag::default(),
-        };
-        if self.described.as_ref() != Some(&description) {
-            fleet.order(Order::Describe(description.clone())).await;
-            self.described = Some(description);
-        }
-    }
-
     fn divide_found(&mut self) {
         let now_ms = self.now_ms();
         let grace_ms = i64::try_from(self.settings.reload_grace.as_millis()).unwrap_or(i64::MAX);
         let is_agreed = self.is_agreed(now_ms);
         let found = self.forms.running(is_agreed, grace_ms, now_ms);
-        self.division.found(found);
-    }
-
-    /// Whether all active members have the configuration of this one.
-    fn is_agreed(&self, now_ms: i64) -> bool {
-        let (roster, status) = (self.links.roster.borrow(), self.links.status.borrow());
-        let mut others = roster
-            .active_at(now_ms)
-            .filter(|member| member.id != self.settings.me && member.state == MemberState::Alive);
-        others.all(|member| {
-            let facts = status.facts.get(&member.id);
-            facts.is_some_and(|facts| facts.config_digest == self.config_digest)
-        })
-    }
-
-    fn look_at_hold(&mut self) {
-        let is_holding = self.links.status.borrow().standing == Standing::Holding;
-        let is_minority = match self.settings.on_partition {
-            OnPartition::ScrapeAll => false,
-            OnPartition::MinorityStops => !self.base.holds(&self.links.roster.borrow()),
-        };
-        self.on_hold = is_holding || is_minority && self.is_met;
-        if self.division.hold(self.on_hold) {
-            self.exchange.hold(self.on_hold);
-            info!(on_hold = self.on_hold, is_minority, "scraping and sending is held or goes on");
-        }
+        let offset_ms = self.links.status.borrow().fleet_offset_ms;
+        self.division.found(found, offset_ms);
     }
 
     fn time_passed(&mut self) {
@@ -376,11 +287,16 @@ impl Ownership {
             self.next_tick = Instant::now() + TICK;
             let present = self.present();
             self.exchange.tick(&present);
+            self.weigh();
+            if self.behind_since.is_some() {
+                self.status_changed();
+            }
             self.base.observe(&present.roster, present.now_ms);
             self.look_at_hold();
             if self.forms.is_waiting() {
                 self.divide_found();
             }
+            self.ask_what_differs(present.now_ms);
             self.show(&present);
         }
     }
@@ -390,7 +306,14 @@ impl Ownership {
             OnPartition::ScrapeAll => None,
             OnPartition::MinorityStops => Some(Quorum::of(&self.base, &present.roster)),
         };
-        let condition = Condition { on_hold: self.on_hold, quorum };
+        let facts = &self.links.status.borrow().facts;
+        let condition = Condition {
+            on_hold: self.on_hold,
+            quorum,
+            told: self.scales.told(facts),
+            overrides: self.scales.overrides(),
+            override_conflicts: self.scales.conflicts(),
+        };
         self.showing.publish(&self.exchange, present, condition);
     }
 
@@ -403,6 +326,7 @@ impl Ownership {
                 let fence_ms = self.lost.get(&slot).copied().unwrap_or(present.now_ms);
                 self.succession.add(knowledge, fence_ms, present.now_ms);
             }
+            Report::Gap { ms } => self.showing.gap(ms),
         }
     }
 
@@ -442,12 +366,19 @@ impl Ownership {
                 }
             }
             Letter::Noted { number } => self.succession.noted(number),
+            Letter::AskLoads => self.scales.asked_for_loads(from),
+            Letter::Loads { version, vector } => self.scales.heard_loads(from, version, vector),
+            Letter::AskOverrides => self.scales.asked_for_overrides(from),
+            Letter::Overrides(overrides) => self.heard_overrides(from, overrides),
+            Letter::AskDifference { job, targets } => self.asked_what_differs(from, job, &targets),
+            Letter::Difference { job, first } => self.heard_what_differs(from, &job, first),
         }
     }
 
     /// What one event has brought about goes out.
     async fn settle(&mut self) {
-        self.tell_minority().await;
+        self.tell_fleet().await;
+        self.tell_loads().await;
         let present = self.present();
         // An instant has passed whatever woke the loop. Were it noticed by the timer alone, another
         // event just behind the end of this member's share would find nothing to be handed over yet,
@@ -457,6 +388,7 @@ impl Ownership {
         }
         let destinations = self.links.outbox.destinations();
         self.showing.moved(&self.division.take_moves(), present.now_ms);
+        self.division.take_gaps_ms().into_iter().for_each(|ms| self.showing.gap(ms));
         for change in self.division.take_changes() {
             match change {
                 Change::Gained { slot, from_ms, previous } => {
@@ -473,9 +405,10 @@ impl Ownership {
         }
         self.division.seal(self.exchange.take_seals());
         self.showing.exchanged(self.exchange.take_tally(), present.now_ms);
-        self.keep_lines();
+        self.keep();
         self.exchange.flush().await;
         let mut letters = self.exchange.take_letters();
+        letters.extend(self.scales.take_letters());
         letters.extend(self.succession.take_due(|slot| present.table.owner(slot), present.now_ms));
         self.send_all(letters);
         let given_up = self.succession.take_given_up();
@@ -493,22 +426,16 @@ impl Ownership {
         }
     }
 
-    async fn tell_minority(&mut self) {
-        let Some(fleet) = &self.links.fleet else { return };
-        let minority = match self.settings.on_partition {
-            OnPartition::ScrapeAll => None,
-            OnPartition::MinorityStops => self.base.minority(&self.links.roster.borrow()),
-        };
-        if minority != self.minority {
-            self.minority = minority;
-            fleet.order(Order::Quorum(minority)).await;
-        }
-    }
-
-    fn keep_lines(&mut self) {
-        let Some(lines) = self.exchange.take_unsaved() else { return };
-        if let Err(error) = self.lines_file.save(&lines) {
+    fn keep(&mut self) {
+        if let Some(lines) = self.exchange.take_unsaved()
+            && let Err(error) = self.lines_file.save(&lines)
+        {
             warn!(%error, "the state of hand-overs can't be kept on disk");
+        }
+        if let Some(overrides) = self.scales.take_unsaved()
+            && let Err(error) = self.overrides_file.save(overrides)
+        {
+            warn!(%error, "the overrides of owners can't be kept on disk");
         }
     }
 
@@ -564,3 +491,6 @@ fn loaded<T: serde::de::DeserializeOwned + Default>(file: &Kept) -> T {
         T::default()
     })
 }
+
+#[cfg(test)]
+mod tests;

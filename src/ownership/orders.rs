@@ -30,7 +30,7 @@ pub enum Task {
     Stop { target: TargetName, ending: Ending },
     /// Scrape once, off the ticks.
     CatchUp { target: TargetName, at_ms: i64 },
-    /// `true`: scrape nothing until told otherwise.
+    /// `true`: scrape nothing that is divided until told otherwise.
     Hold(bool),
     /// When all scrapes of the slot's ticks before `until_ms` have ended, and what they brought is
     /// in the outbox, say `Report::Sealed`.
@@ -51,6 +51,10 @@ pub enum Report {
     },
     /// Of a target that has moved: for its next owner.
     Left(Knowledge),
+    /// A target that was taken over was first scraped so long after its former owner's last scrape.
+    Gap {
+        ms: i64,
+    },
 }
 
 /// What an owner of a target knows that the next one needs.

@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::{
-    model::{member::NodeId, slot::Slot},
+    model::{member::NodeId, overrides::Overrides, slot::Slot},
     ownership::{
         exchange::{Exchange, Present, Tally},
         handoff::Line,
@@ -27,9 +27,13 @@ pub(super) struct Showing {
 }
 
 /// What is shown beside the hand-over.
-pub(super) struct Condition {
+pub(super) struct Condition<'a> {
     pub on_hold: bool,
     pub quorum: Option<Quorum>,
+    /// The samples per second of each member that has told.
+    pub told: BTreeMap<NodeId, f64>,
+    pub overrides: &'a Overrides,
+    pub override_conflicts: u64,
 }
 
 impl Showing {
@@ -51,6 +55,13 @@ impl Showing {
         if let Some(at_ms) = late.min() {
             self.meters.fence_late(now_ms - at_ms);
         }
+    }
+
+    /// A target was taken over so long after its last scrape by its former owner.
+    pub(super) fn gap(&mut self, gap_ms: i64) {
+        self.view.gaps.add(gap_ms);
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds between two scrapes")]
+        self.meters.gap(gap_ms as f64 / 1000.0);
     }
 
     /// The slot came here, or went away.
@@ -75,7 +86,12 @@ impl Showing {
         }
     }
 
-    pub(super) fn publish(&mut self, exchange: &Exchange, present: &Present, condition: Condition) {
+    pub(super) fn publish(
+        &mut self,
+        exchange: &Exchange,
+        present: &Present,
+        condition: Condition<'_>,
+    ) {
         let hand_over = &mut self.view.hand_over;
         hand_over.taking = exchange.rules().closed();
         hand_over.giving = exchange.rules().unfinished();
@@ -84,7 +100,11 @@ impl Showing {
         hand_over.longest_wait_ms = longest_ms.filter(|_| waits);
         self.view.on_hold = condition.on_hold;
         self.view.quorum = condition.quorum;
-        self.view.weigh(&present.table, &present.roster, &BTreeMap::new());
+        self.view.weigh(&present.table, &present.roster, &condition.told);
+        self.view.overrides = condition.overrides.stamp();
+        let latest = &condition.overrides.latest;
+        self.view.overridden = latest.as_ref().map_or(0, |map| map.moves.len());
+        self.view.override_conflicts = condition.override_conflicts;
         self.meters.set(&self.view, self.me);
         self.seen.send_if_modified(|seen| {
             let is_new = **seen != self.view;

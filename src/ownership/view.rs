@@ -9,7 +9,7 @@ use crate::{
         slot::SLOTS,
     },
     ownership::{
-        balance::{self, Loads},
+        balance,
         handoff::{Line, Verdict},
         moves::{Move, Why},
         placement::Table,
@@ -38,6 +38,10 @@ pub struct View {
     pub quorum: Option<Quorum>,
     /// Of the overrides that are in force, or soon will be.
     pub overrides: Option<Stamp>,
+    /// How many slots they name.
+    pub overridden: usize,
+    /// How often since the start two maps of them met of which neither followed the other.
+    pub override_conflicts: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -105,30 +109,23 @@ impl Quorum {
 }
 
 impl View {
-    /// Who has what, and how evenly. `vectors` has what members told of their slots' load, a byte
-    /// a slot.
-    pub fn weigh(&mut self, owners: &Table, roster: &Roster, vectors: &BTreeMap<NodeId, Vec<u8>>) {
-        let loads = Loads::gather(owners, vectors);
-        let mut busy: BTreeMap<NodeId, f64> = BTreeMap::new();
-        for (slot, owner) in owners.iter() {
-            if let Some(owner) = owner {
-                *busy.entry(owner).or_default() += loads.of(slot);
-            }
-        }
-        let knows =
-            |id: &NodeId| vectors.get(id).is_some_and(|told| told.len() == usize::from(SLOTS));
+    /// Who has what, and how evenly. `told` has the samples per second of each member that has told.
+    pub fn weigh(&mut self, owners: &Table, roster: &Roster, told: &BTreeMap<NodeId, f64>) {
         let share = |(id, slots): (NodeId, usize)| {
             #[expect(clippy::cast_precision_loss, reason = "there are 4,096 slots")]
             let part = slots as f64 / f64::from(SLOTS);
-            let load = busy.get(&id).copied().unwrap_or(0.0);
-            (id, Share { slots, part, samples_per_second: knows(&id).then_some(load) })
+            (id, Share { slots, part, samples_per_second: told.get(&id).copied() })
         };
         self.shares = owners.counts().into_iter().map(share).collect();
-        let is_known = self.shares.iter().all(|(id, share)| share.slots == 0 || knows(id));
-        let even = Loads::from_fn(|_| 1.0);
+        let slots = self.shares.iter().map(|(id, share)| (*id, share.part)).collect();
+        let busy = self.shares.iter().map(|(id, share)| {
+            let idle = (share.slots == 0).then_some(0.0);
+            Some((*id, share.samples_per_second.or(idle)?))
+        });
+        let busy: Option<BTreeMap<NodeId, f64>> = busy.collect();
         self.imbalance = Imbalance {
-            by_slots: balance::imbalance(owners, roster, &even),
-            by_samples: is_known.then(|| balance::imbalance(owners, roster, &loads)),
+            by_slots: balance::imbalance(&slots, roster),
+            by_samples: busy.map(|busy| balance::imbalance(&busy, roster)),
         };
     }
 
@@ -222,13 +219,10 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        model::{
-            member::{Interval, Member, MemberState},
-            overrides::Overrides,
-            slot::Slot,
-        },
-        ownership::balance::encode_load,
+    use crate::model::{
+        member::{Interval, Member, MemberState},
+        overrides::Overrides,
+        slot::Slot,
     };
 
     fn roster(weights: &[u32]) -> Roster {
@@ -248,10 +242,9 @@ mod tests {
     fn weighed(weights: &[u32], told: &[(u128, f64)]) -> View {
         let roster = roster(weights);
         let owners = Table::new(0, &roster, &Overrides::default());
-        let vector = |load| vec![encode_load(load); usize::from(SLOTS)];
-        let vectors = told.iter().map(|&(id, load)| (NodeId(id), vector(load))).collect();
+        let told = told.iter().map(|&(id, load)| (NodeId(id), load)).collect();
         let mut view = View::default();
-        view.weigh(&owners, &roster, &vectors);
+        view.weigh(&owners, &roster, &told);
         view
     }
 
@@ -270,14 +263,16 @@ mod tests {
     fn samples_are_known_where_they_were_told() {
         let view = weighed(&[100, 100], &[(1, 2.0)]);
         let busy = |id| view.shares[&NodeId(id)].samples_per_second;
-        let expected = 2.0 * f64::from(SLOTS) * view.shares[&NodeId(1)].part;
-        assert!((busy(1).unwrap() - expected).abs() < 1e-6);
-        assert_eq!((busy(2), view.imbalance.by_samples), (None, None));
+        assert_eq!((busy(1), busy(2), view.imbalance.by_samples), (Some(2.0), None, None));
 
-        // Slots of one are three times as busy: it has 1.5 of what it should.
+        // One is three times as busy: it has 1.5 of what it should.
         let view = weighed(&[100, 100], &[(1, 6.0), (2, 2.0)]);
-        let hot = view.imbalance.by_samples.unwrap();
-        assert!((1.4..1.6).contains(&hot), "{hot}");
+        assert_eq!(view.imbalance.by_samples, Some(1.5));
+        // Three times as busy, as it should be; and one that has left has told as well.
+        let view = weighed(&[300, 100], &[(1, 6.0), (2, 2.0), (3, 9.0)]);
+        assert_eq!(view.imbalance.by_samples, Some(1.0));
+        let idle = weighed(&[100, 100], &[(1, 0.0), (2, 0.0)]);
+        assert_eq!(idle.imbalance.by_samples, Some(1.0));
     }
 
     #[test]

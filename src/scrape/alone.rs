@@ -14,7 +14,7 @@ use crate::{
 
 /// What was ordered so far.
 #[derive(Debug)]
-pub struct Alone {
+pub(super) struct Alone {
     duties: Duties,
     running: BTreeMap<TargetName, Arc<Target>>,
 }
@@ -26,7 +26,7 @@ impl Default for Alone {
 }
 
 impl Alone {
-    pub fn orders(&mut self, found: &Arc<Snapshot>) -> Orders {
+    pub(super) fn orders(&mut self, found: &Arc<Snapshot>) -> Orders {
         let mut before = std::mem::take(&mut self.running);
         let mut tasks = Vec::new();
         for target in found.jobs.iter().flat_map(|job| job.active.iter()) {

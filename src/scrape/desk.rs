@@ -114,6 +114,11 @@ impl Desk {
         Some(Orders { catch_up_ms, adopted, ..content.orders.clone() })
     }
 
+    /// What nobody has taken, of a loop that has ended.
+    pub(super) fn take_adopted(&self) -> Vec<Arc<Knowledge>> {
+        std::mem::take(&mut self.lock().orders.adopted)
+    }
+
     /// Resolves when something was left here since the last time that it did.
     pub(super) async fn news(&self) {
         self.news.notified().await;

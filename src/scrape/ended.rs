@@ -1,24 +1,34 @@
-//! What a loop tells its pool when it has come to an end.
+//! What a loop tells its pool of its end, also when that is a panic.
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::{ownership::orders::Knowledge, runtime::tasks};
 
+/// What a loop tells its pool.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// By the number of the leaving. Its series have ended; it waits to be let go, or to be called
-    /// back.
-    Gone(u64),
+    /// By the number of the leaving. Its series have ended, at that instant where there were any; it
+    /// waits to be let go, or to be called back.
+    Gone { leaving: u64, at_ms: Option<i64> },
     /// By the number of the leaving. All that it scraped is in the outbox, and this is known.
     Moved(u64, Knowledge),
+    /// A target that was taken over was first scraped so many milliseconds after its former owner's
+    /// last scrape.
+    Gap(i64),
     /// By the number of the loop.
     Panicked(u64),
 }
 
-/// Held by a loop as long as it runs.
+/// Tells of the panic of the loop that holds it.
 pub(super) struct PanicGuard {
-    pub(super) number: u64,
-    pub(super) ended: mpsc::Sender<Ended>,
+    number: u64,
+    ended: mpsc::Sender<Ended>,
+}
+
+impl PanicGuard {
+    pub(super) fn new(number: u64, ended: &mpsc::Sender<Ended>) -> Self {
+        Self { number, ended: ended.clone() }
+    }
 }
 
 impl Drop for PanicGuard {

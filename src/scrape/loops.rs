@@ -13,7 +13,6 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    config::Job,
     discovery::Snapshot,
     model::{
         slot::{Slot, StreamKey},
@@ -21,16 +20,20 @@ use crate::{
     },
     ownership::{
         assign::Ending,
+        balance::Loads,
         orders::{Knowledge, Orders, Report, Task},
         shares::Duties,
     },
     runtime::{stop::Stop, tasks},
     scrape::{
+        agreed::Agreed,
         desk::{self, Course, Desk, Setup},
         duties,
         ended::Ended,
         fetch::Terms,
         handover::end_of,
+        loads::{Weight, weigh},
+        past::Past,
         seals::Seals,
         status::{Board, Boards},
         target_loop::{Context, TargetLoop},
@@ -54,14 +57,8 @@ pub(super) struct Loops {
     /// By such a number: markers that are being written for what was scraped elsewhere.
     endings: BTreeMap<u64, Writing>,
     seals: Seals,
+    past: Past,
     next_number: u64,
-}
-
-/// A job and how its targets are asked.
-struct Agreed {
-    job: Arc<Job>,
-    terms: Arc<Terms>,
-    limit_exceeded: bool,
 }
 
 struct Running {
@@ -114,11 +111,13 @@ impl Loops {
             last_leaving: BTreeMap::new(),
             endings: BTreeMap::new(),
             seals: Seals::default(),
+            past: Past::default(),
             next_number: 0,
         }
     }
 
     pub(super) fn obey(&mut self, orders: Orders, stop: &Stop) -> Vec<Report> {
+        let mut reports = Vec::new();
         let now_ms = self.context.time.now_ms();
         let mut changes = Changes::default();
         self.agree(orders.found, &mut changes);
@@ -136,7 +135,11 @@ impl Loops {
                 Task::Hold(on_hold) => self.hold(on_hold),
                 Task::Grant(generation) => self.context.lease.grant(generation),
                 Task::Seal { slot, until_ms } => drop(seals.insert(slot, until_ms)),
-                Task::Adopt(knowledge) => drop(self.adopt(&knowledge)),
+                Task::Adopt(knowledge) => {
+                    // Its loop has left before it came: whoever has the target now is to have it.
+                    let is_taken = self.adopt(&knowledge);
+                    reports.extend((!is_taken).then(|| passed_on(knowledge)));
+                }
                 Task::End(knowledge) => self.end(knowledge),
             }
         }
@@ -147,27 +150,46 @@ impl Loops {
             info!(started, changed, renamed, gone, moved, active, "targets changed");
             self.publish();
         }
-        seals.into_iter().filter_map(|(slot, until_ms)| self.seal(slot, until_ms)).collect()
+        reports.extend(seals.into_iter().filter_map(|(slot, until_ms)| self.seal(slot, until_ms)));
+        reports
     }
 
     pub(super) fn hear(&mut self, ended: Ended, stop: &Stop) -> Vec<Report> {
         match ended {
-            Ended::Gone(number) => {
+            Ended::Gone { leaving: number, at_ms } => {
                 if let Some(Writing { slot, .. }) = self.endings.remove(&number) {
                     return Vec::from_iter(self.sealed_by(slot, number));
                 }
                 // One that was called back meanwhile is not here.
                 let Some(left) = self.let_go(number) else { return Vec::new() };
                 left.running.order(|orders| orders.course = Course::Dismissed);
+                if let Some(at_ms) = at_ms {
+                    self.past.add(left.name, at_ms, self.context.time.now_ms());
+                }
                 left.slot.and_then(|slot| self.sealed_by(slot, number)).into_iter().collect()
             }
             Ended::Moved(number, knowledge) => {
-                let slot = self.let_go(number).and_then(|left| left.slot);
-                let sealed = slot.and_then(|slot| self.sealed_by(slot, number));
-                [Report::Left(knowledge)].into_iter().chain(sealed).collect()
+                let left = self.let_go(number);
+                let mut reports = vec![Report::Left(knowledge)];
+                // What was handed over while it packed goes on to the next owner as it came.
+                let missed = left.as_ref().map(|left| left.running.desk.take_adopted());
+                reports.extend(missed.into_iter().flatten().map(passed_on));
+                reports.extend(left.and_then(|left| self.sealed_by(left.slot?, number)));
+                reports
             }
+            Ended::Gap(ms) => vec![Report::Gap { ms }],
             Ended::Panicked(number) => self.hear_panic(number, stop).into_iter().collect(),
         }
+    }
+
+    pub(super) fn loads(&self) -> Loads {
+        let divided = self.active.values().filter(|r| duties::is_divided(&r.desk.duties()));
+        let weights = divided.map(|running| {
+            let target = running.desk.setup().target;
+            let (slot, interval) = (target.key.slot(), target.interval);
+            Weight { slot, interval, samples: running.board.samples_expected() }
+        });
+        weigh(&weights.collect::<Vec<_>>())
     }
 
     /// The loops have been told to stop; what they have under way comes to its end.
@@ -379,16 +401,19 @@ impl Loops {
 
     /// A loop that the target still has here knows better what has ended when.
     fn end(&mut self, knowledge: Arc<Knowledge>) {
-        if self.adopt(&knowledge) {
+        let name = (knowledge.target.id, Arc::clone(&knowledge.target.job));
+        let last_ms = knowledge.last_tick_ms.unwrap_or(i64::MIN);
+        if self.adopt(&knowledge) || self.past.has_ended_after(&name, last_ms) {
             return;
         }
+        self.past.add(name, last_ms.saturating_add(1), self.context.time.now_ms());
         let (number, slot) = (self.number(), knowledge.target.key.slot());
         let (context, ended) = (Arc::clone(&self.context), self.ended.clone());
         let task = tasks::spawn("end of a target", async move {
             // After a panic, too, nothing more of it comes.
             let _ = tasks::spawn("markers", end_of(context, knowledge)).await;
             // Nobody listens only when the pool has ended.
-            let _ = ended.send(Ended::Gone(number)).await;
+            let _ = ended.send(Ended::Gone { leaving: number, at_ms: None }).await;
         });
         self.seals.begin(slot, number);
         self.endings.insert(number, Writing { slot, task });
@@ -433,15 +458,9 @@ impl Loops {
     }
 }
 
-impl Agreed {
-    fn setup(&self, target: Arc<Target>) -> Setup {
-        Setup {
-            job: Arc::clone(&self.job),
-            terms: Arc::clone(&self.terms),
-            target,
-            limit_exceeded: self.limit_exceeded,
-        }
-    }
+/// What is known of a target that is another member's already.
+fn passed_on(knowledge: Arc<Knowledge>) -> Report {
+    Report::Left(Arc::unwrap_or_clone(knowledge))
 }
 
 impl Running {

@@ -1,7 +1,9 @@
 //! Fetches samples: one loop a target, started, changed and ended as ownership orders it.
 //! `loops` → `target_loop` → `fetch` → `read` → the outbox.
 
-pub mod alone;
+mod agreed;
+#[cfg(test)]
+mod alone;
 mod course;
 mod desk;
 mod duties;
@@ -11,12 +13,15 @@ mod failure_log;
 #[cfg(test)]
 mod fake_target;
 mod fetch;
+mod gap;
 mod handover;
 mod inventory;
 mod known;
+mod loads;
 mod loops;
 mod metadata;
 mod meters;
+mod past;
 mod read;
 mod report;
 mod schedule;
@@ -30,12 +35,12 @@ mod test_job;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use prometheus_client::registry::Registry;
 use tokio::{
     sync::{mpsc, watch},
-    time::Instant,
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 pub use crate::scrape::{
@@ -44,7 +49,10 @@ pub use crate::scrape::{
 };
 use crate::{
     outbox,
-    ownership::orders::{Orders, Report},
+    ownership::{
+        balance::Loads,
+        orders::{Orders, Report},
+    },
     runtime::{clock::FleetTime, lease::Lease, stop::Stop, tasks},
     scrape::{
         ended::Ended,
@@ -62,11 +70,14 @@ const ENDED_MAX: usize = 1024;
 /// While so many reports wait to be heard no loop is: those that have ended wait with what they
 /// know, and those that scrape go on. Slots that are sealed by an order alone come on top.
 const REPORTS_MAX: usize = 64;
+/// How often the slots are weighed.
+const WEIGHING: Duration = Duration::from_secs(10);
 
 /// The part: obeys what ownership orders, and sees its loops through to their end.
 pub struct Pool {
     loops: Loops,
     ended: mpsc::Receiver<Ended>,
+    loads: watch::Sender<Arc<Loads>>,
     reports: mpsc::Sender<Report>,
     failures: FailureWriter,
 }
@@ -83,6 +94,7 @@ impl Pool {
         let (log, failures) = FailureLog::new(meters.unwritten_failures.clone());
         let (boards, seen) = watch::channel(Arc::default());
         let (sender, ended) = mpsc::channel(ENDED_MAX);
+        let (loads, weighed) = watch::channel(Arc::default());
         let context = Context {
             outbox,
             fetch: Arc::new(Shared::new()),
@@ -94,15 +106,17 @@ impl Pool {
             time,
         };
         let loops = Loops::new(Arc::new(context), boards, sender);
-        (Handle::new(seen), Self { loops, ended, reports, failures })
+        (Handle::new(seen, weighed), Self { loops, ended, loads, reports, failures })
     }
 
     /// Returns when no scrape is under way any more and what they brought is in the outbox.
     pub async fn run(self, mut orders: mpsc::Receiver<Orders>, stop: Stop) {
-        let Self { mut loops, mut ended, reports, failures } = self;
+        let Self { mut loops, mut ended, loads, reports, failures } = self;
         let logging = tasks::spawn("scrape failure log", failures.run());
         let mut is_ordered = true;
         let mut waiting = VecDeque::new();
+        let mut weighing = interval(WEIGHING);
+        weighing.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.raised() => break,
@@ -115,6 +129,7 @@ impl Pool {
                     Ok(room) => room.send(waiting.pop_front().expect("there are some")),
                     Err(_) => waiting.clear(),
                 },
+                _ = weighing.tick() => drop(loads.send_replace(Arc::new(loops.loads()))),
                 Some(ended) = ended.recv(), if waiting.len() < REPORTS_MAX => {
                     waiting.extend(loops.hear(ended, &stop));
                 }

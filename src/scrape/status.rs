@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     model::target::{Target, TargetId},
+    ownership::balance::Loads,
     scrape::{metadata::Told, meters::Meters},
 };
 
@@ -51,13 +52,22 @@ pub struct TargetStatus {
 #[derive(Clone)]
 pub struct Handle {
     boards: watch::Receiver<Arc<Boards>>,
+    loads: watch::Receiver<Arc<Loads>>,
 }
 
 pub(super) type Boards = BTreeMap<(TargetId, Arc<str>), Arc<Board>>;
 
 impl Handle {
-    pub(super) fn new(boards: watch::Receiver<Arc<Boards>>) -> Self {
-        Self { boards }
+    pub(super) fn new(
+        boards: watch::Receiver<Arc<Boards>>,
+        loads: watch::Receiver<Arc<Loads>>,
+    ) -> Self {
+        Self { boards, loads }
+    }
+
+    /// How busy the slots are of what is scraped here and divided.
+    pub fn loads(&self) -> watch::Receiver<Arc<Loads>> {
+        self.loads.clone()
     }
 
     /// All targets that are scraped, by id.
@@ -95,6 +105,9 @@ pub(super) struct Board {
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) status: TargetStatus,
+    /// What one scrape of the target brings, as far as is known; those that failed a while ago or
+    /// were another member's count.
+    pub(super) samples_expected: Option<usize>,
     pub(super) metadata: Arc<[Told]>,
 }
 
@@ -110,7 +123,14 @@ impl Board {
             samples: 0,
             series: 0,
         };
-        Self { content: Mutex::new(Content { status, metadata: Arc::default() }), meters }
+        Self {
+            content: Mutex::new(Content {
+                status,
+                samples_expected: None,
+                metadata: Arc::default(),
+            }),
+            meters,
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Content> {
@@ -129,6 +149,14 @@ impl Board {
             self.meters.targets_of(status.health).inc();
         }
         content.status = status;
+    }
+
+    pub(super) fn expect_samples(&self, samples: usize) {
+        self.lock().samples_expected = Some(samples);
+    }
+
+    pub(super) fn samples_expected(&self) -> Option<usize> {
+        self.lock().samples_expected
     }
 
     pub(super) fn set_metadata(&self, metadata: Arc<[Told]>) {

@@ -25,11 +25,12 @@ use crate::{
         failure::Failure,
         failure_log::{FailureLog, Line, LogBudget},
         fetch::{Fetcher, Page, Shared},
+        gap::Gap,
         handover::unpack,
         metadata::{Fingerprint, Library},
         meters::Meters,
         read::{Counts, Moment, Reader},
-        report::Report,
+        report::{self, Report},
         schedule::{Schedule, Tick},
         status::{Board, Health, TargetStatus},
     },
@@ -85,6 +86,7 @@ pub(super) struct TargetLoop {
     last_moment: Option<Moment>,
     /// What its last samples were filed under.
     since_ms: Option<i64>,
+    gap: Gap,
     failures: u32,
     failure: Option<Failure>,
     metadata: Fingerprint,
@@ -127,6 +129,7 @@ impl TargetLoop {
             last_timestamp_ms: i64::MIN,
             last_moment: None,
             since_ms: None,
+            gap: Gap::default(),
             failures: 0,
             failure: None,
             metadata: Fingerprint::default(),
@@ -136,7 +139,7 @@ impl TargetLoop {
     /// Ends when the agent stops, without a marker where its target is not gone; or when its pool
     /// lets it go.
     pub(super) async fn run(mut self, stop: Stop) {
-        let _guard = PanicGuard { number: self.number, ended: self.ended.clone() };
+        let _guard = PanicGuard::new(self.number, &self.ended);
         let desk = Arc::clone(&self.desk);
         loop {
             let late_markers = self.take_orders();
@@ -178,6 +181,8 @@ impl TargetLoop {
                 self.change_reader();
             }
         }
+        // What each member scrapes for itself is nobody else's by then.
+        let on_hold = on_hold && is_divided(&duties);
         self.schedule.set_duties(duties);
         if self.on_hold && !on_hold {
             self.schedule.skip();
@@ -199,10 +204,15 @@ impl TargetLoop {
         if knowledge.last_tick_ms.is_some() {
             self.schedule.pass(last_ms);
             self.last_timestamp_ms = self.last_timestamp_ms.max(last_ms);
+            let gap_ms = self.gap.adopted(last_ms);
+            self.tell_gap(gap_ms);
         }
-        let reader = &mut self.reader;
+        let (reader, board) = (&mut self.reader, &self.board);
         beside_others(knowledge.series.len(), || {
             if let Some(inventory) = unpack(knowledge, reader.shapings()) {
+                if board.samples_expected().is_none() {
+                    board.expect_samples(inventory.series.len() + inventory.reports.len());
+                }
                 reader.adopt(inventory, last_ms);
             }
         });
@@ -221,6 +231,13 @@ impl TargetLoop {
         }
     }
 
+    fn tell_gap(&self, gap_ms: Option<i64>) {
+        if let Some(gap_ms) = gap_ms {
+            // A figure is not worth waiting for.
+            let _ = self.ended.try_send(Ended::Gap(gap_ms));
+        }
+    }
+
     fn change_reader(&mut self) {
         let shapings = Arc::clone(&self.shapings.borrow_and_update());
         self.reader.change(Arc::clone(&self.setup.job), &self.setup.target, shapings);
@@ -232,10 +249,12 @@ impl TargetLoop {
             Step::Scrape(tick) => self.tick(tick).await,
             Step::CatchUp => self.catch_up().await,
             Step::EndSeries { leaving, at_ms } => {
+                let has_series = self.last_timestamp_ms > i64::MIN;
                 self.end_series(at_ms).await;
                 self.ended_at = Some(leaving);
+                let at_ms = has_series.then_some(at_ms);
                 // Nobody listens only when the pool has ended.
-                let _ = self.ended.send(Ended::Gone(leaving)).await;
+                let _ = self.ended.send(Ended::Gone { leaving, at_ms }).await;
             }
             Step::Depart { leaving } => {
                 self.depart(leaving).await;
@@ -287,6 +306,8 @@ impl TargetLoop {
 
     async fn scraped(&mut self, page: Result<Page, Failure>, started: Instant, moment: Moment) {
         self.last_timestamp_ms = moment.timestamp_ms;
+        let gap_ms = self.gap.scraped(moment.timestamp_ms);
+        self.tell_gap(gap_ms);
         if !Arc::ptr_eq(self.reader.shapings(), &self.shapings.borrow()) {
             self.change_reader();
         }
@@ -367,6 +388,7 @@ impl TargetLoop {
         if failure.is_none() {
             meters.took(counts.relabelled);
         }
+        self.expect(counts.relabelled, failure.is_some());
         let last_error = failure.as_ref().map(ToString::to_string);
         self.log(failure.as_ref(), last_error.as_deref(), now_ms);
         self.board.write(TargetStatus {
@@ -379,6 +401,15 @@ impl TargetLoop {
             series: self.reader.series_count(),
         });
         self.failure = failure;
+    }
+
+    /// What the next scrape will bring: of one that fails for a while still what it brought before.
+    fn expect(&self, samples: usize, has_failed: bool) {
+        let is_passing = has_failed && self.failures < FAILURES_REMEMBERED_MAX;
+        if !is_passing || self.board.samples_expected().is_none() {
+            let reports = report::count(self.setup.job.extra_scrape_metrics);
+            self.board.expect_samples(reports + if has_failed { 0 } else { samples });
+        }
     }
 
     /// On change: a target that goes on failing as it did is no news.

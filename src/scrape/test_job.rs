@@ -79,6 +79,7 @@ pub(super) fn destination(external_labels: &[(&str, &str)], url: String) -> Arc<
         external_labels: external_labels.iter().copied().collect(),
         write_relabel: Vec::new(),
         send_exemplars: true,
+        out_of_order_window: Duration::ZERO,
         queue: Queue {
             samples_per_send_max: 1000,
             batch_send_deadline: Duration::from_millis(10),

@@ -49,6 +49,7 @@ fn sent(series: &Labels, external_labels: Labels) -> Labels {
         external_labels,
         write_relabel: Vec::new(),
         send_exemplars: false,
+        out_of_order_window: Duration::ZERO,
         queue: Queue {
             samples_per_send_max: 1,
             batch_send_deadline: Duration::ZERO,

@@ -34,6 +34,39 @@ fn two_find_each_other_on_a_wire() {
     a.sees_active(&["a"]);
 }
 
+/// Of two wires, one leads to the other member; the other is there, and is not asked.
+#[test]
+fn only_named_interfaces_are_used() {
+    let _machine = crate::shared_machine();
+    let Some([here, there]) = pair() else { return };
+    here.run(
+        "ip link add other type dummy; ip address add 10.98.0.1/24 dev other; ip link set other up",
+    );
+    let named = |name: &str, interface: &str| Orders {
+        interfaces: vec![interface.to_owned()],
+        ..orders(name)
+    };
+    let a = Member::start(&named("a", "wire"), &here.place());
+    let b = Member::start(&named("b", "wire"), &there.place());
+    for one in [&a, &b] {
+        one.sees_active(&["a", "b"]);
+    }
+    b.leave();
+    a.leave();
+    let advertise = "10.99.0.1:9734".parse().unwrap();
+    let deaf = Orders { advertise: Some(advertise), ..named("a", "other") };
+    let a = Member::start(&deaf, &here.place());
+    let b = Member::start(&named("b", "wire"), &there.place());
+    for (one, name) in [(&a, "a"), (&b, "b")] {
+        one.sees_active(&[name]);
+    }
+    // That they do not meet is what is tested.
+    sleep(Duration::from_secs(5));
+    for (one, name) in [(&a, "a"), (&b, "b")] {
+        one.sees_active(&[name]);
+    }
+}
+
 #[test]
 fn one_that_comes_late_is_found() {
     let _machine = crate::shared_machine();

@@ -42,6 +42,8 @@ pub(crate) struct Orders {
     pub(crate) secret: String,
     pub(crate) peers: Vec<String>,
     pub(crate) mdns: bool,
+    /// Where; empty is everywhere but on the loopback.
+    pub(crate) interfaces: Vec<String>,
 }
 
 impl Orders {
@@ -54,6 +56,7 @@ impl Orders {
             secret: "secret".to_owned(),
             peers: Vec::new(),
             mdns: false,
+            interfaces: Vec::new(),
         }
     }
 
@@ -62,6 +65,7 @@ impl Orders {
             "name": self.name, "id": self.id.to_string(), "listen": self.listen,
             "advertise": self.advertise.map(|address| address.to_string()),
             "secret": self.secret, "peers": self.peers, "mdns": self.mdns,
+            "interfaces": self.interfaces,
         })
     }
 }
@@ -69,6 +73,11 @@ impl Orders {
 fn settings(orders: &Value) -> FleetSettings {
     let text = |key: &str| orders[key].as_str().unwrap().to_owned();
     let peers = orders["peers"].as_array().unwrap().iter();
+    let interfaces = orders["interfaces"].as_array().unwrap().iter();
+    let interfaces: Vec<String> =
+        interfaces.map(|name| name.as_str().unwrap().to_owned()).collect();
+    let interfaces =
+        if interfaces.is_empty() { Interfaces::Outward } else { Interfaces::Named(interfaces) };
     FleetSettings {
         cluster: "test".to_owned(),
         id: NodeId(u128::from_str_radix(&text("id"), 16).unwrap()),
@@ -80,7 +89,7 @@ fn settings(orders: &Value) -> FleetSettings {
         zone: String::new(),
         secrets: vec![Secret::new(text("secret"))],
         peers: peers.map(|peer| Peer::parse(peer.as_str().unwrap(), 9734).unwrap()).collect(),
-        mdns: (orders["mdns"] == true).then_some(Interfaces::Outward),
+        mdns: (orders["mdns"] == true).then_some(interfaces),
         settle: Duration::from_millis(500),
         wait_for_size: 1,
         wait_timeout: Duration::from_secs(60),

@@ -7,8 +7,8 @@ use starling::{
     fleet::{
         drift::JobTargets,
         membership::{Description, Event, Order},
-        message::{About, Closure, LoadsTag, Message, Phase, Record},
-        notice::{HoldReason, Minority, Notice},
+        message::{About, Closure, LoadsTag, Message, OverridesTag, Phase, Record},
+        notice::{Difference, Found, HoldReason, Minority, Notice},
         records::RECORDS_MAX,
         seal::Secret,
     },
@@ -150,6 +150,24 @@ const CASES: &[Case] = &[
         end: Some(|world| describe(world, 1, 0)),
     },
     Case {
+        kind: "target_drift",
+        cause: |world| {
+            formed(world);
+            describe(world, 1, 7);
+            world.run(5000, |_| {});
+            let first = Difference {
+                job: "mysql".into(),
+                url: "http://a:1/metrics".to_owned(),
+                found: Found::There,
+            };
+            for n in 0..IT {
+                world.order(IT, Order::Differs(world.hosts[n].id, Some(first.clone())));
+            }
+        },
+        is_right: |notice| notice.to_string().contains("`http://a:1/metrics` is found by `node-0`"),
+        end: Some(|world| describe(world, 1, 0)),
+    },
+    Case {
         kind: "too_many_members",
         cause: |world| {
             formed(world);
@@ -168,6 +186,49 @@ const CASES: &[Case] = &[
         },
         is_right: |notice| notice.to_string().contains("only 1 of 4 members"),
         end: Some(|world| world.order(IT, Order::Quorum(None))),
+    },
+    Case {
+        kind: "waiting_for_size",
+        cause: |world| {
+            world.wait_for_size = HOSTS;
+            for n in 1..HOSTS {
+                world.start(n);
+            }
+        },
+        is_right: |notice| {
+            let waits = Some(60);
+            *notice == Notice::WaitingForSize { here: 3, size: HOSTS, seconds_max: waits }
+        },
+        end: Some(|world| world.start(0)),
+    },
+    Case {
+        kind: "waiting_for_size",
+        cause: |world| {
+            world.wait_for_size = HOSTS + 1;
+            start_all(world);
+        },
+        is_right: |notice| {
+            *notice == Notice::WaitingForSize { here: 4, size: HOSTS + 1, seconds_max: None }
+        },
+        end: None,
+    },
+    Case {
+        kind: "insecure",
+        cause: |world| {
+            formed(world);
+            world.order(IT, Order::Insecure(true));
+        },
+        is_right: |_| true,
+        end: Some(|world| world.order(IT, Order::Insecure(false))),
+    },
+    Case {
+        kind: "override_conflict",
+        cause: |world| {
+            formed(world);
+            world.order(IT, Order::OverrideConflict);
+        },
+        is_right: |_| true,
+        end: Some(|_| {}),
     },
 ];
 
@@ -208,7 +269,12 @@ fn describe(world: &mut World, config_digest: u64, mysql: u64) {
         let targets: JobTargets =
             [("node".into(), 5), ("mysql".into(), if is_it { mysql } else { 0 })].into();
         let config_digest = if is_it { config_digest } else { 1 };
-        let description = Description { config_digest, targets, loads: LoadsTag::default() };
+        let description = Description {
+            config_digest,
+            targets,
+            loads: LoadsTag::default(),
+            overrides: OverridesTag::default(),
+        };
         world.order(n, Order::Describe(description));
     }
 }
@@ -231,6 +297,7 @@ fn record(n: usize) -> Record {
             targets_digest: 0,
             jobs: Vec::new(),
             loads: LoadsTag::default(),
+            overrides: OverridesTag::default(),
         },
         phase: Phase::Here,
         intervals: Vec::new(),

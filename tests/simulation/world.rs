@@ -9,7 +9,7 @@ use starling::{
         clock::Now,
         membership::{Event, Membership, MembershipSettings, Order},
         memory::{Delivery, Faults, Network},
-        message::{About, LoadsTag},
+        message::{About, LoadsTag, OverridesTag},
         node::Node,
         seal::{Sealer, Secret, Session},
         standing::Standing,
@@ -103,6 +103,7 @@ impl World {
             targets_digest: 1,
             jobs: Vec::new(),
             loads: LoadsTag::default(),
+            overrides: OverridesTag::default(),
         };
         let settings = MembershipSettings {
             id: host.id,

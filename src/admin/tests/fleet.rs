@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     fleet::{
         Facts,
-        message::LoadsTag,
+        message::{LoadsTag, OverridesTag},
         notice::{Notice, Raised},
         standing::Standing,
     },
@@ -46,6 +46,7 @@ fn status(standing: Standing, notices: Vec<Raised>) -> Status {
         config_digest: 0xab,
         targets_digest: 0,
         loads: LoadsTag::default(),
+        overrides: OverridesTag::default(),
         clock_ahead_ms: Some(-12),
     };
     Status {
@@ -67,6 +68,8 @@ fn view() -> View {
         on_hold: true,
         quorum: Some(Quorum { base: vec![NodeId(1), NodeId(9)], here: 1, holds: false }),
         overrides: Some(Stamp { version: 4, publisher: NodeId(2) }),
+        overridden: 7,
+        override_conflicts: 1,
         ..View::default()
     };
     view.gaps.add(6500);
@@ -137,7 +140,7 @@ async fn a_fleet_is_shown_as_this_member_knows_it() {
                 "holds": false, "here": 1,
                 "base": [{ "id": one, "name": "n1" }, { "id": format!("{:032x}", 9), "name": null }],
             },
-            "overrides": { "version": 4, "publisher": "n2" },
+            "overrides": { "version": 4, "publisher": "n2", "slots": 7, "conflicts": 1 },
         },
         "hand_over": {
             "taking": 3, "giving": 0, "longest_wait_seconds": 1.5,

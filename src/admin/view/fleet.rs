@@ -122,6 +122,8 @@ struct BaseMember {
 struct OverridesShown {
     version: u64,
     publisher: String,
+    slots: usize,
+    conflicts: u64,
 }
 
 /// Counted are lines: what one slot has for one destination.
@@ -278,6 +280,8 @@ fn division(view: &View, roster: &Roster) -> DivisionShown {
         quorum: view.quorum.as_ref().map(|one| quorum(one, roster)),
         overrides: view.overrides.map(|stamp| OverridesShown {
             version: stamp.version,
+            slots: view.overridden,
+            conflicts: view.override_conflicts,
             publisher: name_of(stamp.publisher, roster),
         }),
     }

@@ -87,21 +87,21 @@ fn what_is_wrong_is_told_with_its_place() {
 #[test]
 fn doubtful_clusters_get_a_warning() {
     let check = |fields: &str, expected: &[&str]| {
-        check_warnings(
-            &format!("cluster: {{enabled: true, insecure: true, {fields}}}\n"),
-            expected,
-        );
+        check_warnings(&format!("cluster: {{enabled: true, {fields}}}\n"), expected);
     };
+    let open = "1:1: `insecure: true` and no secret: whoever reaches the cluster port can join";
+    check("mdns: true, insecure: true", &[open]);
+    check("mdns: true, insecure: true, secret: s", &[]);
     let lonely = "1:1: `cluster` is enabled and has neither `peers` nor `mdns`";
     let two = "1:1: `on_partition: minority_stops` in a cluster of two";
-    check("mdns: true", &[]);
-    check("peers: [a]", &[]);
-    check("name: x", &[lonely]);
-    check("peers: [a, b], on_partition: minority_stops", &[two]);
-    check("mdns: true, wait_for_size: 2, on_partition: minority_stops", &[two]);
-    check("peers: [a, b], mdns: true, on_partition: minority_stops", &[]);
-    check("peers: [a, b, c], on_partition: minority_stops", &[]);
-    check("peers: [a, b]", &[]);
+    check("secret: s, mdns: true", &[]);
+    check("secret: s, peers: [a]", &[]);
+    check("secret: s, name: x", &[lonely]);
+    check("secret: s, peers: [a, b], on_partition: minority_stops", &[two]);
+    check("secret: s, mdns: true, wait_for_size: 2, on_partition: minority_stops", &[two]);
+    check("secret: s, peers: [a, b], mdns: true, on_partition: minority_stops", &[]);
+    check("secret: s, peers: [a, b, c], on_partition: minority_stops", &[]);
+    check("secret: s, peers: [a, b]", &[]);
 }
 
 #[test]
@@ -185,7 +185,12 @@ fn secrets_are_read_where_the_cluster_is_enabled() {
     let long = "0123456789abcdef";
     check("enabled: true, secret_file: new", long, "a.yml new", "");
     check("enabled: false, secret_file: new", "", "a.yml new", "");
-    check("enabled: true, insecure: true", "insecure", "a.yml", "");
+    check(
+        "enabled: true, insecure: true",
+        "insecure",
+        "a.yml",
+        "a.yml:1:1: `insecure: true` and no secret: whoever reaches the cluster port can join, and be given targets and unsent samples; where that is not a network of your own, make one: `openssl rand -hex 32`, and set `secret_file` on every member",
+    );
     check(
         "enabled: true, secret_files: [new, old]",
         "0123456789abcdef hunter2",

@@ -125,6 +125,13 @@ pub struct Channel {
     meters: Meters,
 }
 
+#[cfg(test)]
+impl Channel {
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        self.listener.local_addr().expect("it listens")
+    }
+}
+
 /// A connection that was dialed here and is proven.
 struct Admitted {
     from: NodeId,

@@ -10,7 +10,7 @@ use crate::{
     fleet::{
         Facts,
         channel::outgoing::{QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX},
-        message::LoadsTag,
+        message::{LoadsTag, OverridesTag},
         standing::Standing,
     },
     runtime::meters::Exposition,
@@ -43,7 +43,7 @@ impl Running {
         let (status, seen) = watch::channel(Arc::new(status(&[])));
         let mut registry = Registry::default();
         let (handle, inbox, part) = Channel::new(settings, seen, &mut registry).await.unwrap();
-        let address = part.listener.local_addr().unwrap();
+        let address = part.local_address();
         let stop = Stop::new();
         let task = tasks::spawn("channel", part.run(stop.clone()));
         Self { id, address, handle, inbox, status, registry, stop, task }
@@ -112,6 +112,7 @@ fn status(members: &[(NodeId, SocketAddr)]) -> Status {
             config_digest: 0,
             targets_digest: 0,
             loads: LoadsTag::default(),
+            overrides: OverridesTag::default(),
             clock_ahead_ms: None,
         };
         (id, facts)
@@ -161,6 +162,27 @@ async fn messages_arrive_in_order_both_ways() {
     a.stop.raise();
     a.task.await.unwrap();
     b.shows("connections{direction=\"in\"}", "0").await;
+}
+
+/// As gossip's socket, it takes whichever family its address is of; bound to both, either.
+#[tokio::test]
+async fn members_are_reached_over_ipv6() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        println!("skipped: no IPv6 on this host");
+        return;
+    }
+    let mut v6 = Running::start(A, "[::1]:0", "c", &["s"]).await;
+    let mut both = Running::start(B, "[::]:0", "c", &["s"]).await;
+    both.address.set_ip("::1".parse().unwrap());
+    introduce(&v6, &both).await;
+    v6.reaches(&mut both, "to both").await;
+    both.reaches(&mut v6, "to one").await;
+    let mut v4 = Running::usual(C).await;
+    let mapped = SocketAddr::from(([127, 0, 0, 1], both.address.port()));
+    v4.meets(&[(B, mapped)]).await;
+    both.meets(&[(A, v6.address), (C, v4.address)]).await;
+    v4.reaches(&mut both, "from IPv4").await;
+    both.reaches(&mut v4, "to IPv4").await;
 }
 
 #[tokio::test]

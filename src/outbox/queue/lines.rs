@@ -130,7 +130,7 @@ impl Queue {
         Look {
             has_room: fits(self.own_bytes_max()),
             has_reserve: fits(self.limits.bytes_max),
-            window_ms: 0,
+            window_ms: self.limits.late_ms_max,
             sent: streams.iter().filter_map(sent).collect(),
         }
     }
@@ -317,8 +317,10 @@ impl Queue {
     fn learn(&mut self, slot: Slot, sent: &[Sent]) {
         let newest: HashMap<StreamKey, i64> =
             sent.iter().map(|sent| (sent.stream, sent.newest_ms)).collect();
+        let late_ms_max = self.limits.late_ms_max;
         let is_late = |entry: &Entry| {
-            newest.get(&entry.stream).is_some_and(|newest_ms| entry.oldest_ms < *newest_ms)
+            let newest_ms = newest.get(&entry.stream);
+            newest_ms.is_some_and(|newest_ms| entry.oldest_ms < newest_ms - late_ms_max)
         };
         let waiting = self.held.of_slot(slot).map(|waiting| &waiting.entry);
         let late: Vec<u64> = waiting.filter(|e| is_late(e)).map(|e| e.sequence).collect();

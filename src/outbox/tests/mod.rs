@@ -195,6 +195,7 @@ fn destination(name: &str, url: &str) -> Destination {
         external_labels: Labels::new(),
         write_relabel: Vec::new(),
         send_exemplars: false,
+        out_of_order_window: Duration::ZERO,
         queue: Queue {
             samples_per_send_max: 2000,
             batch_send_deadline: Duration::from_millis(20),

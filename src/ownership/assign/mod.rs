@@ -45,6 +45,8 @@ pub enum Effect {
     Stop { target: TargetName, ending: Ending },
     /// Scrape once, off the ticks.
     CatchUp { target: TargetName, at_ms: i64 },
+    /// A slot was taken over from a dead member; none of its targets goes without a scrape for longer.
+    Gap { ms: i64 },
     /// `true`: scrape nothing and send nothing until told otherwise.
     Hold(bool),
     /// The slot is mine from `from_ms` on. `previous` had it before: the latest first. When this member
@@ -311,7 +313,11 @@ impl Assign {
             return Vec::new();
         }
         let names = self.by_slot.get(&change.slot).into_iter().flatten();
-        names.filter_map(|name| catch_up(&self.targets[name].target, hole_ms, now_ms)).collect()
+        let targets: Vec<&Target> = names.map(|name| &*self.targets[name].target).collect();
+        let longest = targets.iter().map(|target| longest_gap_ms(target, hole_ms, now_ms)).max();
+        let gap = longest.filter(|_| change.why == Why::Death).map(|ms| Effect::Gap { ms });
+        let catch_ups = targets.iter().filter_map(|target| catch_up(target, hole_ms, now_ms));
+        catch_ups.chain(gap).collect()
     }
 
     /// What a job's targets are now, told apart from what they were.
@@ -420,28 +426,32 @@ impl Known {
 /// A scrape in the place of the target's last tick, if that one lies in the hole (`hole_ms` to now),
 /// and none where the next one is so near that it would do instead.
 fn catch_up(target: &Target, hole_ms: i64, now_ms: i64) -> Option<Effect> {
-    let interval_ms = i64::try_from(target.interval.as_millis()).unwrap_or(i64::MAX / 4).max(1);
-    let phase = target.key.0 % interval_ms.unsigned_abs();
-    let since_tick = (now_ms - phase.cast_signed()).rem_euclid(interval_ms);
-    let (last_ms, next_ms) = (now_ms - since_tick, now_ms - since_tick + interval_ms);
-    let latest_ms = next_ms - interval_ms * 3 / 5;
+    let at_ms = catch_up_ms(target, hole_ms, now_ms)?;
+    Some(Effect::CatchUp { target: name_of(target), at_ms })
+}
+
+fn catch_up_ms(target: &Target, hole_ms: i64, now_ms: i64) -> Option<i64> {
+    let (last_ms, next_ms) = ticks_around(target, now_ms);
+    let latest_ms = next_ms - (next_ms - last_ms) * 3 / 5;
     // Other bits than those that choose the phase, or all of one phase would still come at once.
     let at_ms = now_ms + ((target.key.0 >> 20) % SPREAD_MS).cast_signed();
     let at_ms = at_ms.min(latest_ms);
-    (last_ms >= hole_ms && at_ms >= now_ms)
-        .then(|| Effect::CatchUp { target: name_of(target), at_ms })
+    (last_ms >= hole_ms && at_ms >= now_ms).then_some(at_ms)
 }
 
-/// Whether a job takes its new form after a reload: all active members have it, or have had time.
-/// `others` are the digests that the active members show for the job.
-pub fn may_take_new_form(
-    own: u64,
-    others: impl IntoIterator<Item = Option<u64>>,
-    since_ms: i64,
-    grace_ms: i64,
-    now_ms: i64,
-) -> bool {
-    others.into_iter().all(|other| other == Some(own)) || now_ms - since_ms >= grace_ms
+/// From the last tick that was surely made, the one before the hole, to the first scrape behind it.
+fn longest_gap_ms(target: &Target, hole_ms: i64, now_ms: i64) -> i64 {
+    let (last_ms, _) = ticks_around(target, hole_ms - 1);
+    let (_, next_ms) = ticks_around(target, now_ms);
+    catch_up_ms(target, hole_ms, now_ms).unwrap_or(next_ms) - last_ms
+}
+
+/// The last tick, at `instant_ms` or before it, and the one after.
+fn ticks_around(target: &Target, instant_ms: i64) -> (i64, i64) {
+    let interval_ms = i64::try_from(target.interval.as_millis()).unwrap_or(i64::MAX / 4).max(1);
+    let phase = target.key.0 % interval_ms.unsigned_abs();
+    let since_tick = (instant_ms - phase.cast_signed()).rem_euclid(interval_ms);
+    (instant_ms - since_tick, instant_ms - since_tick + interval_ms)
 }
 
 /// Whether `instant_ms` lies in one of `duties`.

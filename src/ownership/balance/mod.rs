@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use crate::{
     model::{
         member::{MemberState, NodeId, Roster},
@@ -49,10 +51,16 @@ pub fn decode_load(byte: u8) -> f64 {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loads(Box<[f64]>);
 
+impl Default for Loads {
+    fn default() -> Self {
+        Self::from_fn(|_| 0.0)
+    }
+}
+
 impl Loads {
     /// Each slot as its owner tells it. `vectors` has a byte a slot from each member; one that is
     /// missing, or of another length, tells nothing.
-    pub fn gather(owners: &Table, vectors: &BTreeMap<NodeId, Vec<u8>>) -> Self {
+    pub fn gather(owners: &Table, vectors: &BTreeMap<NodeId, Bytes>) -> Self {
         let told = |(slot, owner): (Slot, Option<NodeId>)| {
             let vector = vectors.get(&owner?).filter(|v| v.len() == usize::from(SLOTS))?;
             Some(decode_load(vector[usize::from(slot.number())]))
@@ -67,12 +75,38 @@ impl Loads {
     pub fn of(&self, slot: Slot) -> f64 {
         self.0[usize::from(slot.number())]
     }
+
+    pub fn add(&mut self, slot: Slot, samples_per_second: f64) {
+        self.0[usize::from(slot.number())] += samples_per_second;
+    }
+
+    /// What `node` has of it: a byte a slot, and the sum. Of slots that are not its own it tells none.
+    pub fn told_by(&self, node: NodeId, owners: &Table) -> (Bytes, f64) {
+        let own = self.0.iter().zip(owners.owned_by(node));
+        let own: Vec<f64> = own.map(|(load, is_own)| if is_own { *load } else { 0.0 }).collect();
+        (own.iter().map(|load| encode_load(*load)).collect(), own.iter().sum())
+    }
+
+    /// How busy each member is that takes part.
+    pub fn by_owner(&self, owners: &Table) -> BTreeMap<NodeId, f64> {
+        let mut busy: BTreeMap<NodeId, f64> = owners.nodes().iter().map(|id| (*id, 0.0)).collect();
+        for (slot, owner) in owners.iter() {
+            if let Some(owner) = owner {
+                *busy.entry(owner).or_default() += self.of(slot);
+            }
+        }
+        busy
+    }
 }
 
 /// The hottest member's load as a multiple of its fair share: 1 is perfect, and 1 where all is idle.
-pub fn imbalance(owners: &Table, roster: &Roster, loads: &Loads) -> f64 {
-    let scales = Scales::new(owners, roster, loads, &BTreeMap::new());
-    scales.pans.iter().map(|pan| pan.load / pan.share).fold(1.0, f64::max)
+pub fn imbalance(busy: &BTreeMap<NodeId, f64>, roster: &Roster) -> f64 {
+    let weight =
+        |id: &NodeId| roster.members.get(id).map_or(0.0, |member| f64::from(member.weight));
+    let weights: f64 = busy.keys().map(weight).sum();
+    let total: f64 = busy.values().sum();
+    // Where nobody has anything there is no fair share, and `max` passes over what is no number.
+    busy.iter().map(|(id, load)| load / (total * weight(id) / weights)).fold(1.0, f64::max)
 }
 
 /// The map to publish now, if any. `forked`: two maps met after a heal, so that all members need a
@@ -92,10 +126,13 @@ pub fn next_map(
     // Whatever is about to change would be weighed at its old place.
     let settled = placement.next_border(now_ms).is_none()
         && placement.last_border(now_ms).is_none_or(|border| border + SETTLE_MS <= now_ms);
-    let homes = Table::new(now_ms, placement.roster(), &Overrides::default());
     let none = BTreeMap::new();
     let current = overrides.latest.as_ref().map_or(&none, |map| &map.moves);
-    let balanced = settled.then(|| rebalance(&homes, placement.roster(), loads, current)).flatten();
+    let balanced = settled.then(|| {
+        let homes = Table::new(now_ms, placement.roster(), &Overrides::default());
+        rebalance(&homes, placement.roster(), loads, current)
+    });
+    let balanced = balanced.flatten();
     let moves = balanced.or_else(|| forked.then(|| current.clone()))?;
     let version = overrides.stamp().map_or(0, |stamp| stamp.version) + 1;
     let stamp = Stamp { version, publisher: me };
@@ -103,7 +140,7 @@ pub fn next_map(
 }
 
 /// Who may publish: the lowest id that is alive and active.
-fn publisher(roster: &Roster, now_ms: i64) -> Option<NodeId> {
+pub fn publisher(roster: &Roster, now_ms: i64) -> Option<NodeId> {
     roster.active_at(now_ms).find(|member| member.state == MemberState::Alive).map(|m| m.id)
 }
 

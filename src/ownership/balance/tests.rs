@@ -27,6 +27,10 @@ fn homes(roster: &Roster) -> Table {
     Table::new(NOW, roster, &Overrides::default())
 }
 
+fn imbalance(owners: &Table, roster: &Roster, loads: &Loads) -> f64 {
+    super::imbalance(&loads.by_owner(owners), roster)
+}
+
 /// The owners with `moves` in effect.
 fn owners(roster: &Roster, moves: &BTreeMap<Slot, NodeId>) -> Table {
     let stamp = Stamp { version: 1, publisher: NodeId(0) };

@@ -446,3 +446,27 @@ fn take_records(
     }
     (taken, late)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::slot::StreamKey;
+
+    /// The destination has a sample of 100 of the only stream.
+    #[test]
+    fn late_is_what_the_destinations_window_does_not_reach() {
+        let check = |window_ms, oldest_ms, is_late| {
+            let name = RecordName { interval_ms: 0, node: NodeId(1), sequence: 1 };
+            let records = [Record { name, stream: StreamKey(0), oldest_ms, bytes: 1 }];
+            let sent_ms = |_: &Record| Some(100);
+            let outlook =
+                Outlook { has_room: true, has_reserve: true, window_ms, sent_ms: &sent_ms };
+            let (taken, late) = take_records(&mut Saved::default(), &records, &outlook);
+            assert_eq!((taken.len(), late.len()), if is_late { (0, 1) } else { (1, 0) });
+        };
+        check(0, 101, false);
+        check(0, 100, true);
+        check(30, 71, false);
+        check(30, 70, true);
+    }
+}

@@ -1,5 +1,6 @@
 //! Orders in, remote write out: real targets, a real outbox, a real receiver.
 
+mod holds;
 mod moves;
 mod world;
 

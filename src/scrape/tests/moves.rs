@@ -15,7 +15,7 @@ use crate::{
 /// Long enough for a busy machine to make each tick.
 const SLOW_MS: i64 = 500;
 
-fn slow(url: String, id: u64, labels: &[(&str, &str)]) -> Arc<Target> {
+pub(super) fn slow(url: String, id: u64, labels: &[(&str, &str)]) -> Arc<Target> {
     with_interval(at(url, id, labels), SLOW_MS)
 }
 
@@ -24,15 +24,15 @@ fn with_interval(target: Target, interval_ms: i64) -> Arc<Target> {
     Arc::new(Target { interval, timeout: interval, ..target })
 }
 
-fn duties(from_ms: i64, until_ms: Option<i64>) -> Duties {
+pub(super) fn duties(from_ms: i64, until_ms: Option<i64>) -> Duties {
     [Interval { from_ms, until_ms }].into()
 }
 
-fn run(target: &Arc<Target>, duties: &Duties) -> Task {
+pub(super) fn run(target: &Arc<Target>, duties: &Duties) -> Task {
     Task::Run { target: Arc::clone(target), duties: Arc::clone(duties) }
 }
 
-fn stop(target: &Target, ending: Ending) -> Task {
+pub(super) fn stop(target: &Target, ending: Ending) -> Task {
     Task::Stop { target: (target.id, Arc::clone(&target.job)), ending }
 }
 
@@ -43,13 +43,13 @@ fn tick_before(target: &Target, instant_ms: i64) -> i64 {
     instant_ms - (instant_ms - phase_ms).rem_euclid(interval_ms)
 }
 
-async fn sleep_until(instant_ms: i64) {
+pub(super) async fn sleep_until(instant_ms: i64) {
     let wait_ms = u64::try_from(instant_ms - clock::now_ms()).unwrap_or(0);
     tokio::time::sleep(Duration::from_millis(wait_ms)).await;
 }
 
 /// What two members sent, as a receiver has it in the end. No sample may have come from both.
-fn merged(one: Series, two: Series) -> Series {
+pub(super) fn merged(one: Series, two: Series) -> Series {
     let mut all = one;
     for (name, samples) in two {
         let own = all.entry(name).or_default();
@@ -61,19 +61,24 @@ fn merged(one: Series, two: Series) -> Series {
 }
 
 /// Each tick was taken, and once.
-fn assert_no_gap(target: &Target, samples: &[(f64, i64)]) {
+pub(super) fn assert_no_gap(target: &Target, samples: &[(f64, i64)]) {
     let ticks: Vec<i64> = samples.iter().map(|(_, at)| tick_before(target, *at)).collect();
     let interval_ms = i64::try_from(target.interval.as_millis()).unwrap();
     assert!(ticks.windows(2).all(|pair| pair[1] - pair[0] == interval_ms), "{samples:?}");
 }
 
-fn left(report: Report) -> Arc<Knowledge> {
+pub(super) fn left(report: Report) -> Arc<Knowledge> {
     let Report::Left(knowledge) = report else { panic!("{report:?}") };
     Arc::new(knowledge)
 }
 
 /// Tells the old owner that the border has passed; returns what it knows of its one target.
-async fn lose(world: &mut World, job: &Arc<Job>, target: &Target, until_ms: i64) -> Arc<Knowledge> {
+pub(super) async fn lose(
+    world: &mut World,
+    job: &Arc<Job>,
+    target: &Target,
+    until_ms: i64,
+) -> Arc<Knowledge> {
     let slot = target.key.slot();
     world.order(job, vec![stop(target, Ending::Moved), Task::Seal { slot, until_ms }]);
     let knowledge = left(world.report().await);
@@ -208,44 +213,6 @@ async fn the_markers_of_a_target_that_is_gone_are_not_lost_when_the_agent_stops(
     let all = world.stop().await;
     assert_eq!(markers(&all), 6);
     assert_eq!(all[&a].last().unwrap().1, soon_ms + minute_ms);
-}
-
-#[tokio::test]
-async fn nothing_is_scraped_on_hold() {
-    let server = FakeTarget::start(|_, _| Reply::Keep(metrics("a 1\n"))).await;
-    let mut world = World::start().await;
-    let job = Arc::new(quick_job());
-    let target = Arc::new(at(server.url("/"), 1, &[]));
-    let late = Arc::new(at(server.url("/late"), 2, &[("n", "late")]));
-    let a = named("a", &[]);
-    world.order(&job, vec![run(&target, &always())]);
-    world.until("samples", |all| count(all, &a) >= 2).await;
-    let slot = Slot::new(7).unwrap();
-    let at_ms = clock::now_ms();
-    let name = (target.id, Arc::clone(&target.job));
-    world.order(
-        &job,
-        vec![
-            Task::Hold(true),
-            Task::CatchUp { target: name, at_ms },
-            run(&late, &always()),
-            Task::Seal { slot, until_ms: 0 },
-        ],
-    );
-    world.report().await;
-    // A scrape may be under way still.
-    sleep_until(clock::now_ms() + INTERVAL_MS).await;
-    let held = server.seen().len();
-    sleep_until(clock::now_ms() + 5 * INTERVAL_MS).await;
-    assert_eq!(server.seen().len(), held, "{:?}", server.seen());
-    world.order(&job, vec![Task::Hold(false)]);
-    let before = count(&world.received(), &a);
-    let up = named("up", &[("n", "late")]);
-    let all =
-        world.until("samples of both", |all| count(all, &a) > before && count(all, &up) >= 1).await;
-    assert_eq!(markers(&all), 0);
-    assert!(world.meter("starling_scrape_ticks_missed_total") >= 4.0);
-    world.stop().await;
 }
 
 #[tokio::test]

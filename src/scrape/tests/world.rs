@@ -54,6 +54,11 @@ pub(super) struct World {
 
 impl World {
     pub(super) async fn start() -> Self {
+        Self::with(Lease::endless()).await
+    }
+
+    /// Scrapes what is divided while that is valid.
+    pub(super) async fn with(lease: Lease) -> Self {
         let receiver =
             FakeTarget::start(|_, _| Reply::Keep(response("204 No Content", "", b""))).await;
         let directory = tempfile::tempdir().unwrap();
@@ -82,13 +87,8 @@ impl World {
         assert!(outbox_handle.order(DESTINATION, (0..SLOTS).map(open).collect()).await);
         // So few reports at a time that the pool has to wait with them.
         let (reporting, reports) = mpsc::channel(1);
-        let (handle, pool) = Pool::new(
-            outbox_handle,
-            reporting,
-            Lease::endless(),
-            FleetTime::default(),
-            &mut registry,
-        );
+        let (handle, pool) =
+            Pool::new(outbox_handle, reporting, lease, FleetTime::default(), &mut registry);
         let (orders, ordered) = mpsc::channel(64);
         let (stop_pool, stop_outbox) = (Stop::new(), Stop::new());
         let outbox = Some(tasks::spawn("outbox", outbox.run(stop_outbox.clone())));
@@ -120,8 +120,15 @@ impl World {
         self.orders.try_send(Orders { found, tasks }).unwrap();
     }
 
+    /// The next one that somebody waits for.
     pub(super) async fn report(&mut self) -> Report {
-        timeout(WAIT_MAX, self.reports.recv()).await.expect("a report").expect("the pool runs")
+        loop {
+            let report = timeout(WAIT_MAX, self.reports.recv()).await.expect("a report");
+            match report.expect("the pool runs") {
+                Report::Gap { .. } => {}
+                report @ (Report::Sealed { .. } | Report::Left(_)) => return report,
+            }
+        }
     }
 
     /// The value of one of the agent's own metrics.

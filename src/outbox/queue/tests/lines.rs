@@ -289,6 +289,32 @@ fn what_comes_too_late_or_twice_or_is_gone_is_not_taken() {
     assert_eq!(lost(&mut bench.queue), [(Reason::Corrupt, 2)]);
 }
 
+/// Sent was up to 100; another member's leftovers and own ones are older by 40 and by 41.
+#[test]
+fn within_the_destinations_window_nothing_is_late() {
+    let check = |late_ms_max, own: &[&str], lost_samples: &[u64]| {
+        let mut bench = Bench::new();
+        bench.queue = queue(|limits| {
+            (limits.lanes, limits.bytes_max, limits.late_ms_max) = (1, 100_000, late_ms_max);
+        });
+        for instant_ms in [59, 60] {
+            bench.queue.append(batch(1, 50, instant_ms), instant_ms);
+        }
+        bench.now_ms = 110;
+        let sent = vec![Sent { stream: stream(1), newest_ms: 100 }];
+        bench.store(1, Stored { sent, ..Stored::default() });
+        assert_eq!(bench.queue.look(&[]).window_ms, late_ms_max);
+        let lost: Vec<_> = lost(&mut bench.queue);
+        let expected: Vec<_> = lost_samples.iter().map(|n| (Reason::Late, *n)).collect();
+        assert_eq!(lost, expected, "{late_ms_max}");
+        bench.queue.open(slot(1), 1000);
+        assert_eq!(bench.sent(), own, "{late_ms_max}");
+    };
+    check(0, &[], &[2]);
+    check(40, &["1:50/1.2"], &[1]);
+    check(41, &["1:50/1.1", "1:50/1.2"], &[]);
+}
+
 #[test]
 fn a_look_tells_what_the_destination_has() {
     let mut bench = Bench::new();

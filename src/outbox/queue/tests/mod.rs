@@ -19,6 +19,7 @@ fn queue(change: impl Fn(&mut Limits)) -> Queue {
         memory_bytes_max: 1000,
         age_ms_max: 0,
         sample_age_ms_max: 0,
+        late_ms_max: 0,
         hold_ms: 600,
         drops_oldest: true,
     };

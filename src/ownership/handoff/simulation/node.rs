@@ -356,6 +356,7 @@ impl Node {
                 assign::Effect::Gained { .. }
                 | assign::Effect::Lost { .. }
                 | assign::Effect::Hold(_)
+                | assign::Effect::Gap { .. }
                 | assign::Effect::Moved(_) => {}
             }
         }
