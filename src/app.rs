@@ -33,7 +33,15 @@ use crate::{
     outbox::{self, Outbox},
     ownership::{self, Links, Ownership},
     reload::{self, Listeners, Reload},
-    runtime::{build, clock, files::FileWatch, lease::Lease, meters, stop::Stop, tasks},
+    runtime::{
+        build,
+        clock::{self, FleetTime},
+        files::FileWatch,
+        lease::Lease,
+        meters,
+        stop::Stop,
+        tasks,
+    },
     scrape::Pool,
 };
 
@@ -126,8 +134,13 @@ impl Agent {
             Discovery::new(config.jobs.clone(), Nameservers::System, &mut registry);
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
         let (reports, reported) = mpsc::channel(REPORTS_MAX);
-        let (scrape, scrape_part) =
-            Pool::new(outbox.clone(), reports, members.lease.clone(), &mut registry);
+        let (scrape, scrape_part) = Pool::new(
+            outbox.clone(),
+            reports,
+            members.lease.clone(),
+            members.time.clone(),
+            &mut registry,
+        );
         let listeners = Listeners {
             outbox: outbox.clone(),
             discovery: discovery.clone(),
@@ -146,6 +159,7 @@ impl Agent {
         let links = Links {
             roster: members.roster.clone(),
             status: members.status.clone(),
+            time: members.time.clone(),
             fleet: members.fleet.clone(),
             peers,
             found: discovery.targets(),
@@ -283,6 +297,7 @@ struct Members {
     roster: watch::Receiver<Arc<Roster>>,
     status: watch::Receiver<Arc<fleet::Status>>,
     lease: Lease,
+    time: FleetTime,
     fleet: Option<fleet::Handle>,
     channel: Option<channel::Handle>,
     parts: Option<(Fleet, Channel)>,
@@ -309,6 +324,7 @@ impl Members {
                 roster,
                 status,
                 lease: Lease::endless(),
+                time: FleetTime::default(),
                 fleet: None,
                 channel: None,
                 parts: None,
@@ -332,6 +348,7 @@ impl Members {
             roster: fleet.roster(),
             status: fleet.status(),
             lease: fleet.lease(),
+            time: fleet.time(),
             fleet: Some(fleet),
             channel: Some(channel.clone()),
             parts: Some((fleet_part, channel_part)),

@@ -44,7 +44,7 @@ use tracing::{info, warn};
 use crate::{
     config::SECRET_KNOWN_TO_ALL,
     model::member::{MemberState, NodeId, Roster},
-    runtime::{clock::now_ms, lease::Lease, stop::Stop, tasks},
+    runtime::{clock as wall, lease::Lease, stop::Stop, tasks},
 };
 
 use self::{
@@ -101,6 +101,7 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     local: SocketAddr,
     lease: Lease,
+    time: wall::FleetTime,
 }
 
 impl Handle {
@@ -115,6 +116,11 @@ impl Handle {
     /// Valid while this node may do what is its share.
     pub fn lease(&self) -> Lease {
         self.lease.clone()
+    }
+
+    /// What all members call now.
+    pub fn time(&self) -> wall::FleetTime {
+        self.time.clone()
     }
 
     /// Where it listens.
@@ -145,6 +151,7 @@ pub struct Fleet {
     /// When the node was last told the time.
     told: Instant,
     lease: Lease,
+    time: wall::FleetTime,
     meters: Meters,
 }
 
@@ -188,9 +195,9 @@ impl Fleet {
             u64::from_be_bytes(node_id::chance()),
         );
         let mut node = Node::new(membership, sealer);
-        node.event(insecurity(&settings.secrets), Now { mono_ms: 0, wall_ms: now_ms() });
+        node.event(insecurity(&settings.secrets), Now { mono_ms: 0, wall_ms: wall::now_ms() });
         let (roster, roster_seen) = watch::channel(Arc::default());
-        let lease = Lease::new();
+        let (lease, time) = (Lease::new(), wall::FleetTime::default());
         let status = status_of(&node, &[], lease.generation());
         let (status, status_seen) = watch::channel(Arc::new(status));
         let (command_sender, commands) = mpsc::channel(ORDERS_MAX);
@@ -200,6 +207,7 @@ impl Fleet {
             commands: command_sender,
             local,
             lease: lease.clone(),
+            time: time.clone(),
         };
         let started = Instant::now();
         let part = Self {
@@ -213,6 +221,7 @@ impl Fleet {
             started,
             told: started,
             lease,
+            time,
             meters: Meters::new(registry),
         };
         Ok((handle, part))
@@ -316,7 +325,7 @@ impl Fleet {
         self.told = Instant::now();
         let mono = self.told.saturating_duration_since(self.started);
         let mono_ms = u64::try_from(mono.as_millis()).expect("a process does not run for ever");
-        Now { mono_ms, wall_ms: now_ms() }
+        Now { mono_ms, wall_ms: wall::now_ms() }
     }
 
     fn wake_at(&self) -> Instant {
@@ -332,6 +341,7 @@ impl Fleet {
 
     fn publish(&mut self, status_due: &mut Instant) {
         let membership = &mut self.node.membership;
+        self.time.set_offset(membership.fleet_offset_ms());
         let is_new = membership.take_changed() && {
             let before = self.roster.borrow().clone();
             let roster = membership.roster(before.version + 1);
@@ -415,7 +425,7 @@ fn membership_settings(settings: &FleetSettings, address: SocketAddr) -> Members
             api_address: settings.api_address.clone(),
             weight: settings.weight,
             zone: settings.zone.clone(),
-            started_ms: now_ms(),
+            started_ms: wall::now_ms(),
             config_digest: 0,
             targets_digest: 0,
             jobs: Vec::new(),
@@ -454,7 +464,7 @@ fn status_of(node: &Node, raised: &[Raised], generation: u64) -> Status {
     Status {
         standing: membership.standing(),
         fleet_offset_ms: membership.fleet_offset_ms(),
-        notices: notice::raise(raised, membership.notices(), now_ms()),
+        notices: notice::raise(raised, membership.notices(), wall::now_ms()),
         facts: membership.facts(),
         generation,
     }

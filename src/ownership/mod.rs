@@ -65,7 +65,7 @@ use crate::{
         succession::Succession,
         view::{Quorum, View},
     },
-    runtime::{clock, config_state::ConfigState, stop::Stop},
+    runtime::{clock::FleetTime, config_state::ConfigState, stop::Stop},
 };
 
 /// How often the rules are asked what time alone has brought about.
@@ -95,6 +95,7 @@ pub struct Settings {
 pub struct Links {
     pub roster: watch::Receiver<Arc<Roster>>,
     pub status: watch::Receiver<Arc<fleet::Status>>,
+    pub time: FleetTime,
     /// `None` for a member that is alone.
     pub fleet: Option<fleet::Handle>,
     pub peers: Option<(channel::Handle, channel::Inbox)>,
@@ -249,7 +250,7 @@ impl Ownership {
     }
 
     fn now_ms(&self) -> i64 {
-        clock::now_ms() + self.links.status.borrow().fleet_offset_ms
+        self.links.time.now_ms()
     }
 
     fn wake_at(&self) -> Instant {

@@ -8,7 +8,7 @@ use tracing::warn;
 use crate::{
     outbox::Shapings,
     ownership::orders::Knowledge,
-    runtime::{clock, tasks::beside_others},
+    runtime::tasks::beside_others,
     scrape::{
         failure_log::shown_url,
         inventory::Inventory,
@@ -40,7 +40,7 @@ pub(super) async fn end_of(context: Arc<Context>, knowledge: Arc<Knowledge>) {
     let Some(inventory) = beside_others(knowledge.series.len(), unpacking) else { return };
     let moment = Moment {
         timestamp_ms: Grid::of(target.key, target.interval).first_after(last_tick_ms),
-        now_ms: clock::now_ms(),
+        now_ms: context.time.now_ms(),
         since_ms: Some(last_tick_ms + 1),
     };
     context.outbox.append(end_all(&inventory, shapings, target.key, moment)).await;

@@ -24,7 +24,7 @@ use crate::{
         orders::{Knowledge, Orders, Report, Task},
         shares::Duties,
     },
-    runtime::{clock, stop::Stop, tasks},
+    runtime::{stop::Stop, tasks},
     scrape::{
         agreed::Agreed,
         desk::{self, Course, Desk, Setup},
@@ -118,7 +118,7 @@ impl Loops {
 
     pub(super) fn obey(&mut self, orders: Orders, stop: &Stop) -> Vec<Report> {
         let mut reports = Vec::new();
-        let now_ms = clock::now_ms();
+        let now_ms = self.context.time.now_ms();
         let mut changes = Changes::default();
         self.agree(orders.found, &mut changes);
         // These come last: what leaves by these orders is to be sealed as well.
@@ -164,7 +164,7 @@ impl Loops {
                 let Some(left) = self.let_go(number) else { return Vec::new() };
                 left.running.order(|orders| orders.course = Course::Dismissed);
                 if let Some(at_ms) = at_ms {
-                    self.past.add(left.name, at_ms, clock::now_ms());
+                    self.past.add(left.name, at_ms, self.context.time.now_ms());
                 }
                 left.slot.and_then(|slot| self.sealed_by(slot, number)).into_iter().collect()
             }
@@ -406,7 +406,7 @@ impl Loops {
         if self.adopt(&knowledge) || self.past.has_ended_after(&name, last_ms) {
             return;
         }
-        self.past.add(name, last_ms.saturating_add(1), clock::now_ms());
+        self.past.add(name, last_ms.saturating_add(1), self.context.time.now_ms());
         let (number, slot) = (self.number(), knowledge.target.key.slot());
         let (context, ended) = (Arc::clone(&self.context), self.ended.clone());
         let task = tasks::spawn("end of a target", async move {

@@ -53,7 +53,7 @@ use crate::{
         balance::Loads,
         orders::{Orders, Report},
     },
-    runtime::{lease::Lease, stop::Stop, tasks},
+    runtime::{clock::FleetTime, lease::Lease, stop::Stop, tasks},
     scrape::{
         ended::Ended,
         failure_log::{FailureLog, FailureWriter, LogBudget},
@@ -87,6 +87,7 @@ impl Pool {
         outbox: outbox::Handle,
         reports: mpsc::Sender<Report>,
         lease: Lease,
+        time: FleetTime,
         registry: &mut Registry,
     ) -> (Handle, Self) {
         let meters = Meters::new(registry);
@@ -102,6 +103,7 @@ impl Pool {
             budget: LogBudget::new(Instant::now()),
             failures: log,
             lease,
+            time,
         };
         let loops = Loops::new(Arc::new(context), boards, sender);
         (Handle::new(seen, weighed), Self { loops, ended, loads, reports, failures })

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::{
     outbox::{self, Packed, Shapings},
     ownership::{assign::Ending, orders::Knowledge},
-    runtime::{clock, lease::Lease, stop::Stop, tasks::beside_others},
+    runtime::{clock::FleetTime, lease::Lease, stop::Stop, tasks::beside_others},
     scrape::{
         course::{self, Step},
         desk::{Course, Desk, Orders, Setup},
@@ -55,6 +55,7 @@ pub(super) struct Context {
     pub(super) budget: LogBudget,
     pub(super) failures: FailureLog,
     pub(super) lease: Lease,
+    pub(super) time: FleetTime,
 }
 
 pub(super) struct TargetLoop {
@@ -110,7 +111,7 @@ impl TargetLoop {
             course: Course::Scrape,
             on_hold: false,
             ended_at: None,
-            schedule: setup.schedule(desk.duties(), clock::now_ms()),
+            schedule: setup.schedule(desk.duties(), context.time.now_ms()),
             desk,
             fetcher: Fetcher::new(Arc::clone(&context.fetch)),
             reader: Reader::new(Arc::clone(&setup.job), &setup.target, current),
@@ -145,7 +146,7 @@ impl TargetLoop {
                 () = stop.raised() => return self.stop().await,
                 () = desk.news() => {}
                 next = next_step(
-                    &self.context.lease, self.course, self.on_hold, self.ended_at, &mut self.schedule,
+                    &self.context, self.course, self.on_hold, self.ended_at, &mut self.schedule,
                 ) => {
                     let is_last = tokio::select! {
                         () = grace(&stop) => true,
@@ -164,7 +165,7 @@ impl TargetLoop {
         let Some(orders) = self.desk.take() else { return Vec::new() };
         let Orders { setup, duties, course, on_hold, catch_up_ms, adopted } = orders;
         if !setup.is_same_as(&self.setup) {
-            self.schedule = setup.retuned(&self.schedule, clock::now_ms());
+            self.schedule = setup.retuned(&self.schedule, self.context.time.now_ms());
             let before = std::mem::replace(&mut self.setup, setup);
             let (old, new) = (&before.target, &self.setup.target);
             let is_same_stream = old.key == new.key && old.public_labels() == new.public_labels();
@@ -258,7 +259,7 @@ impl TargetLoop {
     }
 
     async fn tick(&mut self, tick: Tick) {
-        let (started, started_us) = (Instant::now(), clock::now_us());
+        let (started, started_us) = (Instant::now(), self.context.time.now_us());
         let late_us = u64::try_from(started_us - tick.due_ms * 1000).unwrap_or(0);
         self.context.meters.started(Duration::from_micros(late_us));
         self.context.meters.ticks_missed.inc_by(tick.missed);
@@ -278,7 +279,7 @@ impl TargetLoop {
 
     /// In the place of a tick that nobody took; it must not cost the next one.
     async fn catch_up(&mut self) {
-        let (started, started_us) = (Instant::now(), clock::now_us());
+        let (started, started_us) = (Instant::now(), self.context.time.now_us());
         let now_ms = started_us.div_euclid(1000);
         if now_ms <= self.last_timestamp_ms {
             return;
@@ -430,7 +431,7 @@ impl TargetLoop {
     async fn end_series(&mut self, at_ms: i64) {
         self.schedule.pass(at_ms);
         let since_ms = self.file_under(at_ms);
-        let moment = Moment { timestamp_ms: at_ms, now_ms: clock::now_ms(), since_ms };
+        let moment = Moment { timestamp_ms: at_ms, now_ms: self.context.time.now_ms(), since_ms };
         let packed = self.reader.end(moment);
         self.append(packed).await;
     }
@@ -465,7 +466,7 @@ impl TargetLoop {
 
 /// Resolves when there is something to do.
 async fn next_step(
-    lease: &Lease,
+    context: &Context,
     course: Course,
     on_hold: bool,
     ended_at: Option<u64>,
@@ -476,11 +477,11 @@ async fn next_step(
         // What is this member's alone nobody else would scrape meanwhile.
         let on_hold = on_hold && is_divided;
         // A tick that waits for it is still taken within its interval.
-        if is_divided && !lease.is_valid() {
+        if is_divided && !context.lease.is_valid() {
             sleep(LEASE_PAUSE).await;
             continue;
         }
-        match course::next_step(course, on_hold, ended_at, schedule, clock::now_us()) {
+        match course::next_step(course, on_hold, ended_at, schedule, context.time.now_us()) {
             Step::Sleep(wait) => sleep(wait).await,
             Step::Wait => std::future::pending().await,
             step => return step,

@@ -76,6 +76,7 @@ impl House {
             outbox.clone(),
             mpsc::channel(1).0,
             crate::runtime::lease::Lease::endless(),
+            crate::runtime::clock::FleetTime::default(),
             &mut registry,
         );
         let sources = Sources {

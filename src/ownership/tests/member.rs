@@ -92,6 +92,7 @@ impl TestMember {
         let links = Links {
             roster: roster_seen,
             status: status_seen,
+            time: crate::runtime::clock::FleetTime::default(),
             fleet: None,
             peers: Some((channel, inbox)),
             found: found_seen,

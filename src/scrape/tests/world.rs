@@ -21,7 +21,7 @@ use crate::{
     },
     outbox::{Node, Outbox, lines::LineOrder},
     ownership::orders::{Orders, Report, Task},
-    runtime::{lease::Lease, meters::Exposition, stop::Stop, tasks},
+    runtime::{clock::FleetTime, lease::Lease, meters::Exposition, stop::Stop, tasks},
     scrape::{
         Handle, Pool,
         alone::Alone,
@@ -87,7 +87,8 @@ impl World {
         assert!(outbox_handle.order(DESTINATION, (0..SLOTS).map(open).collect()).await);
         // So few reports at a time that the pool has to wait with them.
         let (reporting, reports) = mpsc::channel(1);
-        let (handle, pool) = Pool::new(outbox_handle, reporting, lease, &mut registry);
+        let (handle, pool) =
+            Pool::new(outbox_handle, reporting, lease, FleetTime::default(), &mut registry);
         let (orders, ordered) = mpsc::channel(64);
         let (stop_pool, stop_outbox) = (Stop::new(), Stop::new());
         let outbox = Some(tasks::spawn("outbox", outbox.run(stop_outbox.clone())));

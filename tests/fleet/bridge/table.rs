@@ -43,14 +43,15 @@ impl Table {
         }
     }
 
+    /// Counts are the most of any run.
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of an hour")]
     pub(crate) fn print(&self, size: Size) {
         println!(
-            "| event | runs | agreed: median, max | longest gap: median, max | missed | double \
-            | refused: order, duplicate | missed at the backend | lost: of the living, of victims \
-            | false deaths |"
+            "| event | runs | all agree: median, max | longest gap of a target: median, max \
+            | scrapes missed | made twice | refused: order, duplicate | missing at the backend \
+            | healthy held for dead |"
         );
-        println!("|---|---|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|");
         let second = |ms: i64| format!("{:.1} s", ms as f64 / 1000.0);
         for event in &self.order {
             let outcomes = &self.outcomes[event];
@@ -65,15 +66,13 @@ impl Table {
             let most =
                 |of: fn(&Outcome) -> usize| outcomes.iter().map(of).max().unwrap_or(0).to_string();
             println!(
-                "| {event} | {} | {agreed} | {gaps} | {} | {} | {}, {} | {} | {}, {} | {} |",
+                "| {event} | {} | {agreed} | {gaps} | {} | {} | {}, {} | {} | {} |",
                 outcomes.len(),
                 most(|one| usize::try_from(one.account.missed).unwrap()),
                 most(|one| one.account.double),
                 most(|one| one.refused_order),
                 most(|one| one.refused_duplicate),
                 most(|one| usize::try_from(one.stored.missed).unwrap()),
-                most(|one| one.lost.len()),
-                most(|one| one.lost_of_victims),
                 most(|one| one.false_deaths.len()),
             );
         }
