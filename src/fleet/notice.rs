@@ -12,6 +12,7 @@ const STALLED: &str = "this process stood still for a while, so it does nothing 
 const DECLARED_DEAD: &str = "the others have declared this node dead, so it does nothing that is divided until a peer has \
     answered it; where this repeats, find out what loses packets to or from this host";
 const SAME_SECRET: &str = "put the same `--cluster.secret-file` on both";
+const SHUT_OUT: &str = " (a node that starts and hears no other peers stays out while they work)";
 const SAME_FILE: &str = "bring both to the same file and reload";
 const INSECURE: &str = "`--cluster.insecure` is on and no secret is set, so whoever reaches the cluster port \
     can join, and be given targets and unsent samples; put the same \
@@ -243,11 +244,9 @@ impl fmt::Display for Notice {
                 "the process at `{holder}` has this node's id, as a copied disk would, so this node \
                  stays out; stop it, delete the file `node_id` in its `--storage.path` and start it"
             ),
-            Self::WrongSecret { peer } => write!(
-                f,
-                "the peer `{peer}` has another secret; {SAME_SECRET} (a node that starts and hears \
-                 no other peers stays out while they work)"
-            ),
+            Self::WrongSecret { peer } => {
+                write!(f, "the peer `{peer}` has another secret; {SAME_SECRET}{SHUT_OUT}")
+            }
             Self::WrongCluster { peer } => write!(
                 f,
                 "the peer `{peer}` has our secret but another cluster name; set the same \
