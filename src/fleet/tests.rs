@@ -1,5 +1,7 @@
 //! Whole parts over real sockets on the loopback.
 
+#![expect(clippy::print_stdout, reason = "a skipped test must say so")]
+
 use std::process::Command as Process;
 
 use tokio::{task::JoinHandle, time::timeout};

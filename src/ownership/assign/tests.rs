@@ -205,17 +205,14 @@ fn after_a_death_the_hole_is_filled_within_a_second() {
         let interval_ms = i64::try_from(target.interval.as_millis()).unwrap();
         let phase = (target.key.0 % interval_ms.unsigned_abs()).cast_signed();
         let last_ms = now_ms - (now_ms - phase).rem_euclid(interval_ms);
-        match pool.caught_up.get(&name_of(target)) {
-            Some(at_ms) => {
-                assert!((now_ms..now_ms + 1_000).contains(at_ms));
-                assert!(*at_ms < last_ms + interval_ms, "the next tick comes first");
-                assert!(last_ms >= died_ms - DETECTION_MS);
-            }
-            None => {
-                // The next tick is so near that it does instead.
-                let latest_ms = last_ms + interval_ms - interval_ms * 3 / 5;
-                assert!(last_ms < died_ms - DETECTION_MS || latest_ms < now_ms);
-            }
+        if let Some(at_ms) = pool.caught_up.get(&name_of(target)) {
+            assert!((now_ms..now_ms + 1_000).contains(at_ms));
+            assert!(*at_ms < last_ms + interval_ms, "the next tick comes first");
+            assert!(last_ms >= died_ms - DETECTION_MS);
+        } else {
+            // The next tick is so near that it does instead.
+            let latest_ms = last_ms + interval_ms - interval_ms * 3 / 5;
+            assert!(last_ms < died_ms - DETECTION_MS || latest_ms < now_ms);
         }
     }
     assert!(pool.caught_up.keys().all(|id| !had.contains(id)));
