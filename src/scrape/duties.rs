@@ -22,11 +22,7 @@ pub fn since_ms(duties: &[Interval], instant_ms: i64) -> Option<i64> {
 /// The same for the next samples of a stream whose last ones were filed under `before_ms`. A stretch
 /// may turn out to have begun a little earlier, as after a death that others saw sooner; what comes
 /// later is never filed before what came first, or it would overtake it.
-pub(super) fn next_since_ms(
-    duties: &[Interval],
-    instant_ms: i64,
-    before_ms: Option<i64>,
-) -> Option<i64> {
+pub fn next_since_ms(duties: &[Interval], instant_ms: i64, before_ms: Option<i64>) -> Option<i64> {
     let since_ms = since_ms(duties, instant_ms)?;
     let before_ms = before_ms.filter(|before_ms| before_ms - since_ms < CORRECTED_MS_MAX);
     Some(before_ms.map_or(since_ms, |before_ms| before_ms.max(since_ms)))

@@ -21,7 +21,7 @@ mod loads;
 mod loops;
 mod metadata;
 mod meters;
-mod past;
+pub mod past;
 mod read;
 mod report;
 pub mod schedule;

@@ -286,10 +286,6 @@ impl World {
         EPOCH_MS + (self.now_us / 1000) as i64
     }
 
-    pub(crate) fn wall_ms(&self, n: usize) -> i64 {
-        self.now(n).wall_ms
-    }
-
     /// What `n` takes for the time of the fleet.
     pub(crate) fn fleet_ms(&self, n: usize) -> i64 {
         let offset = self.hosts[n].node.as_ref().map_or(0, |n| n.membership.fleet_offset_ms());

@@ -32,7 +32,7 @@ use crate::flock::{
 };
 
 pub(crate) const DETECTION_MS: i64 = 5_000;
-const TICK_MS: i64 = 250;
+const TICK_US: i64 = 250_000;
 const FENCE_MS_MAX: i64 = 60_000;
 /// How often a member says its overrides again.
 const TELL_MS: i64 = 1_000;
@@ -41,7 +41,8 @@ const TELL_MS: i64 = 1_000;
 #[derive(Clone)]
 pub(crate) struct Shown {
     pub(crate) fleet_ms: i64,
-    pub(crate) wall_us: i64,
+    /// Since the world began; no clock that is set right counts so.
+    pub(crate) mono_us: i64,
     pub(crate) standing: Standing,
     pub(crate) roster: Option<Roster>,
 }
@@ -70,7 +71,7 @@ pub(crate) struct Member {
     on_hold: bool,
     standing: Standing,
     lease: Lease,
-    next_tick_ms: i64,
+    next_tick_us: i64,
     next_tell_ms: i64,
     found: Arc<[Arc<Target>]>,
     pub(crate) is_leaving: bool,
@@ -111,7 +112,7 @@ impl Member {
             on_hold: false,
             standing: Standing::Seeking,
             lease: Lease { generation: 1, ..Lease::default() },
-            next_tick_ms: 0,
+            next_tick_us: 0,
             next_tell_ms: 0,
             found: Arc::new([]),
             is_leaving: false,
@@ -131,18 +132,8 @@ impl Member {
             self.standing = shown.standing;
             self.status_changed(fleet_ms, disk, air);
         }
-        if self.is_met
-            && self.assign.next_wake_ms(fleet_ms - 2 * TICK_MS).is_some_and(|at| at <= fleet_ms)
-        {
-            let effects = self.assign.passed(fleet_ms);
-            self.divide(effects, air);
-        }
-        if fleet_ms >= self.next_tick_ms {
-            self.next_tick_ms = fleet_ms + TICK_MS;
-            if self.is_met {
-                let effects = self.assign.passed(fleet_ms);
-                self.divide(effects, air);
-            }
+        if shown.mono_us >= self.next_tick_us {
+            self.next_tick_us = shown.mono_us + TICK_US;
             let accepts = |name: &str| air.accepts(name);
             let effects = self.decide(fleet_ms, |rules, knows| rules.tick(&accepts, knows));
             self.obey(effects, disk, air, Vec::new());
@@ -155,9 +146,9 @@ impl Member {
     /// The pool and the outbox do what they were told.
     fn work(&mut self, shown: &Shown, disk: &mut Disk, air: &mut Air) {
         let has_lease =
-            shown.wall_us < self.lease.until_us && self.lease.granted == self.lease.generation;
-        let (me, wall_us) = (self.n, shown.wall_us);
-        let mut moment = Moment { me, wall_us, has_lease, air };
+            shown.mono_us < self.lease.until_us && self.lease.granted == self.lease.generation;
+        let (me, fleet_us) = (self.n, shown.fleet_ms * 1000);
+        let mut moment = Moment { me, fleet_us, has_lease, air };
         self.pool.obey(std::mem::take(&mut self.tasks), &mut moment);
         self.pool.step(&mut moment);
         for (point, since_ms) in self.pool.take_samples(air) {
@@ -189,7 +180,7 @@ impl Member {
     fn vouch(&mut self, shown: &Shown) {
         match shown.standing {
             Standing::Active { .. } | Standing::Leaving { .. } => {
-                self.lease.until_us = shown.wall_us + STALL_MS as i64 * 1000;
+                self.lease.until_us = shown.mono_us + STALL_MS as i64 * 1000;
             }
             Standing::Seeking
             | Standing::Waiting
@@ -431,6 +422,10 @@ impl Member {
 
     /// What one event has brought about goes out.
     fn settle(&mut self, fleet_ms: i64, disk: &mut Disk, air: &mut Air) {
+        if self.is_met {
+            let effects = self.assign.passed(fleet_ms);
+            self.divide(effects, air);
+        }
         for change in std::mem::take(&mut self.changes) {
             let effects = match change {
                 Change::Gained { slot, from_ms, previous } => {

@@ -183,10 +183,10 @@ impl Flock {
     }
 
     fn shown(&mut self, n: usize) -> Shown {
-        let (fleet_ms, wall_us) = (self.world.fleet_ms(n), self.world.wall_ms(n) * 1000);
+        let (fleet_ms, mono_us) = (self.world.fleet_ms(n), self.world.now_us.cast_signed());
         let node = self.world.hosts[n].node.as_mut().expect("it runs");
         let roster = node.membership.take_changed().then(|| node.membership.roster(0));
-        Shown { fleet_ms, wall_us, standing: node.membership.standing(), roster }
+        Shown { fleet_ms, mono_us, standing: node.membership.standing(), roster }
     }
 
     fn flush(&mut self, n: usize, fleet_ms: i64) {

@@ -9,14 +9,18 @@ use std::{
 
 use rand::RngExt;
 use starling::{
-    model::{slot::Slot, target::Target},
+    model::{
+        slot::Slot,
+        target::{Target, TargetName},
+    },
     ownership::{
         assign::Ending,
         orders::{Knowledge, Report, Task},
         shares::Duties,
     },
     scrape::{
-        duties,
+        duties::{self, next_since_ms},
+        past::Past,
         schedule::{Grid, Schedule, Turn},
         seals::Seals,
     },
@@ -42,6 +46,7 @@ pub(crate) struct Pool {
     leaving: BTreeMap<usize, u64>,
     wakes: BTreeSet<(i64, u64)>,
     seals: Seals,
+    past: Past,
     on_hold: bool,
     stepped_us: i64,
     next_number: u64,
@@ -60,6 +65,8 @@ struct Running {
     /// A former owner's, that were not seen here since.
     owed: Vec<(u64, i64)>,
     under_way: Option<UnderWay>,
+    /// What its last sample was filed under.
+    since_ms: Option<i64>,
     wake_us: i64,
 }
 
@@ -76,17 +83,28 @@ enum Course {
     Leave(Ending),
 }
 
+impl Running {
+    fn file_under(&mut self, instant_ms: i64) -> i64 {
+        self.since_ms = next_since_ms(self.schedule.duties(), instant_ms, self.since_ms);
+        self.since_ms.unwrap_or(instant_ms)
+    }
+}
+
 /// What a step of the pool has to do with.
 pub(crate) struct Moment<'a> {
     pub(crate) me: usize,
-    /// By the host's own clock.
-    pub(crate) wall_us: i64,
+    /// By the clock of the fleet, as this member has it.
+    pub(crate) fleet_us: i64,
     pub(crate) has_lease: bool,
     pub(crate) air: &'a mut Air,
 }
 
 fn index(target: &Target) -> usize {
     usize::try_from(target.id.0).unwrap()
+}
+
+fn name_of(target: &Target) -> TargetName {
+    (target.id, Arc::clone(&target.job))
 }
 
 impl Pool {
@@ -111,7 +129,11 @@ impl Pool {
                 }
                 Task::Hold(on_hold) => self.hold(on_hold),
                 Task::Seal { slot, until_ms } => drop(seals.insert(slot, until_ms)),
-                Task::Adopt(knowledge) => drop(self.adopt(&knowledge, moment)),
+                Task::Adopt(knowledge) => {
+                    if !self.adopt(&knowledge, moment) {
+                        self.reports.push(Report::Left(Arc::unwrap_or_clone(knowledge)));
+                    }
+                }
                 Task::End(knowledge) => self.end(&knowledge, moment),
                 Task::Grant(_) => {}
             }
@@ -132,7 +154,7 @@ impl Pool {
 
     fn run(&mut self, target: Arc<Target>, duties: Duties, moment: &mut Moment<'_>) {
         let n = index(&target);
-        let now_ms = moment.wall_us.div_euclid(1000);
+        let now_ms = moment.fleet_us.div_euclid(1000);
         if let Some(&number) = self.active.get(&n) {
             let running = self.running.get_mut(&number).unwrap();
             if !duties::is_return(running.schedule.duties(), &duties, now_ms) {
@@ -154,6 +176,7 @@ impl Pool {
             seen: None,
             owed: Vec::new(),
             under_way: None,
+            since_ms: None,
             wake_us: i64::MAX,
         };
         self.running.insert(number, running);
@@ -166,7 +189,7 @@ impl Pool {
         running.course = Course::Leave(ending);
         running.schedule.set_catch_up(None);
         if ending == Ending::Moved {
-            let now_ms = moment.wall_us.div_euclid(1000);
+            let now_ms = moment.fleet_us.div_euclid(1000);
             let ended = duties::ended(running.schedule.duties(), now_ms);
             running.schedule.set_duties(ended);
         }
@@ -196,23 +219,44 @@ impl Pool {
         if let Some(last_ms) = knowledge.last_tick_ms {
             running.schedule.pass(last_ms);
         }
-        let known = running.seen.map(|(series, _)| series);
+        let seen = running.seen;
         for (series, at_ms) in series_of(knowledge) {
-            if Some(series) != known && !running.owed.iter().any(|(owed, _)| *owed == series) {
-                running.owed.push((series, at_ms));
+            let is_known = seen.is_some_and(|(seen, _)| seen == series);
+            match seen {
+                // What the last scrape here lacked has ended with it.
+                Some((_, seen_ms)) if !is_known && knowledge.last_tick_ms < Some(seen_ms) => {
+                    if at_ms <= seen_ms {
+                        self.markers.push(Marker {
+                            target: n,
+                            series,
+                            timestamp_ms: seen_ms,
+                            by: moment.me,
+                        });
+                    }
+                }
+                Some(_) | None if is_known => {}
+                Some(_) | None => {
+                    if !running.owed.iter().any(|(owed, _)| *owed == series) {
+                        running.owed.push((series, at_ms));
+                    }
+                }
             }
         }
         self.wake_at(number, 0);
         true
     }
 
-    /// As `scrape::handover::end_of` does.
+    /// As `scrape::{loops, handover}` do.
     fn end(&mut self, knowledge: &Knowledge, moment: &mut Moment<'_>) {
-        let Some(last_ms) = knowledge.last_tick_ms.filter(|_| !self.adopt(knowledge, moment))
-        else {
+        let (target, now_ms) = (&knowledge.target, moment.fleet_us.div_euclid(1000));
+        let last_ms = knowledge.last_tick_ms.unwrap_or(i64::MIN);
+        if self.adopt(knowledge, moment) || self.past.has_ended_after(&name_of(target), last_ms) {
             return;
-        };
-        let target = &knowledge.target;
+        }
+        self.past.add(name_of(target), last_ms.saturating_add(1), now_ms);
+        if knowledge.last_tick_ms.is_none() {
+            return;
+        }
         let at_ms = Grid::of(target.key, target.interval).first_after(last_ms);
         let series = series_of(knowledge);
         if !series.is_empty() {
@@ -237,17 +281,17 @@ impl Pool {
     pub(crate) fn step(&mut self, moment: &mut Moment<'_>) {
         // A process that stood still sees the time that it is; any other wakes as it asked to.
         let step_us = STEP_MS as i64 * 1000;
-        let floor_us = moment.wall_us - step_us;
-        let floor_us = if self.stepped_us < floor_us { moment.wall_us } else { floor_us };
-        self.stepped_us = moment.wall_us;
+        let floor_us = moment.fleet_us - step_us;
+        let floor_us = if self.stepped_us < floor_us { moment.fleet_us } else { floor_us };
+        self.stepped_us = moment.fleet_us;
         while let Some(&(at_us, number)) = self.wakes.first() {
-            if at_us > moment.wall_us {
+            if at_us > moment.fleet_us {
                 break;
             }
             self.wakes.pop_first();
-            let now_us = at_us.clamp(floor_us, moment.wall_us);
+            let now_us = at_us.clamp(floor_us, moment.fleet_us);
             // Orders come at the end of a step.
-            let now_us = if at_us == 0 { moment.wall_us } else { now_us };
+            let now_us = if at_us == 0 { moment.fleet_us } else { now_us };
             self.turn(number, now_us, moment);
         }
     }
@@ -289,7 +333,7 @@ impl Pool {
                     self.sleep(number, now_us, wait);
                     return;
                 }
-                self.end_series(number, at_ms, moment.me);
+                self.end_series(number, at_ms, moment);
             }
         }
     }
@@ -303,12 +347,11 @@ impl Pool {
         let air = &mut *moment.air;
         let n = index(&running.target);
         // How far this step's end, by which the world's time is told, is ahead of the waking.
-        let at_ms = air.now_ms - (moment.wall_us - now_us) / 1000;
+        let at_ms = air.now_ms - (moment.fleet_us - now_us) / 1000;
         let now_ms = now_us.div_euclid(1000);
         let timestamp_ms =
             due_ms.map_or(now_ms, |due_ms| running.schedule.timestamp_ms(due_ms, now_us));
-        let since_ms =
-            duties::since_ms(running.schedule.duties(), due_ms.unwrap_or(now_ms)).unwrap();
+        let since_ms = running.file_under(due_ms.unwrap_or(now_ms));
         air.tally.scraped += 1;
         air.tally.catch_ups += usize::from(due_ms.is_none());
         air.scrapes[n].push(Scraped { due_ms, at_ms, by: moment.me });
@@ -350,12 +393,13 @@ impl Pool {
         self.sealed_by(running.slot, number);
     }
 
-    fn end_series(&mut self, number: u64, at_ms: i64, me: usize) {
-        let running = self.let_go(number);
-        let duties = running.schedule.duties();
-        let since_ms = duties::since_ms(duties, at_ms).unwrap_or(at_ms);
+    fn end_series(&mut self, number: u64, at_ms: i64, moment: &Moment<'_>) {
+        let (me, now_ms) = (moment.me, moment.fleet_us.div_euclid(1000));
+        let mut running = self.let_go(number);
+        let since_ms = running.file_under(at_ms);
         if running.seen.is_some() || !running.owed.is_empty() {
             self.samples.push(((running.target.key, at_ms), since_ms));
+            self.past.add(name_of(&running.target), at_ms, now_ms);
         }
         let n = index(&running.target);
         for (series, _) in running.seen.into_iter().chain(running.owed) {
