@@ -9,7 +9,7 @@ use tokio::{task::JoinHandle, time::timeout};
 use super::*;
 use crate::{
     fleet::notice::Notice,
-    model::member::Member,
+    model::member::{Member, MemberState},
     runtime::log::{Format, lines},
 };
 
