@@ -8,11 +8,11 @@ use std::{fs, path::PathBuf, process::Command};
 
 use serde_json::Value;
 
-/// One of each kind: a planned end, a beginning, a crash, a hang with a return, a backend that is
-/// down while a member goes, and a stranger.
-const SCENARIOS: &str = "stop_one,start_one,kill_one,pause_one,backend_down_stop,wrong_secret";
-/// Small and quick, on addresses of their own: a second interval would leave a busy machine too
-/// little for the tenth of it that a scrape may be late.
+/// One of each kind: a planned end, a beginning, a crash, a backend that is down while a member
+/// goes, and a stranger.
+const SCENARIOS: &str = "stop_one,start_one,kill_one,backend_down_stop,wrong_secret";
+/// Small and quick, on addresses of their own: an interval of a second would leave a busy machine
+/// too little for the tenth of it that a scrape may be late.
 const WORLD: [&str; 8] = ["-n", "3", "-t", "40", "-i", "2", "--set", "ip_offset=60"];
 /// A judge that was kept from its work by a busy machine is not believed, and asked again.
 const ATTEMPTS_MAX: usize = 3;
