@@ -84,7 +84,7 @@ pub async fn run(
         () = stop.raised() => None,
         part = agent.any_ended() => Some(part),
     };
-    agent.stop().await;
+    Box::pin(agent.stop()).await;
     match ended {
         Some(part) => Err(format!("`{part}` ended on its own; the lines before this say why")),
         None => Ok(()),
@@ -106,18 +106,13 @@ struct Agent {
 }
 
 impl Agent {
+    #[expect(clippy::too_many_lines, reason = "a list of parts, in the order in which they start")]
     async fn start(
         settings: Settings,
         hangups: mpsc::Receiver<()>,
         stop: &Stop,
     ) -> Result<Self, String> {
-        // The watch comes before the reading, so that a change in between is noticed.
-        let files = FileWatch::new(vec![settings.config_file.clone()]);
-        let loading = reload::load(settings.config_file.clone(), settings.cluster.clone());
-        let config = Arc::new(loading.await?);
-        for warning in &config.warnings {
-            warn!(warning, "configuration");
-        }
+        let (config, files) = load(&settings).await?;
         let mut registry = meters::registry();
         let me = node_id::load_or_create(&settings.storage_path)?;
 
@@ -240,23 +235,33 @@ impl Agent {
         self.readiness.send_replace(Readiness::Stopping);
         if self.members.fleet.is_some() {
             let left = timeout(LEAVE_MAX, self.division.leave()).await;
-            match left {
-                Ok(()) => info!("this member's share is handed over"),
-                Err(_) => warn!(
+            if left.is_ok() {
+                info!("this member's share is handed over");
+            } else {
+                warn!(
                     seconds = LEAVE_MAX.as_secs(),
                     "not all of this member's share was handed over in time; what is unsent of it stays on this disk"
-                ),
+                );
             }
         }
-        for part in [self.reload, self.discovery, self.scrape, self.ownership] {
+        // While this member is one, it may send.
+        for part in [self.reload, self.discovery, self.scrape, self.ownership, self.outbox] {
             part.stop().await;
         }
         self.members.stop().await;
-        for part in [self.outbox, self.admin] {
-            part.stop().await;
-        }
+        self.admin.stop().await;
         info!("starling has stopped");
     }
+}
+
+async fn load(settings: &Settings) -> Result<(Arc<Config>, FileWatch), String> {
+    // The watch comes before the reading, so that a change in between is noticed.
+    let files = FileWatch::new(vec![settings.config_file.clone()]);
+    let config = reload::load(settings.config_file.clone(), settings.cluster.clone()).await?;
+    for warning in &config.warnings {
+        warn!(warning, "configuration");
+    }
+    Ok((Arc::new(config), files))
 }
 
 fn division_of(me: NodeId, storage_path: &Path, cluster: &Cluster) -> ownership::Settings {

@@ -201,7 +201,7 @@ impl Run {
         };
         runtime(threads)?.block_on(async {
             let signals = signals::listen()?;
-            app::run(settings, signals.hangups, signals.stop).await
+            Box::pin(app::run(settings, signals.hangups, signals.stop)).await
         })
     }
 

@@ -13,11 +13,10 @@ use crate::{
 /// From ever on, so that what was made under an earlier run is of the same ownership.
 const FROM_MS: i64 = 0;
 
-pub fn alone(
-    id: NodeId,
-    name: String,
-    api_address: String,
-) -> (watch::Receiver<Arc<Roster>>, watch::Receiver<Arc<Status>>) {
+/// What a fleet would publish.
+pub type Alone = (watch::Receiver<Arc<Roster>>, watch::Receiver<Arc<Status>>);
+
+pub fn alone(id: NodeId, name: String, api_address: String) -> Alone {
     let member = Member {
         id,
         name,

@@ -153,7 +153,8 @@ pub struct Membership {
     pub(super) differences: BTreeMap<NodeId, Difference>,
     /// When last overrides came that did not follow those in force.
     pub(super) conflict_ms: Option<u64>,
-    pub(super) is_insecure: bool,
+    /// Where the secret is one that everybody knows.
+    pub(super) insecure: Option<Notice>,
     pub(super) notices: BTreeSet<Notice>,
     /// When last a member found no room in the book.
     pub(super) crowded_ms: Option<u64>,
@@ -199,7 +200,7 @@ impl Membership {
             minority: None,
             differences: BTreeMap::new(),
             conflict_ms: None,
-            is_insecure: false,
+            insecure: None,
             notices: BTreeSet::new(),
             crowded_ms: None,
             rng,
@@ -312,7 +313,7 @@ impl Membership {
             }
             Order::Differs(member, None) => drop(self.differences.remove(member)),
             Order::OverrideConflict => self.conflict_ms = Some(self.lived_ms),
-            Order::Insecure(is_insecure) => self.is_insecure = *is_insecure,
+            Order::Insecure(is_insecure) => self.insecure = is_insecure.then_some(Notice::Insecure),
             &Order::Forget(id) => {
                 if let Some(record) = self.records.get(id).filter(|record| record.is_closed()) {
                     let (generation, until_ms) = (record.generation, self.clock.fleet_ms(now));

@@ -60,6 +60,10 @@ impl Network {
         self.cut.insert((from, to));
     }
 
+    pub fn is_cut(&self, from: SocketAddr, to: SocketAddr) -> bool {
+        self.cut.contains(&(from, to))
+    }
+
     pub fn mend(&mut self) {
         self.cut.clear();
     }

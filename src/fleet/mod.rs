@@ -24,6 +24,7 @@ pub mod seal;
 mod seek;
 pub mod settings;
 pub mod standing;
+mod tell;
 pub mod transport;
 
 use std::{
@@ -39,11 +40,11 @@ use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     config::SECRET_KNOWN_TO_ALL,
-    model::member::{MemberState, NodeId, Roster},
+    model::member::{NodeId, Roster},
     runtime::{clock as wall, lease::Lease, stop::Stop, tasks},
 };
 
@@ -58,6 +59,7 @@ use self::{
     peers::Peer,
     seal::{FRAME_BYTES_MAX, Sealer, Secret, Session},
     standing::Standing,
+    tell::{tell_changes, tell_status},
     transport::{Transport, Udp, interface_address, route_source},
 };
 pub use self::{mdns::Interfaces, outlook::Facts, settings::FleetSettings};
@@ -467,33 +469,6 @@ fn status_of(node: &Node, raised: &[Raised], generation: u64) -> Status {
         notices: notice::raise(raised, membership.notices(), wall::now_ms()),
         facts: membership.facts(),
         generation,
-    }
-}
-
-fn tell_status(before: &Status, after: &Status) {
-    if before.standing != after.standing {
-        info!(standing = ?after.standing, "this node stands otherwise in the fleet");
-    }
-    for Raised { notice, .. } in notice::only_in(&after.notices, &before.notices) {
-        warn!(kind = notice.kind(), problem = %notice, "the fleet needs a look");
-    }
-    for Raised { notice, .. } in notice::only_in(&before.notices, &after.notices) {
-        info!(kind = notice.kind(), problem = %notice, "no more");
-    }
-}
-
-fn tell_changes(before: &Roster, after: &Roster) {
-    for (id, member) in &after.members {
-        let state = before.members.get(id).map(|member| member.state);
-        if state != Some(member.state) {
-            let name = &member.name;
-            match member.state {
-                MemberState::Alive => info!(member = name, %id, "a member is here"),
-                MemberState::Suspect => info!(member = name, %id, "a member does not answer"),
-                MemberState::Left => info!(member = name, %id, "a member has left"),
-                MemberState::Dead => warn!(member = name, %id, "a member is dead"),
-            }
-        }
     }
 }
 

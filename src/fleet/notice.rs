@@ -7,6 +7,20 @@ use crate::model::member::NodeId;
 /// Jobs that a sentence names; of more it tells the number.
 const JOBS_NAMED_MAX: usize = 5;
 
+const STALLED: &str = "this process stood still for a while, so it does nothing that is divided until a peer has said \
+    whether its share was given away; where this repeats, find out what starves or suspends this host";
+const DECLARED_DEAD: &str = "the others have declared this node dead, so it does nothing that is divided until a peer has \
+    answered it; where this repeats, find out what loses packets to or from this host";
+const SAME_SECRET: &str = "put the same `--cluster.secret-file` on both";
+const SHUT_OUT: &str = " (a node that starts and hears no other peers stays out while they work)";
+const SAME_FILE: &str = "bring both to the same file and reload";
+const INSECURE: &str = "`--cluster.insecure` is on and no secret is set, so whoever reaches the cluster port \
+    can join, and be given targets and unsent samples; put the same \
+    `--cluster.secret-file` on all members (`openssl rand -hex 32` makes one)";
+const OVERRIDE_CONFLICT: &str = "two members had each published which slots are moved to even out the load, as the two \
+    sides of a split do; one is left and publishes for all within a minute, so where this \
+    comes again, find out what parts the members from each other";
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Notice {
     /// Another member has this node's name.
@@ -230,11 +244,9 @@ impl fmt::Display for Notice {
                 "the process at `{holder}` has this node's id, as a copied disk would, so this node \
                  stays out; stop it, delete the file `node_id` in its `--storage.path` and start it"
             ),
-            Self::WrongSecret { peer } => write!(
-                f,
-                "the peer `{peer}` has another secret; put the same `--cluster.secret-file` on both \
-                 (a node that starts and hears no other peers stays out while they work)"
-            ),
+            Self::WrongSecret { peer } => {
+                write!(f, "the peer `{peer}` has another secret; {SAME_SECRET}{SHUT_OUT}")
+            }
             Self::WrongCluster { peer } => write!(
                 f,
                 "the peer `{peer}` has our secret but another cluster name; set the same \
@@ -242,36 +254,27 @@ impl fmt::Display for Notice {
             ),
             Self::LoopbackAdvertise { address } => write!(
                 f,
-                "this node tells others to reach it at `{address}`, which no other host can; set \
+                "no other host can reach this node at `{address}`, as it tells them to; set \
                  `--cluster.advertise-address`"
             ),
-            Self::ClockSkew { ahead_ms } => {
-                let (by, which) = (ahead_ms.unsigned_abs(), if *ahead_ms > 0 { "slow" } else { "fast" });
-                write!(
-                    f,
-                    "the clock of this host is {by} ms {which} beside its peers'; look after its \
-                     time synchronization (`chronyc tracking`, `timedatectl`)"
-                )
-            }
+            Self::ClockSkew { ahead_ms } => write!(
+                f,
+                "the clock of this host is {} ms {} beside its peers'; look after its time \
+                 synchronization (`chronyc tracking`, `timedatectl`)",
+                ahead_ms.unsigned_abs(),
+                if *ahead_ms > 0 { "slow" } else { "fast" }
+            ),
             Self::NoPeerAnswers { configured } => write!(
                 f,
                 "none of the {configured} addresses of `--cluster.peers` answers, so this node \
                  works alone; look at the list, at the firewall for UDP on the cluster port, and \
                  at the peers' log"
             ),
-            Self::Holding { why: HoldReason::Stalled } => f.write_str(
-                "this process stood still for a while, so it does nothing until a peer has said \
-                 whether its share was given away; where this repeats, find out what starves or suspends this host",
-            ),
-            Self::Holding { why: HoldReason::DeclaredDead } => f.write_str(
-                "the others have declared this node dead, so it does nothing until a peer has \
-                 answered it; where this repeats, find out what loses packets to or from this host",
-            ),
-            Self::ConfigDrift { name, .. } => write!(
-                f,
-                "the member `{name}` has another config than this node; bring both to the same \
-                 file and reload"
-            ),
+            Self::Holding { why: HoldReason::Stalled } => f.write_str(STALLED),
+            Self::Holding { why: HoldReason::DeclaredDead } => f.write_str(DECLARED_DEAD),
+            Self::ConfigDrift { name, .. } => {
+                write!(f, "the member `{name}` has another config than this node; {SAME_FILE}")
+            }
             Self::TargetDrift { name, jobs, first, .. } => write!(
                 f,
                 "the member `{name}` finds other targets than this node{}{}; compare \
@@ -286,34 +289,32 @@ impl fmt::Display for Notice {
             ),
             Self::QuorumLost(Minority { here, base }) => write!(
                 f,
-                "only {here} of {base} members are on this side, so it neither scrapes nor sends, \
-                 as `--cluster.on-partition=minority_stops` says, and keeps what it has; bring the \
-                 network or the others back, or set `scrape_all`"
+                "only {here} of {base} members are on this side, so nothing that is divided is \
+                 scraped or sent, as `--cluster.on-partition=minority_stops` says, and what is here \
+                 is kept; bring the network or the others back, or set `scrape_all`"
             ),
-            Self::WaitingForSize { here, size, seconds_max } => {
-                write!(
-                    f,
-                    "only {here} of the {size} members are here that `--cluster.wait-for-size` asks for, so "
-                )?;
-                match seconds_max {
-                    Some(seconds) => write!(
-                        f,
-                        "this node scrapes nothing that is divided until {seconds} s after its start"
-                    )?,
-                    None => f.write_str("this node has begun without them")?,
-                }
-                f.write_str("; start the others, or ask for fewer")
+            Self::WaitingForSize { here, size, seconds_max } => write!(
+                f,
+                "only {here} of the {size} members are here that `--cluster.wait-for-size` asks for, \
+                 so this node {}; start the others, or ask for fewer",
+                Goes(*seconds_max)
+            ),
+            Self::Insecure => f.write_str(INSECURE),
+            Self::OverrideConflict => f.write_str(OVERRIDE_CONFLICT),
+        }
+    }
+}
+
+/// What a node does whose fleet is too small.
+struct Goes(Option<u64>);
+
+impl fmt::Display for Goes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(seconds) => {
+                write!(f, "scrapes nothing that is divided until {seconds} s after its start")
             }
-            Self::Insecure => f.write_str(
-                "`--cluster.insecure` is on and no secret is set, so whoever reaches the cluster port \
-                 can join, and be given targets and unsent samples; put the same \
-                 `--cluster.secret-file` on all members (`openssl rand -hex 32` makes one)",
-            ),
-            Self::OverrideConflict => f.write_str(
-                "two members had each published which slots are moved to even out the load, as the two \
-                 sides of a split do; one is left and publishes for all within a minute, so where this \
-                 comes again, find out what parts the members from each other",
-            ),
+            None => f.write_str("has begun without them"),
         }
     }
 }

@@ -197,9 +197,7 @@ impl Membership {
         self.notices.extend(self.minority.map(Notice::QuorumLost));
         let awaited = self.awaited();
         self.notices.extend(awaited);
-        if self.is_insecure {
-            self.notices.insert(Notice::Insecure);
-        }
+        self.notices.extend(self.insecure.clone());
         if self.conflict_ms.is_some_and(|at_ms| self.lived_ms() < at_ms + CONFLICT_MS) {
             self.notices.insert(Notice::OverrideConflict);
         }

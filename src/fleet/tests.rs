@@ -1,5 +1,7 @@
 //! Whole parts over real sockets on the loopback.
 
+#![expect(clippy::print_stdout, reason = "a skipped test must say so")]
+
 use std::process::Command as Process;
 
 use tokio::{task::JoinHandle, time::timeout};
@@ -7,7 +9,7 @@ use tokio::{task::JoinHandle, time::timeout};
 use super::*;
 use crate::{
     fleet::notice::Notice,
-    model::member::Member,
+    model::member::{Member, MemberState},
     runtime::log::{Format, lines},
 };
 

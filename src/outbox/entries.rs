@@ -87,13 +87,11 @@ impl Entries {
     }
 
     pub(super) fn get_mut(&mut self, sequence: u64) -> Option<&mut Entry> {
-        match self.late_keys.get(&sequence) {
-            Some(key) => self.late.get_mut(key),
-            None => {
-                let at = self.index_of(sequence)?;
-                self.ordinary.get_mut(at)
-            }
+        if let Some(key) = self.late_keys.get(&sequence) {
+            return self.late.get_mut(key);
         }
+        let at = self.index_of(sequence)?;
+        self.ordinary.get_mut(at)
     }
 
     pub(super) fn remove(&mut self, sequence: u64) -> Option<Entry> {

@@ -599,7 +599,7 @@ mod tests {
                 tenant: "".into(),
                 stream: StreamKey(stream << 52),
                 round: 0,
-                since_ms: (stream % 2 == 0).then_some(5),
+                since_ms: stream.is_multiple_of(2).then_some(5),
                 samples: 1,
                 oldest_ms: 0,
                 raw_length: 0,

@@ -76,7 +76,7 @@ impl Division {
         self.take(effects);
     }
 
-    /// `offset_ms` is what the fleet's time is ahead of the clock that discovery goes by.
+    /// Discovery goes by this host's clock, fences by the fleet's, which is ahead by `offset_ms`.
     pub(super) fn found(&mut self, found: Arc<Snapshot>, offset_ms: i64) {
         let share = |targets: &crate::discovery::JobTargets| JobShare {
             name: Arc::clone(&targets.job.job_name),
@@ -106,7 +106,7 @@ impl Division {
     }
 
     pub(super) fn adopt(&mut self, knowledge: Knowledge, fence_ms: i64) {
-        let adopted = self.assign.adopt(&knowledge.target, fence_ms);
+        let adopted = self.assign.adopt(&knowledge.target, knowledge.seen_ms(fence_ms));
         let knowledge = Arc::new(knowledge);
         match adopted {
             Adopted::Known => self.tasks.push(Task::Adopt(knowledge)),

@@ -104,8 +104,7 @@ mod tests {
     /// The path of the form that runs, and when its targets were found.
     fn runs(forms: &mut Forms, is_agreed: bool, now_ms: i64) -> Vec<(String, i64)> {
         let running = forms.running(is_agreed, GRACE_MS, now_ms);
-        let job =
-            |targets: &JobTargets| (targets.job.metrics_path.to_string(), targets.refreshed_ms);
+        let job = |targets: &JobTargets| (targets.job.metrics_path.clone(), targets.refreshed_ms);
         running.jobs.iter().map(job).collect()
     }
 

@@ -4,6 +4,7 @@
 
 pub mod assign;
 pub mod balance;
+mod borders;
 pub mod differences;
 mod division;
 mod exchange;
@@ -21,7 +22,7 @@ mod scales;
 pub mod shares;
 mod showing;
 mod standing;
-mod succession;
+pub mod succession;
 pub mod view;
 mod weighing;
 
@@ -44,15 +45,13 @@ use crate::{
         notice::Minority,
         standing::Standing,
     },
-    model::{
-        member::{NodeId, Roster},
-        slot::Slot,
-    },
+    model::member::{NodeId, Roster},
     outbox,
     ownership::{
         balance::Loads,
+        borders::GivenUp,
         differences::Differences,
-        division::{Change, Division},
+        division::Division,
         exchange::{Answer, Exchange, Present},
         forms::Forms,
         handoff::{Handoff, Line, Saved},
@@ -148,8 +147,7 @@ pub struct Ownership {
     lines_file: Kept,
     scales: Scales,
     overrides_file: Kept,
-    /// Since when each slot is another's, of those that were given up.
-    lost: BTreeMap<Slot, i64>,
+    given_up: GivenUp,
     leaves: mpsc::Receiver<oneshot::Sender<()>>,
     leaving: Option<oneshot::Sender<()>>,
     /// The fleet was met, or given up on: before that nothing is divided.
@@ -199,7 +197,7 @@ impl Ownership {
             lines_file,
             scales: Scales::new(me, loaded(&overrides_file)),
             overrides_file,
-            lost: BTreeMap::new(),
+            given_up: GivenUp::default(),
             leaves,
             leaving: None,
             is_met: false,
@@ -323,7 +321,7 @@ impl Ownership {
             Report::Sealed { slot } => self.exchange.sealed(slot, &present),
             Report::Left(knowledge) => {
                 let slot = knowledge.target.key.slot();
-                let fence_ms = self.lost.get(&slot).copied().unwrap_or(present.now_ms);
+                let fence_ms = self.given_up.until_ms(slot).unwrap_or(present.now_ms);
                 self.succession.add(knowledge, fence_ms, present.now_ms);
             }
             Report::Gap { ms } => self.showing.gap(ms),
@@ -346,7 +344,7 @@ impl Ownership {
         match letter::unpack(bundle) {
             Ok(letters) => letters.into_iter().for_each(|letter| self.heard(from, letter)),
             Err(error) => {
-                warn!(%from, %error, "a member sent what is no letter; is it of another version?")
+                warn!(%from, %error, "a member sent what is no letter; is it of another version?");
             }
         }
     }
@@ -386,23 +384,9 @@ impl Ownership {
         if self.is_met {
             self.division.passed(present.now_ms);
         }
-        let destinations = self.links.outbox.destinations();
         self.showing.moved(&self.division.take_moves(), present.now_ms);
         self.division.take_gaps_ms().into_iter().for_each(|ms| self.showing.gap(ms));
-        for change in self.division.take_changes() {
-            match change {
-                Change::Gained { slot, from_ms, previous } => {
-                    self.showing.began(slot, &destinations, present.now_ms);
-                    self.lost.remove(&slot);
-                    self.exchange.gained(slot, from_ms, &previous, &present);
-                }
-                Change::Lost { slot, until_ms } => {
-                    self.showing.began(slot, &destinations, present.now_ms);
-                    self.lost.insert(slot, until_ms);
-                    self.exchange.lost(slot, until_ms, &present);
-                }
-            }
-        }
+        self.cross_borders(&present);
         self.division.seal(self.exchange.take_seals());
         self.showing.exchanged(self.exchange.take_tally(), present.now_ms);
         self.keep();

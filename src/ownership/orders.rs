@@ -67,3 +67,11 @@ pub struct Knowledge {
     /// pool.
     pub series: Bytes,
 }
+
+impl Knowledge {
+    /// When the target was there for sure, if it was another's until `fence_ms`: who heard late that
+    /// it had lost it has scraped it since, and may have found it since.
+    pub fn seen_ms(&self, fence_ms: i64) -> i64 {
+        self.last_tick_ms.map_or(fence_ms, |last_ms| last_ms.max(fence_ms))
+    }
+}

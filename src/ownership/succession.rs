@@ -16,7 +16,7 @@ const KEPT_MS_MAX: i64 = 30_000;
 const BYTES_MAX: usize = 256 << 20;
 
 #[derive(Debug, Default)]
-pub(super) struct Succession {
+pub struct Succession {
     pending: BTreeMap<u64, Pending>,
     bytes: usize,
     next_number: u64,
@@ -32,7 +32,7 @@ struct Pending {
 }
 
 impl Succession {
-    pub(super) fn add(&mut self, knowledge: Knowledge, fence_ms: i64, now_ms: i64) {
+    pub fn add(&mut self, knowledge: Knowledge, fence_ms: i64, now_ms: i64) {
         self.bytes += knowledge.series.len();
         let pending = Pending { knowledge, fence_ms, since_ms: now_ms, due_ms: now_ms };
         self.pending.insert(self.next_number, pending);
@@ -45,14 +45,14 @@ impl Succession {
         }
     }
 
-    pub(super) fn noted(&mut self, number: u64) {
+    pub fn noted(&mut self, number: u64) {
         if let Some(pending) = self.pending.remove(&number) {
             self.bytes -= pending.knowledge.series.len();
         }
     }
 
     /// What is to be sent now, to whoever owns it; `None` of a slot: nobody does.
-    pub(super) fn take_due(
+    pub fn take_due(
         &mut self,
         owner: impl Fn(Slot) -> Option<NodeId>,
         now_ms: i64,
@@ -78,12 +78,12 @@ impl Succession {
         letters
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
 
     /// Since the last call.
-    pub(super) fn take_given_up(&mut self) -> u64 {
+    pub fn take_given_up(&mut self) -> u64 {
         std::mem::take(&mut self.given_up)
     }
 }

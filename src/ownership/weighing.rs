@@ -24,7 +24,8 @@ impl Ownership {
         let (roster, status) = (self.links.roster.borrow(), self.links.status.borrow());
         let at = Sight { now_ms, roster: &roster, facts: &status.facts };
         self.scales.tick(at);
-        let may_publish = self.is_met && !self.on_hold && self.leaving.is_none();
+        let may_publish =
+            self.links.fleet.is_some() && self.is_met && !self.on_hold && self.leaving.is_none();
         let is_new = may_publish && self.scales.publish(self.division.placement(), at);
         drop((roster, status));
         if is_new {

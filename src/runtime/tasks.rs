@@ -3,8 +3,14 @@
 use std::{future::Future, panic::AssertUnwindSafe};
 
 use futures_util::FutureExt;
-use tokio::task::JoinHandle;
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task::{JoinHandle, block_in_place},
+};
 use tracing::error;
+
+/// So many bytes take some 0.2 ms to read; more are read where other tasks can leave the thread.
+const INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// Runs `part` as a task of its own. The handle gives `None` where the part panicked; the panic is
 /// logged here, so that no caller can forget it.
@@ -27,4 +33,10 @@ pub fn spawn<T: Send + 'static>(
             }
         }
     })
+}
+
+/// Runs what takes as long as reading `bytes` without holding up the tasks that wait for this thread.
+pub fn beside_others<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    let may_leave = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    if bytes > INLINE_BYTES_MAX && may_leave { block_in_place(work) } else { work() }
 }

@@ -56,10 +56,9 @@ pub(super) fn next_step(
         },
         Course::Leave(Ending::Gone, leaving) if ended == Some(leaving) => Step::Wait,
         Course::Leave(Ending::Gone, leaving) => {
-            let at_ms = schedule.first_missed_ms();
-            let end = Step::EndSeries { leaving, at_ms };
-            // Another has that tick, but does not know the target, and will write no markers.
-            if !schedule.is_mine(at_ms) {
+            let end = Step::EndSeries { leaving, at_ms: schedule.end_ms() };
+            // Another has that tick, but may not know the target, and would write no markers.
+            if !schedule.is_mine(schedule.first_missed_ms()) {
                 return end;
             }
             match schedule.turn(now_us) {
@@ -116,7 +115,8 @@ mod tests {
         let gone = Course::Leave(Ending::Gone, 4);
         check(gone, false, None, [sleep, end]);
         check(gone, true, None, [sleep, end]);
-        // It moves as well.
+        // It moves as well: the tick is another's.
+        let end = Step::EndSeries { leaving: 4, at_ms: 100_999 };
         check(gone, false, Some(101_000), [end; 2]);
         // It was ended, and waits.
         check(Course::Leave(Ending::Gone, 3), false, None, [Step::Wait; 2]);

@@ -8,7 +8,7 @@ use crate::{
     config::Job,
     model::target::{Target, TargetName},
     ownership::{assign::Ending, orders::Knowledge, shares::Duties},
-    scrape::fetch::Terms,
+    scrape::{fetch::Terms, schedule::Schedule},
 };
 
 /// What one target is scraped by. A change takes effect at its next tick.
@@ -58,6 +58,17 @@ impl Setup {
         Arc::ptr_eq(&self.terms, &other.terms)
             && (Arc::ptr_eq(&self.target, &other.target) || self.target == other.target)
             && self.limit_exceeded == other.limit_exceeded
+    }
+
+    pub(super) fn schedule(&self, duties: Duties, now_ms: i64) -> Schedule {
+        let Self { job, target, .. } = self;
+        Schedule::new(target.key, target.interval, job.timestamp_tolerance, duties, now_ms)
+    }
+
+    /// The schedule of the same target under these settings.
+    pub(super) fn retuned(&self, before: &Schedule, now_ms: i64) -> Schedule {
+        let Self { job, target, .. } = self;
+        before.retuned(target.key, target.interval, job.timestamp_tolerance, now_ms)
     }
 
     pub(super) fn name(&self) -> TargetName {

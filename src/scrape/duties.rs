@@ -13,7 +13,7 @@ const CORRECTED_MS_MAX: i64 = 60_000;
 /// What samples of `instant_ms` are filed under: the beginning of the stretch that it lies in. One
 /// that lies in none, as markers may, is filed under the last stretch before it. `None`: the target
 /// is not divided.
-pub(super) fn since_ms(duties: &[Interval], instant_ms: i64) -> Option<i64> {
+pub fn since_ms(duties: &[Interval], instant_ms: i64) -> Option<i64> {
     let begun = duties.iter().rev().find(|duty| duty.from_ms <= instant_ms);
     let from_ms = begun.or(duties.first())?.from_ms;
     (from_ms > i64::MIN).then_some(from_ms)
@@ -22,30 +22,26 @@ pub(super) fn since_ms(duties: &[Interval], instant_ms: i64) -> Option<i64> {
 /// The same for the next samples of a stream whose last ones were filed under `before_ms`. A stretch
 /// may turn out to have begun a little earlier, as after a death that others saw sooner; what comes
 /// later is never filed before what came first, or it would overtake it.
-pub(super) fn next_since_ms(
-    duties: &[Interval],
-    instant_ms: i64,
-    before_ms: Option<i64>,
-) -> Option<i64> {
+pub fn next_since_ms(duties: &[Interval], instant_ms: i64, before_ms: Option<i64>) -> Option<i64> {
     let since_ms = since_ms(duties, instant_ms)?;
     let before_ms = before_ms.filter(|before_ms| before_ms - since_ms < CORRECTED_MS_MAX);
     Some(before_ms.map_or(since_ms, |before_ms| before_ms.max(since_ms)))
 }
 
-pub(super) fn is_divided(duties: &[Interval]) -> bool {
+pub fn is_divided(duties: &[Interval]) -> bool {
     duties.iter().all(|duty| duty.from_ms > i64::MIN)
 }
 
 /// Of a target that has moved at `now_ms`: no stretch that is still to come, and of the one that
 /// runs no more than may be late.
-pub(super) fn ended(duties: &[Interval], now_ms: i64) -> Duties {
+pub fn ended(duties: &[Interval], now_ms: i64) -> Duties {
     let begun: Vec<Interval> =
         duties.iter().filter(|duty| duty.from_ms <= now_ms).copied().collect();
     before(&begun, now_ms.saturating_add(CLOCK_BEHIND_MS_MAX))
 }
 
 /// What lies before `until_ms`.
-pub(super) fn before(duties: &[Interval], until_ms: i64) -> Duties {
+pub fn before(duties: &[Interval], until_ms: i64) -> Duties {
     let begun = duties.iter().filter(|duty| duty.from_ms < until_ms);
     let cut = begun.map(|duty| Interval {
         from_ms: duty.from_ms,
@@ -54,12 +50,16 @@ pub(super) fn before(duties: &[Interval], until_ms: i64) -> Duties {
     cut.collect()
 }
 
-/// Whether a stretch of `old` is over at `now_ms` and `new` begins behind it. Another member had
-/// the target in between, or is to have it: for that one this is a move like any other.
-pub(super) fn is_return(old: &[Interval], new: &[Interval], now_ms: i64) -> bool {
-    let over_ms = old.first().and_then(|duty| duty.until_ms).filter(|until_ms| *until_ms <= now_ms);
-    let (Some(over_ms), Some(next)) = (over_ms, new.first()) else { return false };
-    next.from_ms >= over_ms
+/// Whether what ran of `old` is over, and `new` begins behind it. Another member had the target in
+/// between, or is to have it: for that one this is a move like any other. The stretch that runs may
+/// be over by late news, as after a death that was none, or by the fleet's clock when this one is
+/// behind.
+pub fn is_return(old: &[Interval], new: &[Interval], now_ms: i64) -> bool {
+    let (Some(running), Some(next)) = (old.first(), new.first()) else { return false };
+    match running.until_ms.filter(|until_ms| *until_ms <= now_ms) {
+        Some(over_ms) => next.from_ms >= over_ms,
+        None => running.from_ms <= now_ms && next.from_ms > now_ms,
+    }
 }
 
 #[cfg(test)]
@@ -124,8 +124,12 @@ mod tests {
         for (old, new, now_ms, expected) in [
             (&[(100, 200), (300, 0)][..], &[(300, 0)][..], 200, true),
             (&[(100, 200)], &[(300, 0)], 250, true),
-            // The border has not come yet.
-            (&[(100, 200), (300, 0)], &[(300, 0)], 199, false),
+            // The fleet has passed the border, and the own clock is behind.
+            (&[(100, 200), (300, 0)], &[(300, 0)], 199, true),
+            // It was dead for the others, and begins anew.
+            (&[(100, 0)], &[(300, 0)], 250, true),
+            // It has not begun.
+            (&[(300, 0)], &[(400, 0)], 250, false),
             // It goes on, whatever comes later.
             (&[(100, 200)], &[(100, 0)], 250, false),
             (&[(100, 0)], &[(100, 200), (300, 0)], 150, false),

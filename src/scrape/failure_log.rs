@@ -17,6 +17,7 @@ use tokio::{
     time::{Duration, Instant},
 };
 use tracing::warn;
+use url::Url;
 
 use crate::model::{target::Target, time::rfc3339};
 
@@ -150,6 +151,16 @@ impl FailureWriter {
 /// Opened for each writing, so that a file that was rotated away is not written on.
 fn append(file: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new().create(true).append(true).open(file)?.write_all(text.as_bytes())
+}
+
+/// Without what may be secret in it.
+pub(super) fn shown_url(target: &Target) -> String {
+    let Ok(mut url) = Url::parse(&target.url) else { return String::new() };
+    url.set_query(None);
+    // Neither can fail for a URL with a host, and one without has none to show.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.into()
 }
 
 #[cfg(test)]

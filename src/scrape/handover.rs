@@ -8,11 +8,13 @@ use tracing::warn;
 use crate::{
     outbox::Shapings,
     ownership::orders::Knowledge,
+    runtime::tasks::beside_others,
     scrape::{
+        failure_log::shown_url,
         inventory::Inventory,
         read::{Moment, end_all},
         schedule::Grid,
-        target_loop::{Context, beside_others, shown_url},
+        target_loop::Context,
     },
 };
 

@@ -11,7 +11,7 @@ const KEPT_MS: i64 = 60_000;
 const TARGETS_MAX: usize = 100_000;
 
 #[derive(Debug, Default)]
-pub(super) struct Past {
+pub struct Past {
     /// At which instant, of the last end of each.
     ended_ms: BTreeMap<TargetName, i64>,
     /// When each was told, the oldest first.
@@ -19,7 +19,7 @@ pub(super) struct Past {
 }
 
 impl Past {
-    pub(super) fn add(&mut self, target: TargetName, ended_ms: i64, now_ms: i64) {
+    pub fn add(&mut self, target: TargetName, ended_ms: i64, now_ms: i64) {
         let is_old = |told_ms: i64| told_ms + KEPT_MS < now_ms;
         while self.told_ms.len() >= TARGETS_MAX
             || self.told_ms.front().is_some_and(|(told_ms, _)| is_old(*told_ms))
@@ -34,7 +34,7 @@ impl Past {
     }
 
     /// Whether it ended behind that scrape.
-    pub(super) fn has_ended_after(&self, target: &TargetName, last_ms: i64) -> bool {
+    pub fn has_ended_after(&self, target: &TargetName, last_ms: i64) -> bool {
         self.ended_ms.get(target).is_some_and(|ended_ms| *ended_ms > last_ms)
     }
 }

@@ -23,14 +23,14 @@ const EARLY_US_MAX: i64 = 500;
 
 /// All instants at which a target is due, whoever scrapes it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Grid {
+pub struct Grid {
     interval_ms: i64,
     phase_ms: i64,
 }
 
 /// The ticks of one target. No tick is taken at or before the last one.
 #[derive(Clone, Debug)]
-pub(super) struct Schedule {
+pub struct Schedule {
     grid: Grid,
     /// A scrape that starts this close to its tick carries the tick's instant.
     tolerance_us: i64,
@@ -46,7 +46,7 @@ pub(super) struct Schedule {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub enum Turn {
     Sleep(Duration),
     Take(Tick),
     /// Scrape now, off the ticks. The tick before stands as taken by that.
@@ -56,22 +56,22 @@ pub(super) enum Turn {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tick {
-    pub(super) due_ms: i64,
+pub struct Tick {
+    pub due_ms: i64,
     /// Ticks within the duties since the last one that nobody took: a scrape overran them, or the
     /// process stood still.
-    pub(super) missed: u64,
+    pub missed: u64,
 }
 
 impl Grid {
-    pub(super) fn of(key: StreamKey, interval: Duration) -> Self {
+    pub fn of(key: StreamKey, interval: Duration) -> Self {
         let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX / 4).max(1);
         let phase = key.0 % u64::try_from(interval_ms).expect("an interval is above zero");
         let phase_ms = i64::try_from(phase).expect("a phase is below its interval");
         Self { interval_ms, phase_ms }
     }
 
-    pub(super) fn first_after(self, instant_ms: i64) -> i64 {
+    pub fn first_after(self, instant_ms: i64) -> i64 {
         let into_interval = (instant_ms - self.phase_ms).rem_euclid(self.interval_ms);
         instant_ms - into_interval + self.interval_ms
     }
@@ -93,7 +93,7 @@ impl Grid {
 
 impl Schedule {
     /// The first tick is the first one due after `now_ms`.
-    pub(super) fn new(
+    pub fn new(
         key: StreamKey,
         interval: Duration,
         tolerance: Duration,
@@ -114,7 +114,8 @@ impl Schedule {
     }
 
     /// The same target under other settings: the last tick stays the last.
-    pub(super) fn retuned(
+    #[must_use]
+    pub fn retuned(
         &self,
         key: StreamKey,
         interval: Duration,
@@ -125,31 +126,31 @@ impl Schedule {
         Self { last_ms: self.last_ms, catch_up_ms: self.catch_up_ms, ..new }
     }
 
-    pub(super) fn set_duties(&mut self, duties: Duties) {
+    pub fn set_duties(&mut self, duties: Duties) {
         self.duties = duties;
     }
 
-    pub(super) fn duties(&self) -> &Duties {
+    pub fn duties(&self) -> &Duties {
         &self.duties
     }
 
     /// Scrape once at that instant, unless the tick before it was taken, or the next comes first.
-    pub(super) fn set_catch_up(&mut self, at_ms: Option<i64>) {
+    pub fn set_catch_up(&mut self, at_ms: Option<i64>) {
         self.catch_up_ms = at_ms;
     }
 
     /// The former owner took the tick of `tick_ms`, or a marker stands there.
-    pub(super) fn pass(&mut self, tick_ms: i64) {
+    pub fn pass(&mut self, tick_ms: i64) {
         self.last_ms = self.last_ms.max(Some(tick_ms));
     }
 
     /// What was waited for is not taken any more: the next tick is one that is still to come.
-    pub(super) fn skip(&mut self) {
+    pub fn skip(&mut self) {
         self.awaited_ms = None;
     }
 
     /// What to do at `now_us` (microseconds since the Unix epoch): sleep and ask again, or scrape.
-    pub(super) fn turn(&mut self, now_us: i64) -> Turn {
+    pub fn turn(&mut self, now_us: i64) -> Turn {
         let due_ms = match self.awaited_ms {
             Some(due_ms) if self.is_on(due_ms, now_us) && self.is_open(due_ms) => Some(due_ms),
             Some(_) | None => self.next_after(now_us),
@@ -172,35 +173,48 @@ impl Schedule {
         Turn::Sleep(Duration::from_micros(wait_us.unsigned_abs()))
     }
 
-    pub(super) fn last_ms(&self) -> Option<i64> {
+    pub fn last_ms(&self) -> Option<i64> {
         self.last_ms
     }
 
     /// The first tick after the last one taken: where a target that is gone is first missed.
-    pub(super) fn first_missed_ms(&self) -> i64 {
+    pub fn first_missed_ms(&self) -> i64 {
         self.grid.first_after(self.floor_ms())
     }
 
+    /// Where the series of a target that is gone end: at the first tick that is missed. Where that one
+    /// is another member's, who may not know yet that the target is gone and take it, they end with
+    /// the stretch, so that nothing comes before what that member writes.
+    pub fn end_ms(&self) -> i64 {
+        let (missed_ms, floor_ms) = (self.first_missed_ms(), self.floor_ms());
+        if self.is_mine(missed_ms) {
+            return missed_ms;
+        }
+        let own = self.duties.iter().find(|duty| duty.contains(floor_ms));
+        let last_ms = own.and_then(|duty| duty.until_ms).map(|until_ms| until_ms - 1);
+        last_ms.filter(|last_ms| *last_ms > floor_ms).unwrap_or(missed_ms)
+    }
+
     /// Whether the tick is this member's to take.
-    pub(super) fn is_mine(&self, due_ms: i64) -> bool {
+    pub fn is_mine(&self, due_ms: i64) -> bool {
         is_due(&self.duties, due_ms)
     }
 
     /// The instant for the samples of the tick `due_ms` when its scrape started at `started_us`.
-    pub(super) fn timestamp_ms(&self, due_ms: i64, started_us: i64) -> i64 {
+    pub fn timestamp_ms(&self, due_ms: i64, started_us: i64) -> i64 {
         let off_us = started_us - due_ms * 1000;
         if off_us.abs() <= self.tolerance_us { due_ms } else { started_us.div_euclid(1000) }
     }
 
     /// How long a scrape may take. One that may last a whole interval ends a little before the next
     /// tick, so that a target that hangs misses no tick and has `up` 0 on each.
-    pub(super) fn budget(&self, timeout: Duration) -> Duration {
+    pub fn budget(&self, timeout: Duration) -> Duration {
         let room_ms = self.grid.interval_ms - self.margin_ms();
         timeout.min(Duration::from_millis(room_ms.unsigned_abs()))
     }
 
     /// The same of one that starts off the ticks.
-    pub(super) fn budget_before_tick(&self, timeout: Duration, started_us: i64) -> Duration {
+    pub fn budget_before_tick(&self, timeout: Duration, started_us: i64) -> Duration {
         let now_ms = started_us.div_euclid(1000);
         let room_ms = self.grid.first_after(now_ms) - now_ms - self.margin_ms();
         timeout.min(Duration::from_millis(room_ms.max(0).unsigned_abs()))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::model::slot::Slot;
 
 #[derive(Debug, Default)]
-pub(super) struct Seals {
+pub struct Seals {
     /// What is leaving, by the number of its leaving.
     leaving: BTreeSet<(Slot, u64)>,
     asked: BTreeSet<Slot>,
@@ -13,18 +13,18 @@ pub(super) struct Seals {
 
 impl Seals {
     /// Something of the slot is still to come.
-    pub(super) fn begin(&mut self, slot: Slot, number: u64) {
+    pub fn begin(&mut self, slot: Slot, number: u64) {
         self.leaving.insert((slot, number));
     }
 
     /// It has come, or comes no more. Whether the slot is sealed by that.
-    pub(super) fn end(&mut self, slot: Slot, number: u64) -> bool {
+    pub fn end(&mut self, slot: Slot, number: u64) -> bool {
         self.leaving.remove(&(slot, number));
         self.is_calm(slot) && self.asked.remove(&slot)
     }
 
     /// Whether the slot is sealed already. Else `end` will tell.
-    pub(super) fn ask(&mut self, slot: Slot) -> bool {
+    pub fn ask(&mut self, slot: Slot) -> bool {
         let is_calm = self.is_calm(slot);
         if !is_calm {
             self.asked.insert(slot);
@@ -32,11 +32,11 @@ impl Seals {
         is_calm
     }
 
-    pub(super) fn is_asked(&self, slot: Slot) -> bool {
+    pub fn is_asked(&self, slot: Slot) -> bool {
         self.asked.contains(&slot)
     }
 
-    pub(super) fn leaving(&self, slot: Slot) -> impl Iterator<Item = u64> {
+    pub fn leaving(&self, slot: Slot) -> impl Iterator<Item = u64> {
         self.leaving.range((slot, 0)..=(slot, u64::MAX)).map(|(_, number)| *number)
     }
 

@@ -4,26 +4,22 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    runtime::{Handle, RuntimeFlavor},
     sync::{mpsc, watch},
-    task::block_in_place,
     time::{Instant, sleep, timeout},
 };
 use tracing::{info, warn};
-use url::Url;
 
 use crate::{
-    model::target::Target,
     outbox::{self, Packed, Shapings},
-    ownership::{assign::Ending, orders::Knowledge, shares::Duties},
-    runtime::{clock::FleetTime, lease::Lease, stop::Stop},
+    ownership::{assign::Ending, orders::Knowledge},
+    runtime::{clock::FleetTime, lease::Lease, stop::Stop, tasks::beside_others},
     scrape::{
         course::{self, Step},
         desk::{Course, Desk, Orders, Setup},
         duties::{is_divided, next_since_ms},
         ended::{Ended, PanicGuard},
         failure::Failure,
-        failure_log::{FailureLog, Line, LogBudget},
+        failure_log::{FailureLog, Line, LogBudget, shown_url},
         fetch::{Fetcher, Page, Shared},
         gap::Gap,
         handover::unpack,
@@ -42,10 +38,6 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// How often is looked whether the right to scrape has come back.
 const LEASE_PAUSE: Duration = Duration::from_millis(50);
-
-/// A body of this size takes some 0.2 ms to read; a larger one is read where other tasks can leave
-/// the thread.
-const INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// Of a series, when what is known of a target is packed: so long does it take.
 const SERIES_PACKED_BYTES: usize = 128;
@@ -119,7 +111,7 @@ impl TargetLoop {
             course: Course::Scrape,
             on_hold: false,
             ended_at: None,
-            schedule: schedule(&setup, desk.duties(), context.time.now_ms()),
+            schedule: setup.schedule(desk.duties(), context.time.now_ms()),
             desk,
             fetcher: Fetcher::new(Arc::clone(&context.fetch)),
             reader: Reader::new(Arc::clone(&setup.job), &setup.target, current),
@@ -173,7 +165,7 @@ impl TargetLoop {
         let Some(orders) = self.desk.take() else { return Vec::new() };
         let Orders { setup, duties, course, on_hold, catch_up_ms, adopted } = orders;
         if !setup.is_same_as(&self.setup) {
-            self.schedule = retuned(&self.schedule, &setup, self.context.time.now_ms());
+            self.schedule = setup.retuned(&self.schedule, self.context.time.now_ms());
             let before = std::mem::replace(&mut self.setup, setup);
             let (old, new) = (&before.target, &self.setup.target);
             let is_same_stream = old.key == new.key && old.public_labels() == new.public_labels();
@@ -465,21 +457,11 @@ impl TargetLoop {
             Course::Leave(Ending::Moved, _) | Course::Scrape | Course::Dismissed => false,
         };
         if is_gone {
-            let at_ms = self.schedule.first_missed_ms();
+            let at_ms = self.schedule.end_ms();
             // The outbox may take nothing any more.
             let _ = timeout(STOP_GRACE, self.end_series(at_ms)).await;
         }
     }
-}
-
-fn schedule(setup: &Setup, duties: Duties, now_ms: i64) -> Schedule {
-    let Setup { job, target, .. } = setup;
-    Schedule::new(target.key, target.interval, job.timestamp_tolerance, duties, now_ms)
-}
-
-fn retuned(before: &Schedule, setup: &Setup, now_ms: i64) -> Schedule {
-    let Setup { job, target, .. } = setup;
-    before.retuned(target.key, target.interval, job.timestamp_tolerance, now_ms)
 }
 
 /// Resolves when there is something to do.
@@ -491,8 +473,11 @@ async fn next_step(
     schedule: &mut Schedule,
 ) -> Step {
     loop {
+        let is_divided = is_divided(schedule.duties());
+        // What is this member's alone nobody else would scrape meanwhile.
+        let on_hold = on_hold && is_divided;
         // A tick that waits for it is still taken within its interval.
-        if is_divided(schedule.duties()) && !context.lease.is_valid() {
+        if is_divided && !context.lease.is_valid() {
             sleep(LEASE_PAUSE).await;
             continue;
         }
@@ -507,20 +492,4 @@ async fn next_step(
 async fn grace(stop: &Stop) {
     stop.raised().await;
     sleep(STOP_GRACE).await;
-}
-
-/// Runs what takes long without holding up the tasks that wait for this thread.
-pub(super) fn beside_others<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    let may_leave = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
-    if bytes > INLINE_BYTES_MAX && may_leave { block_in_place(work) } else { work() }
-}
-
-/// Without what may be secret in it.
-pub(super) fn shown_url(target: &Target) -> String {
-    let Ok(mut url) = Url::parse(&target.url) else { return String::new() };
-    url.set_query(None);
-    // Neither can fail for a URL with a host, and one without has none to show.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.into()
 }

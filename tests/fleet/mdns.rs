@@ -40,7 +40,7 @@ fn only_named_interfaces_are_used() {
     let _machine = crate::shared_machine();
     let Some([here, there]) = pair() else { return };
     here.run(
-        "ip link add other type dummy; ip address add 10.98.0.1/24 dev other; ip link set other up",
+        "ip link add other type veth peer name end; ip address add 10.98.0.1/24 dev other; ip link set other up; ip link set end up",
     );
     let named = |name: &str, interface: &str| Orders {
         interfaces: vec![interface.to_owned()],

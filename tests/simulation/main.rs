@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::print_stdout, reason = "a simulation tells what it measured")]
 
+mod flock;
 mod ledger;
 mod loud;
 mod membership;

@@ -31,6 +31,8 @@ pub(crate) struct World {
     /// Addresses that every host starts with.
     pub(crate) seeds: usize,
     pub(crate) wait_for_size: usize,
+    /// Else somebody says when.
+    pub(crate) is_ready_at_start: bool,
     wakes: BTreeSet<(u64, usize)>,
     pub(crate) sent_bytes: u64,
     /// What an eavesdropper has written down.
@@ -71,6 +73,7 @@ impl World {
             rng,
             seeds: 3,
             wait_for_size: 1,
+            is_ready_at_start: true,
             wakes: BTreeSet::new(),
             sent_bytes: 0,
             tape: None,
@@ -125,7 +128,9 @@ impl World {
         host.inbox.clear();
         host.hung_until_us = None;
         self.event(n, Event::Candidates(candidates));
-        self.event(n, Event::Order(Order::Ready));
+        if self.is_ready_at_start {
+            self.event(n, Event::Order(Order::Ready));
+        }
     }
 
     pub(crate) fn kill(&mut self, n: usize) {
@@ -275,6 +280,10 @@ impl World {
     fn now(&self, n: usize) -> Now {
         let ms = self.now_us / 1000;
         Now { mono_ms: ms, wall_ms: EPOCH_MS + ms as i64 + self.hosts[n].skew_ms }
+    }
+
+    pub(crate) fn true_ms(&self) -> i64 {
+        EPOCH_MS + (self.now_us / 1000) as i64
     }
 
     /// What `n` takes for the time of the fleet.

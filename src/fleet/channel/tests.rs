@@ -165,6 +165,7 @@ async fn messages_arrive_in_order_both_ways() {
 }
 
 /// As gossip's socket, it takes whichever family its address is of; bound to both, either.
+#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 #[tokio::test]
 async fn members_are_reached_over_ipv6() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {

@@ -230,7 +230,7 @@ async fn what_the_destination_has_newer_samples_of_is_late() {
     pair.new.scrape(&mut stray).await;
     pair.new.until_held(1).await;
     let late_samples = 4;
-    assert!(pair.new.store(pair.slot(), Stored { sent, late_samples, ..Stored::default() }).await);
+    assert!(pair.new.store(pair.slot(), Stored { late_samples, sent, ..Stored::default() }).await);
     pair.new
         .until_view("late", |view| (view.dropped_samples.get("late") == Some(&7)).then_some(()))
         .await;

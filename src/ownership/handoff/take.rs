@@ -41,6 +41,9 @@ pub(super) struct Taker {
     lines: BTreeMap<Line, Saved>,
     /// Those of `lines` that wait for somebody.
     waiting: BTreeSet<Line>,
+    /// Those of `lines` that were this member's before a restart. Until they are gained anew they may
+    /// be another's by now, who is to be given what is left of them.
+    unconfirmed: BTreeSet<Line>,
     /// Those of `lines` that are worth to be remembered, each once; when it may be time to forget,
     /// in about that order.
     remembered: VecDeque<(i64, Line)>,
@@ -80,9 +83,11 @@ struct Waiting {
 impl Saved {
     /// Records of intervals before this may be sent. `None`: the line is another's.
     fn open_before_ms(&self) -> Option<i64> {
-        let mine_since_ms = self.mine_since_ms?;
+        self.mine_since_ms?;
         Some(match self.awaits.first_key_value() {
-            None => mine_since_ms + 1,
+            // Also those of intervals that began after this member's: the other side of a split had
+            // the slot meanwhile, and gives back what it could not send.
+            None => i64::MAX,
             Some(((until_ms, _), waiting)) if self.is_sole && waiting.has_begun => *until_ms,
             Some(_) => i64::MIN,
         })
@@ -132,20 +137,24 @@ impl Taker {
                 .extend(state.heard_ms.map(|heard_ms| (heard_ms + REMEMBERED_MS, line.clone())));
         }
         remembered.sort_unstable();
+        let was_mine = lines.iter().filter(|(_, state)| state.mine_since_ms.is_some());
+        let unconfirmed = was_mine.map(|(line, _)| line.clone()).collect();
         let Settings { me, fence_ms_max, .. } = *settings;
         let remembered = remembered.into();
-        Self { me, fence_ms_max, lines, waiting, remembered, ticked_ms: None }
+        Self { me, fence_ms_max, lines, waiting, unconfirmed, remembered, ticked_ms: None }
     }
 
     pub(super) fn keep_destinations(&mut self, destinations: &[Arc<str>]) {
         let stays = |line: &Line| destinations.contains(&line.destination);
         self.lines.retain(|line, _| stays(line));
         self.waiting.retain(stays);
+        self.unconfirmed.retain(stays);
         self.remembered.retain(|(_, line)| stays(line));
     }
 
     pub(super) fn is_mine(&self, line: &Line) -> bool {
-        self.lines.get(line).is_some_and(|state| state.mine_since_ms.is_some())
+        let state = self.lines.get(line).filter(|_| !self.unconfirmed.contains(line));
+        state.is_some_and(|state| state.mine_since_ms.is_some())
     }
 
     pub(super) fn saved(&self, line: &Line) -> Option<&Saved> {
@@ -157,7 +166,8 @@ impl Taker {
     }
 
     pub(super) fn open_before_ms(&self, line: &Line) -> Option<i64> {
-        self.lines.get(line).and_then(Saved::open_before_ms)
+        let state = self.lines.get(line).filter(|_| !self.unconfirmed.contains(line));
+        state.and_then(Saved::open_before_ms)
     }
 
     pub(super) fn is_waiting(&self, line: &Line) -> bool {
@@ -190,6 +200,7 @@ impl Taker {
         world: &World<'_>,
         effects: &mut Vec<Effect>,
     ) {
+        self.unconfirmed.remove(line);
         let state = self.lines.entry(line.clone()).or_default();
         // After a restart it may be known already, and only the outbox has to be told again.
         if state.mine_since_ms != Some(from_ms) {
@@ -211,6 +222,7 @@ impl Taker {
 
     /// A line that nobody had before.
     pub(super) fn began(&mut self, line: &Line, from_ms: i64, effects: &mut Vec<Effect>) {
+        self.unconfirmed.remove(line);
         self.lines.entry(line.clone()).or_default().mine_since_ms = Some(from_ms);
         self.open(line, effects);
     }
@@ -218,6 +230,7 @@ impl Taker {
     /// Whom the line still waits for: the next owner is to be told. Until it has been, that is not
     /// forgotten, lest a crash breaks the chain.
     pub(super) fn lost(&mut self, line: &Line) -> Vec<Previous> {
+        self.unconfirmed.remove(line);
         let Some(state) = self.lines.get_mut(line) else { return Vec::new() };
         state.mine_since_ms = None;
         state.before.clear();

@@ -40,6 +40,9 @@ use crate::{
 pub(super) const DESTINATION: &str = "main";
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A member and its share.
+pub(super) type Shown = (NodeId, i64, Option<i64>);
+
 pub(super) struct TestMember {
     id: NodeId,
     address: SocketAddr,
@@ -125,8 +128,8 @@ impl TestMember {
     }
 
     /// These members, all alive, with their shares.
-    pub(super) fn sees(&self, members: &[(NodeId, i64, Option<i64>)]) {
-        let member = |&(id, from_ms, until_ms): &(NodeId, i64, Option<i64>)| Member {
+    pub(super) fn sees(&self, members: &[Shown]) {
+        let member = |&(id, from_ms, until_ms): &Shown| Member {
             id,
             name: id.to_string(),
             api_address: String::new(),
@@ -153,9 +156,7 @@ impl TestMember {
     pub(super) async fn until_view(&self, what: &str, is_so: impl Fn(&View) -> bool) {
         let mut view = self.handle.view();
         let waiting = timeout(PATIENCE, view.wait_for(|view| is_so(view))).await;
-        if waiting.is_err() {
-            panic!("{what}: {:?}", self.view());
-        }
+        assert!(waiting.is_ok(), "{what}: {:?}", self.view());
     }
 
     pub(super) async fn leave(self) {

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::{
     fleet::standing::Standing,
-    model::{member::NodeId, slot::SLOTS},
+    model::member::NodeId,
     ownership::{
         handoff::{Answer, Give, Line, Message, Verdict},
         letter::{Letter, pack, unpack},
@@ -22,6 +22,8 @@ use crate::{
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
+/// Slots.
+const ALL: Option<usize> = Some(4_096);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_gained_from_one_who_lives_stays_closed_until_its_end_arrives() {
@@ -33,7 +35,7 @@ async fn what_is_gained_from_one_who_lives_stays_closed_until_its_end_arrives() 
     }
     old.stands(Standing::Active { from_ms: begun_ms }, 1);
     new.stands(Standing::Waiting, 1);
-    old.until_view("all is its own", |view| view.shares.get(&A).map(|s| s.slots) == all()).await;
+    old.until_view("all is its own", |view| view.shares.get(&A).map(|s| s.slots) == ALL).await;
 
     let border_ms = clock::now_ms() + 500;
     for member in [&old, &new] {
@@ -41,9 +43,9 @@ async fn what_is_gained_from_one_who_lives_stays_closed_until_its_end_arrives() 
     }
     old.stands(Standing::Leaving { until_ms: border_ms }, 1);
     new.stands(Standing::Active { from_ms: border_ms }, 1);
-    new.until_view("all waits", |view| Some(view.hand_over.taking) == all()).await;
+    new.until_view("all waits", |view| Some(view.hand_over.taking) == ALL).await;
     let mut sealed = BTreeSet::new();
-    while Some(sealed.len()) != all() {
+    while Some(sealed.len()) != ALL {
         let task = old.pool.task().await;
         if let Task::Seal { slot, until_ms } = task {
             assert_eq!(until_ms, border_ms);
@@ -51,8 +53,8 @@ async fn what_is_gained_from_one_who_lives_stays_closed_until_its_end_arrives() 
         }
     }
     // What the old one scrapes late is not in its outbox yet.
-    sleep(Duration::from_millis(1_000)).await;
-    assert_eq!(Some(new.view().hand_over.taking), all(), "nothing was given");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(Some(new.view().hand_over.taking), ALL, "nothing was given");
 
     for slot in sealed {
         old.pool.report(Report::Sealed { slot }).await;
@@ -60,10 +62,6 @@ async fn what_is_gained_from_one_who_lives_stays_closed_until_its_end_arrives() 
     new.until_view("all is open", |view| view.hand_over.taking == 0).await;
     old.until_view("all is given", |view| view.hand_over.giving == 0).await;
     assert!(new.view().hand_over.took.longest_ms() >= Some(1_000));
-}
-
-fn all() -> Option<usize> {
-    Some(usize::from(SLOTS))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +138,7 @@ async fn alone_all_lines_are_open_at_once() {
     let member = TestMember::start(A).await;
     member.sees(&[(A, 0, None)]);
     member.stands(Standing::Active { from_ms: 0 }, 0);
-    member.until_view("all is its own", |view| view.shares.get(&A).map(|s| s.slots) == all()).await;
+    member.until_view("all is its own", |view| view.shares.get(&A).map(|s| s.slots) == ALL).await;
     assert_eq!(member.view().hand_over.taking, 0);
     member.leave().await;
 }

@@ -185,9 +185,8 @@ async fn a_target_that_is_gone_while_it_moves_ends_at_once() {
         }
         let all = world.until("the markers", |all| ends(all, &a)).await;
         assert_eq!(markers(&all), 6);
-        let [.., (_, last_ms), (_, marker_ms)] = all[&a][..] else { panic!("{all:?}") };
-        assert_eq!(marker_ms, tick_before(&target, last_ms) + SLOW_MS);
-        assert!(marker_ms >= border_ms);
+        // The tick that is missed first is another's, who may take it.
+        assert_eq!(all[&a].last().unwrap().1, border_ms - 1);
         world.stop().await;
     }
 }

@@ -3,6 +3,7 @@
 //! destinations got. `STARLING_SEED=7` replays one seed; `STARLING_SEEDS=10000` runs so many.
 
 mod air;
+mod disk;
 mod node;
 
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 //! a memory that it takes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
@@ -21,11 +21,11 @@ use crate::{
     ownership::{
         assign::{self, Assign, Ending, JobShare},
         handoff::{
-            Effect, Handoff, Line, Message, Outlook, Record, RecordName, Saved, Sent, Settings,
-            World,
+            Effect, Handoff, Line, Message, Outlook, Record, RecordName, Settings, World,
             simulation::{
                 DETECTION_MS, INTERVAL_MS, SCRAPE_MS_MAX, SCRAPES_MS, STEP_MS,
                 air::{Air, Point},
+                disk::Disk,
                 is_used, streams,
             },
         },
@@ -34,13 +34,6 @@ use crate::{
     },
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Unsent,
-    /// Extracted, and being given.
-    SetAside,
-}
-
 /// How much a disk has left.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Room {
@@ -48,14 +41,6 @@ pub(super) enum Room {
     /// What is kept for hand-overs.
     Reserve,
     None,
-}
-
-/// One line on the disk.
-#[derive(Debug, Default)]
-struct Disk {
-    records: BTreeMap<RecordName, (Record, Place)>,
-    sent: BTreeMap<StreamKey, i64>,
-    saved: Option<Saved>,
 }
 
 #[derive(Debug, Default)]
@@ -136,8 +121,8 @@ impl Node {
         // What was under way may have arrived or not, and nobody here knows.
         for (line, (names, _)) in memory.requests {
             if air.rng.random_ratio(1, 2) && air.accepts(&line.destination) {
-                for (record, _) in names.iter().filter_map(|n| self.disk[&line].records.get(n)) {
-                    air.receive(&line, record, true);
+                for record in names.iter().filter_map(|name| self.disk[&line].get(name)) {
+                    air.receive(&line, &record, true);
                 }
             }
         }
@@ -162,9 +147,7 @@ impl Node {
         self.is_leaving = false;
         self.back_ms = None;
         self.memory.started_ms = air.now_ms;
-        for disk in self.disk.values_mut() {
-            disk.records.values_mut().for_each(|(_, place)| *place = Place::Unsent);
-        }
+        self.disk.values_mut().for_each(Disk::put_back);
         self.assign = assign(self.id);
         let effects = self.assign.discovered(&[job()]);
         self.divide(effects, air);
@@ -212,14 +195,8 @@ impl Node {
             Message::Answer(answer) => (answer.line.clone(), Vec::new()),
         };
         let disk = self.disk.entry(line.clone()).or_default();
-        let mut sent = disk.sent.clone();
-        // What is under way may have arrived.
-        for name in self.memory.requests.get(&line).into_iter().flat_map(|(names, _)| names) {
-            if let Some((record, _)) = disk.records.get(name) {
-                let newest = sent.entry(record.stream).or_insert(record.oldest_ms);
-                *newest = record.oldest_ms.max(*newest);
-            }
-        }
+        let requests = self.memory.requests.get(&line);
+        let sent = disk.sent_with(requests.into_iter().flat_map(|(names, _)| names));
         let has_room = matches!(self.room, Room::Ample);
         let has_reserve = matches!(self.room, Room::Ample | Room::Reserve);
         let sent_ms = |record: &Record| sent.get(&record.stream).copied();
@@ -231,7 +208,7 @@ impl Node {
             if let Effect::Store { line, records: names, late, .. } = effect {
                 let disk = self.disk.get_mut(line).expect("it was made above");
                 for record in records.iter().filter(|record| names.contains(&record.name)) {
-                    disk.records.entry(record.name).or_insert((*record, Place::Unsent));
+                    disk.add(*record);
                 }
                 for record in records.iter().filter(|record| late.contains(&record.name)) {
                     air.late(line, record);
@@ -255,26 +232,17 @@ impl Node {
                 Effect::Extract { line } => drop(self.memory.extracting.insert(line)),
                 Effect::PutBack { line } => {
                     self.memory.extracting.remove(&line);
-                    let records = &mut self.disk.entry(line).or_default().records;
-                    for (_, place) in records.values_mut() {
-                        *place = Place::Unsent;
-                    }
+                    self.disk.entry(line).or_default().put_back();
                 }
                 Effect::Send { to, message } => air.send(self.id, to, &message),
                 Effect::Bury { line, names } => {
                     self.save(&line);
-                    let records = &mut self.disk.entry(line).or_default().records;
-                    for name in names {
-                        let buried = records.remove(&name);
-                        assert!(buried.is_none_or(|(_, place)| place == Place::SetAside));
-                    }
+                    self.disk.entry(line).or_default().bury(&names);
                 }
                 Effect::Store { line, gone, sent, to, answer, .. } => {
-                    let records = &mut self.disk.entry(line.clone()).or_default().records;
-                    for name in &gone {
-                        records.remove(name);
-                    }
-                    self.learn(&line, &sent, air);
+                    let disk = self.disk.entry(line.clone()).or_default();
+                    disk.forget(&gone);
+                    disk.learn(&sent).iter().for_each(|record| air.late(&line, record));
                     self.save(&line);
                     air.send(self.id, to, &answer);
                 }
@@ -285,25 +253,10 @@ impl Node {
                 Effect::Bet { line, .. } => air.bet(line),
                 Effect::Given { line } => {
                     self.save(&line);
-                    let left = self.disk.get(&line).map_or(0, |disk| disk.records.len());
+                    let left = self.disk.get(&line).map_or(0, Disk::len);
                     assert_eq!(left, 0, "seed {}: given, and yet here: {line:?}", air.seed);
                 }
                 Effect::Refused { .. } => air.tally.refused += 1,
-            }
-        }
-    }
-
-    /// What others know to be at the destination; what is here and older is late.
-    fn learn(&mut self, line: &Line, sent: &[Sent], air: &mut Air) {
-        let disk = self.disk.entry(line.clone()).or_default();
-        for Sent { stream, newest_ms } in sent {
-            let own = disk.sent.entry(*stream).or_insert(*newest_ms);
-            *own = *newest_ms.max(own);
-            let is_late = |_: &RecordName, (record, _): &mut (Record, Place)| {
-                record.stream == *stream && record.oldest_ms <= *newest_ms
-            };
-            for (_, (record, _)) in disk.records.extract_if(.., is_late) {
-                air.late(line, &record);
             }
         }
     }
@@ -400,8 +353,7 @@ impl Node {
             air.tally.scraped += 1;
             let record = Record { name, stream, oldest_ms, bytes: 300 };
             for line in air.destinations.keys().map(|name| line(stream.slot(), name)) {
-                let records = &mut self.disk.entry(line).or_default().records;
-                records.insert(name, (record, Place::Unsent));
+                self.disk.entry(line).or_default().add(record);
             }
         }
     }
@@ -428,18 +380,16 @@ impl Node {
             let is_answer_lost = air.has_network_trouble() && air.rng.random_ratio(1, 10);
             let disk = self.disk.get_mut(&line).expect("it had records");
             for name in names {
-                let Some((record, _)) = disk.records.get(&name).copied() else { continue };
+                let Some(record) = disk.get(&name) else { continue };
                 air.receive(&line, &record, is_answer_lost);
                 if !is_answer_lost {
-                    disk.records.remove(&name);
-                    let newest = disk.sent.entry(record.stream).or_insert(record.oldest_ms);
-                    *newest = record.oldest_ms.max(*newest);
+                    disk.sent(&record);
                 }
             }
         }
     }
 
-    /// At most one record of a stream in a request, and of a line one request.
+    /// Of a line one at a time.
     fn begin_requests(&mut self, air: &mut Air) {
         for (line, disk) in &self.disk {
             let is_busy = self.memory.requests.contains_key(line);
@@ -447,14 +397,7 @@ impl Node {
                 continue;
             }
             let before_ms = self.memory.open_before_ms.get(line).copied().unwrap_or(i64::MIN);
-            let mut streams = BTreeSet::new();
-            let names: Vec<RecordName> = disk
-                .records
-                .iter()
-                .take_while(|(name, _)| name.interval_ms < before_ms)
-                .filter(|(_, (_, place))| *place == Place::Unsent)
-                .map_while(|(name, (record, _))| streams.insert(record.stream).then_some(*name))
-                .collect();
+            let names = disk.next_request(before_ms);
             if !names.is_empty() {
                 let ends_ms = air.now_ms + air.rng.random_range(50..400);
                 self.memory.requests.insert(line.clone(), (names, ends_ms));
@@ -466,11 +409,7 @@ impl Node {
         let requests = &self.memory.requests;
         let free = self.memory.extracting.extract_if(.., |line| !requests.contains_key(line));
         for line in free.collect::<Vec<_>>() {
-            let disk = self.disk.entry(line.clone()).or_default();
-            disk.records.values_mut().for_each(|(_, place)| *place = Place::SetAside);
-            let records: VecDeque<Record> = disk.records.values().map(|(r, _)| *r).collect();
-            let sent = disk.sent.iter();
-            let sent = sent.map(|(stream, ms)| Sent { stream: *stream, newest_ms: *ms }).collect();
+            let (records, sent) = self.disk.entry(line.clone()).or_default().set_aside();
             let effects = self.with_rules(air.now_ms, |rules, world| {
                 rules.extracted(&line, records, sent, world)
             });
