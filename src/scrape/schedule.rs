@@ -134,7 +134,8 @@ impl Schedule {
         &self.duties
     }
 
-    /// Scrape once at that instant, unless the tick before it was taken, or the next comes first.
+    /// Scrape once at that instant, unless the tick before it was taken, or the next comes first. One
+    /// that is near the next tick stands for that one, too.
     pub fn set_catch_up(&mut self, at_ms: Option<i64>) {
         self.catch_up_ms = at_ms;
     }
@@ -163,7 +164,9 @@ impl Schedule {
         let catch_up_us = self.next_catch_up(now_us).map(|at_ms| at_ms * 1000);
         if let Some(at_us) = catch_up_us.filter(|at_us| *at_us <= now_us) {
             self.catch_up_ms = None;
-            self.pass(self.grid.last_before(at_us / 1000));
+            let next_ms = self.grid.first_after(now_us.div_euclid(1000));
+            let stands_for_next = self.is_near(next_ms, now_us);
+            self.pass(if stands_for_next { next_ms } else { self.grid.last_before(at_us / 1000) });
             return Turn::CatchUp;
         }
         let Some(next_us) = tick_us.into_iter().chain(catch_up_us).min() else {
@@ -216,7 +219,8 @@ impl Schedule {
     /// The same of one that starts off the ticks.
     pub fn budget_before_tick(&self, timeout: Duration, started_us: i64) -> Duration {
         let now_ms = started_us.div_euclid(1000);
-        let room_ms = self.grid.first_after(now_ms) - now_ms - self.margin_ms();
+        let next_ms = self.grid.first_after(now_ms.max(self.floor_ms()));
+        let room_ms = next_ms - now_ms - self.margin_ms();
         timeout.min(Duration::from_millis(room_ms.max(0).unsigned_abs()))
     }
 
@@ -263,10 +267,18 @@ impl Schedule {
         let next_ms = self.grid.first_after(at_ms);
         let was_taken = self.last_ms.is_some_and(|last_ms| last_ms >= self.grid.last_before(at_ms));
         let is_over = next_ms * 1000 - self.early_us() <= now_us;
-        if was_taken || is_over || !self.is_mine(at_ms.max(now_us.div_euclid(1000))) {
+        let is_near = self.is_near(next_ms, now_us.max(at_ms * 1000));
+        let is_theirs =
+            !self.is_mine(at_ms.max(now_us.div_euclid(1000))) || is_near && !self.is_mine(next_ms);
+        if was_taken || is_over || is_theirs {
             self.catch_up_ms = None;
         }
         self.catch_up_ms
+    }
+
+    /// Two scrapes would be less than about half an interval apart.
+    fn is_near(&self, tick_ms: i64, now_us: i64) -> bool {
+        (tick_ms * 1000 - now_us) * 25 < self.grid.interval_ms * 1000 * 13
     }
 
     /// Ticks up to this are not to be taken.
@@ -549,6 +561,16 @@ mod tests {
             // That tick was taken, here or elsewhere.
             (Some(100_250), 100_600, &[(100_600_000, Err(101_250))]),
             (Some(99_250), 100_600, &[(100_600_000, Ok((CATCH_UP, 0)))]),
+            // It stands for two.
+            (
+                None,
+                100_800,
+                &[
+                    (100_500_000, Err(100_800)),
+                    (100_800_000, Ok((CATCH_UP, 0))),
+                    (100_801_000, Err(102_250)),
+                ],
+            ),
             // The next tick comes first.
             (
                 None,
@@ -583,5 +605,9 @@ mod tests {
             schedule.budget_before_tick(Duration::from_millis(timeout_ms), 100_600_000).as_millis()
         };
         assert_eq!((budget(500), budget(1_000)), (500, 640));
+        // Near the next tick, which another has.
+        let mut schedule = with_duties(100_500, &[(100_400, 101_000)]);
+        schedule.set_catch_up(Some(100_800));
+        check(&mut schedule, &[(100_800_000, Err(IDLE))]);
     }
 }

@@ -24,6 +24,11 @@ use crate::{
     },
 };
 
+/// A target that nobody scraped at a tick shall be scraped within so long of it, so that no gap is
+/// longer than the interval and five seconds …
+const HOLE_MS_MAX: i64 = 4_500;
+/// … but for one whose next tick comes as soon as this.
+const SOON_MS: i64 = 500;
 /// Catch-ups after a crash are spread over this, so that takers and targets see no burst.
 const SPREAD_MS: u64 = 1_000;
 
@@ -432,7 +437,13 @@ fn catch_up(target: &Target, hole_ms: i64, now_ms: i64) -> Option<Effect> {
 
 fn catch_up_ms(target: &Target, hole_ms: i64, now_ms: i64) -> Option<i64> {
     let (last_ms, next_ms) = ticks_around(target, now_ms);
-    let latest_ms = next_ms - (next_ms - last_ms) * 3 / 5;
+    let interval_ms = next_ms - last_ms;
+    let mut latest_ms = next_ms - interval_ms * 3 / 5;
+    if interval_ms > HOLE_MS_MAX {
+        // The next tick may be too late. Where it comes soon after, the catch-up stands for it, too.
+        let latest_max = next_ms - SOON_MS;
+        latest_ms = latest_ms.max(last_ms + HOLE_MS_MAX).max(now_ms).min(latest_max);
+    }
     // Other bits than those that choose the phase, or all of one phase would still come at once.
     let at_ms = now_ms + ((target.key.0 >> 20) % SPREAD_MS).cast_signed();
     let at_ms = at_ms.min(latest_ms);
