@@ -18,10 +18,15 @@ pub(crate) fn calm(loss_percent: u32) -> Faults {
 
 /// Runs `scenario` for each seed, or for the one that is asked for, and names those that fail.
 pub(crate) fn for_seeds(count: u64, scenario: impl Fn(u64) -> Result<(), String>) {
-    let asked = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let seeds = match asked("STARLING_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..asked("STARLING_SEEDS").unwrap_or(count),
+    let asked = |name: &str| std::env::var(name).ok();
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    let seeds = match (asked("STARLING_SEED"), asked("STARLING_SEEDS")) {
+        (Some(seed), _) => number(&seed)..number(&seed) + 1,
+        (None, Some(seeds)) => match seeds.split_once("..") {
+            Some((first, end)) => number(first)..number(end),
+            None => 0..number(&seeds),
+        },
+        (None, None) => 0..count,
     };
     let mut failed = Vec::new();
     for seed in seeds {
