@@ -39,7 +39,6 @@ impl Truth {
 
 /// One scrape, as the target saw it.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "`by` is told when something is wrong")]
 pub(crate) struct Scraped {
     /// `None`: off the ticks.
     pub(crate) due_ms: Option<i64>,
@@ -48,11 +47,11 @@ pub(crate) struct Scraped {
 }
 
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "`by` is told when something is wrong")]
 pub(crate) struct Marker {
     pub(crate) target: usize,
     pub(crate) series: u64,
     pub(crate) timestamp_ms: i64,
+    pub(crate) written_ms: i64,
     pub(crate) by: usize,
 }
 
@@ -100,6 +99,8 @@ pub(crate) struct Air {
     pub(crate) truths: Vec<Truth>,
     pub(crate) scrapes: Vec<Vec<Scraped>>,
     pub(crate) markers: Vec<Marker>,
+    /// Which member's process was killed when, and with it what it knew.
+    pub(crate) kills: Vec<(usize, i64)>,
     pub(crate) destinations: BTreeMap<Arc<str>, Destination>,
     /// What came into an outbox.
     pub(crate) appended: BTreeSet<Point>,
@@ -112,6 +113,7 @@ pub(crate) struct Air {
     /// What must not happen unless it was named, before or after.
     unnamed: Vec<(Line, String)>,
     pub(crate) tally: Tally,
+    pub(crate) first_double: Option<String>,
 }
 
 impl Air {
@@ -126,6 +128,7 @@ impl Air {
             truths: Vec::new(),
             scrapes: Vec::new(),
             markers: Vec::new(),
+            kills: Vec::new(),
             destinations: (0..destinations).map(name).collect(),
             appended: BTreeSet::new(),
             bets: BTreeSet::new(),
@@ -133,6 +136,7 @@ impl Air {
             faults: Vec::new(),
             unnamed: Vec::new(),
             tally: Tally::default(),
+            first_double: None,
         }
     }
 
@@ -218,7 +222,12 @@ impl Air {
             self.tally.out_of_order += usize::from(!is_double);
             let (newest, story) = (*newest, self.story(record.stream));
             let what = format!("{by} sends {record:?} after {newest}, and nobody bet: {story}");
-            self.unnamed(line, what);
+            // Whether there was anything to split them is for the scenario to say.
+            if is_double {
+                self.first_double.get_or_insert(what);
+            } else {
+                self.unnamed(line, what);
+            }
         }
         if will_repeat {
             let destination = self.destinations.get_mut(&line.destination).expect("all exist");

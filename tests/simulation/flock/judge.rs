@@ -5,7 +5,7 @@ use starling::ownership::placement::slots;
 
 use crate::flock::{
     Flock,
-    air::{Scraped, Truth},
+    air::{Marker, Scraped, Truth},
 };
 
 /// When a target that has appeared, or vanished, is known to be so by all.
@@ -125,7 +125,7 @@ impl Flock {
             let is_other = (at_ms - 3_000..=at_ms + 3_000)
                 .step_by(500)
                 .any(|at| truth.series_at(at) != marker.series);
-            if !is_gone && !is_other {
+            if !is_gone && !is_other && !self.was_forgotten(marker) {
                 return Err(format!(
                     "a marker for what is there: {marker:?} {:?} {:?}: {}",
                     truth.target.interval,
@@ -135,6 +135,22 @@ impl Flock {
             }
         }
         Ok(())
+    }
+
+    /// Whether somebody has seen the target, or ended it, behind the marker, and was killed before he
+    /// could tell whoever wrote it.
+    fn was_forgotten(&self, marker: &Marker) -> bool {
+        let Marker { target, timestamp_ms, written_ms, .. } = *marker;
+        let scrapes = self.air.scrapes[target].iter();
+        let scrapes = scrapes.filter(|one| one.at_ms > timestamp_ms).map(|one| (one.by, one.at_ms));
+        let markers = self.air.markers.iter().filter(|one| one.target == target);
+        let markers = markers.filter(|one| one.timestamp_ms > timestamp_ms);
+        let markers = markers.map(|one| (one.by, one.written_ms));
+        let is_lost = |(by, at_ms): (usize, i64)| {
+            let dies = |&(n, killed_ms): &(usize, i64)| n == by && killed_ms >= at_ms;
+            self.air.kills.iter().any(|kill| dies(kill) && kill.1 <= written_ms)
+        };
+        scrapes.chain(markers).any(is_lost)
     }
 
     /// What must not have happened at any time.

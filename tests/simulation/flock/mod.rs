@@ -126,6 +126,7 @@ impl Flock {
     }
 
     pub(crate) fn kill(&mut self, n: usize) {
+        self.air.kills.push((n, self.air.now_ms));
         self.end_process(n);
         self.world.kill(n);
     }
@@ -267,7 +268,10 @@ impl Flock {
                 host.ends_ms = Some(self.air.now_ms + 100);
                 self.world.order(n, Order::Depart);
             }
-            Some(ends_ms) if self.air.now_ms >= ends_ms => self.kill(n),
+            Some(ends_ms) if self.air.now_ms >= ends_ms => {
+                self.end_process(n);
+                self.world.kill(n);
+            }
             None | Some(_) => {}
         }
     }
