@@ -96,7 +96,7 @@ fn done_ms(flock: &Flock) -> i64 {
 
 #[test]
 fn planned_changes_miss_nothing_and_double_nothing() {
-    for_seeds(4, |seed| {
+    for_seeds(10, |seed| {
         let mut flock = some(seed, 60_000);
         let skew_ms = [0, 400, 900][flock.air.rng.random_range(0..3)];
         let loss_percent = [0, 0, 5][flock.air.rng.random_range(0..3)];
@@ -130,7 +130,7 @@ fn planned_changes_miss_nothing_and_double_nothing() {
 
 #[test]
 fn a_rolling_restart_is_not_noticed() {
-    for_seeds(2, |seed| {
+    for_seeds(3, |seed| {
         let mut flock = some(seed, 60_000);
         formed(&mut flock, 300, 2)?;
         let begin_ms = flock.air.now_ms + 1_500;
@@ -160,7 +160,7 @@ fn a_rolling_restart_is_not_noticed() {
 
 #[test]
 fn after_a_crash_the_gap_is_an_interval_and_five_seconds() {
-    for_seeds(3, |seed| {
+    for_seeds(10, |seed| {
         let mut flock = some(seed, 40_000);
         formed(&mut flock, 50, 2)?;
         let begin_ms = flock.air.now_ms;
@@ -197,7 +197,7 @@ fn after_a_crash_the_gap_is_an_interval_and_five_seconds() {
 
 #[test]
 fn both_sides_of_a_split_scrape_and_it_heals() {
-    for_seeds(3, |seed| {
+    for_seeds(8, |seed| {
         let mut flock = some(seed, 60_000);
         formed(&mut flock, 50, 1)?;
         let members = flock.members();
@@ -217,7 +217,7 @@ fn both_sides_of_a_split_scrape_and_it_heals() {
 
 #[test]
 fn after_any_trouble_all_is_well_again() {
-    for_seeds(5, |seed| {
+    for_seeds(8, |seed| {
         let mut flock = some(seed, 90_000);
         let members = flock.members();
         let loss_percent = [0, 2, 10, 30][flock.air.rng.random_range(0..4)];
