@@ -106,6 +106,9 @@ pub(crate) struct Air {
     pub(crate) appended: BTreeSet<Point>,
     /// Lines whose order was bet, and so may be broken.
     bets: BTreeSet<Line>,
+    /// There were two fleets, apart or one after the other, that never knew of each other: neither
+    /// could name what the other one had sent.
+    pub(crate) were_strangers: bool,
     /// Slots of which some member heard too late that they had moved, and said so.
     pub(crate) late_slots: BTreeSet<Slot>,
     /// What must never happen, and did.
@@ -132,6 +135,7 @@ impl Air {
             destinations: (0..destinations).map(name).collect(),
             appended: BTreeSet::new(),
             bets: BTreeSet::new(),
+            were_strangers: false,
             late_slots: BTreeSet::new(),
             faults: Vec::new(),
             unnamed: Vec::new(),
@@ -198,7 +202,7 @@ impl Air {
     }
 
     fn is_excused(&self, line: &Line) -> bool {
-        self.bets.contains(line) || self.late_slots.contains(&line.slot)
+        self.were_strangers || self.bets.contains(line) || self.late_slots.contains(&line.slot)
     }
 
     pub(crate) fn first_fault(&self) -> Option<&String> {

@@ -119,8 +119,12 @@ impl Flock {
             let truth = &self.air.truths[marker.target];
             let interval_ms = i64::try_from(truth.target.interval.as_millis()).unwrap();
             let at_ms = marker.timestamp_ms;
-            // The marker of a target that is gone stands at the first tick that it missed.
-            let is_gone = truth.until_ms <= at_ms + interval_ms;
+            // The marker of a target that is gone stands at the first tick that it missed, or that all
+            // have missed until it was gone.
+            let was_seen = |one: &Scraped| one.at_ms > at_ms;
+            let was_missed = !self.air.scrapes[marker.target].iter().any(was_seen);
+            let is_gone = truth.until_ms <= at_ms + interval_ms
+                || was_missed && truth.until_ms <= marker.written_ms;
             // By the true clock, and the member's own may be off.
             let is_other = (at_ms - 3_000..=at_ms + 3_000)
                 .step_by(500)

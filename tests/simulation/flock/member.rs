@@ -67,7 +67,7 @@ pub(crate) struct Member {
     tasks: Vec<Task>,
     changes: Vec<Change>,
     letters: Vec<(NodeId, Letter)>,
-    is_met: bool,
+    pub(crate) is_met: bool,
     on_hold: bool,
     standing: Standing,
     lease: Lease,

@@ -203,10 +203,11 @@ fn both_sides_of_a_split_scrape_and_it_heals() {
         let members = flock.members();
         let cut = flock.air.rng.random_range(1..members);
         let sides: Vec<bool> = (0..members).map(|n| n < cut).collect();
-        flock.world.part(&sides, flock.air.rng.random_ratio(2, 3));
+        let both_ways = flock.air.rng.random_ratio(2, 3);
+        flock.part(&sides, both_ways);
         flock.run(15_000);
         let healed_ms = flock.air.now_ms;
-        flock.world.mend();
+        flock.mend();
         flock.run(10_000);
         agree(&mut flock, 0)?;
         flock.run(8_000);
@@ -238,7 +239,7 @@ fn after_any_trouble_all_is_well_again() {
             flock.run(pause_ms);
         }
         flock.world.tell(|| "calm".to_owned());
-        flock.world.network.mend();
+        flock.mend();
         flock.world.network.faults = calm(0);
         flock.air.loss_percent = 0;
         for n in 0..members {
@@ -283,9 +284,9 @@ fn trouble(flock: &mut Flock) {
         kind @ (4 | 5 | 10) => {
             let sides: Vec<bool> =
                 (0..flock.members()).map(|_| flock.air.rng.random_bool(0.5)).collect();
-            flock.world.part(&sides, kind != 5);
+            flock.part(&sides, kind != 5);
         }
-        6 => flock.world.mend(),
+        6 => flock.mend(),
         7 | 8 if flock.is_active(n) => flock.stop(n),
         9 => {
             let until_ms = flock.air.now_ms + flock.air.rng.random_range(500..15_000);
