@@ -103,7 +103,7 @@ impl Member {
             pool: Pool::default(),
             queue: disk.open(),
             roster: Arc::default(),
-            overrides: Overrides::default(),
+            overrides: disk.overrides.clone(),
             lost: BTreeMap::new(),
             tasks: Vec::new(),
             changes: Vec::new(),
@@ -295,9 +295,9 @@ impl Member {
                 | Letter::Difference { .. },
             ) => {}
             Post::Overrides(heard) => {
-                let before = self.overrides.stamp();
+                let before = self.overrides.clone();
                 let merged = self.overrides.merge(heard);
-                if self.overrides.stamp() != before {
+                if self.overrides != before {
                     self.roster_changed(fleet_ms, air);
                 }
                 if merged == overrides::Merged::Conflict && self.is_publisher() {
@@ -448,6 +448,7 @@ impl Member {
 
     /// The process ends; what is on the disk was written as it went.
     pub(crate) fn end(self, disk: &mut Disk, air: &mut Air) {
+        disk.overrides = self.overrides;
         disk.saved = self.rules.all_saved().map(|(l, s)| (l.clone(), s.clone())).collect();
         self.queue.crash(disk, self.n, air);
     }
