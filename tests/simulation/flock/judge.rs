@@ -10,6 +10,7 @@ use crate::flock::{
 
 /// When a target that has appeared, or vanished, is known to be so by all.
 const KNOWN_MS: i64 = 12_000;
+const SKEW_MS_MAX: i64 = 1_000;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Judgement {
@@ -30,7 +31,8 @@ impl Flock {
                 // It counts from its first scrape on: who is slow to discover it may be its owner.
                 _ => scrapes.first().map_or(i64::MAX, |one| one.at_ms + KNOWN_MS).max(from_ms),
             };
-            let until_ms = until_ms.min(truth.until_ms);
+            // By the true clock, which the fleet's may be behind.
+            let until_ms = until_ms.min(truth.until_ms.saturating_sub(SKEW_MS_MAX));
             let one = judge_target(truth, scrapes, from_ms, until_ms);
             if first.is_none() && (one.missed > 0 || one.doubled > 0) {
                 let near = |scraped: &&Scraped| {
