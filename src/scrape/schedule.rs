@@ -114,6 +114,7 @@ impl Schedule {
     }
 
     /// The same target under other settings: the last tick stays the last.
+    #[must_use]
     pub fn retuned(
         &self,
         key: StreamKey,

@@ -4,6 +4,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::print_stdout, reason = "a simulation tells what it measured")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    reason = "the numbers of a simulation are small"
+)]
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::unused_self,
+    clippy::type_complexity,
+    reason = "what stands for another part has its shape"
+)]
+#![allow(clippy::incompatible_msrv, reason = "tests are built with the newest")]
 
 mod flock;
 mod ledger;

@@ -122,11 +122,11 @@ impl Member {
     pub(crate) fn step(&mut self, shown: &Shown, disk: &mut Disk, air: &mut Air) {
         self.vouch(shown);
         let fleet_ms = shown.fleet_ms;
-        if let Some(roster) = &shown.roster {
-            if self.roster.members != roster.members {
-                self.roster = Arc::new(roster.clone());
-                self.roster_changed(fleet_ms, air);
-            }
+        if let Some(roster) = &shown.roster
+            && self.roster.members != roster.members
+        {
+            self.roster = Arc::new(roster.clone());
+            self.roster_changed(fleet_ms, air);
         }
         if self.standing != shown.standing {
             self.standing = shown.standing;

@@ -345,10 +345,10 @@ impl Pool {
         let n = index(&running.target);
         // How far this step's end, by which the world's time is told, is ahead of the waking.
         let at_ms = air.now_ms - (moment.fleet_us - now_us) / 1000;
-        let now_ms = now_us.div_euclid(1000);
+        let clock_ms = now_us.div_euclid(1000);
         let timestamp_ms =
-            due_ms.map_or(now_ms, |due_ms| running.schedule.timestamp_ms(due_ms, now_us));
-        let since_ms = running.file_under(due_ms.unwrap_or(now_ms));
+            due_ms.map_or(clock_ms, |due_ms| running.schedule.timestamp_ms(due_ms, now_us));
+        let since_ms = running.file_under(due_ms.unwrap_or(clock_ms));
         air.tally.scraped += 1;
         air.tally.catch_ups += usize::from(due_ms.is_none());
         air.scrapes[n].push(Scraped { due_ms, at_ms, by: moment.me });
