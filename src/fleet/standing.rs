@@ -227,9 +227,11 @@ impl Membership {
         self.ready = false;
         match self.standing {
             Standing::Active { from_ms } => {
-                // A share that has not begun yet never does.
-                let until_ms =
-                    if from_ms > fleet_ms { from_ms } else { fleet_ms + self.settings.settle_ms };
+                // A share that has not begun yet never does; unless others, ahead by their clocks or
+                // behind with the news, would see it begin.
+                let settle_ms = self.settings.settle_ms;
+                let is_far = from_ms - fleet_ms > settle_ms / 2;
+                let until_ms = if is_far { from_ms } else { fleet_ms + settle_ms };
                 self.end_interval(until_ms);
                 self.standing = Standing::Leaving { until_ms };
                 self.proclaim();

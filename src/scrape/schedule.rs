@@ -193,7 +193,7 @@ impl Schedule {
         if self.is_mine(missed_ms) {
             return missed_ms;
         }
-        let own = self.duties.iter().find(|duty| duty.contains(floor_ms));
+        let own = self.duties.iter().rfind(|duty| duty.from_ms <= missed_ms);
         let last_ms = own.and_then(|duty| duty.until_ms).map(|until_ms| until_ms - 1);
         last_ms.filter(|last_ms| *last_ms > floor_ms).unwrap_or(missed_ms)
     }
@@ -535,6 +535,26 @@ mod tests {
         // By a clock that is out of all reason.
         schedule.pass(200_250);
         check(&mut schedule, &[(101_900_000, Err(102_250)), (102_250_000, Ok((102_250, 0)))]);
+    }
+
+    /// The last tick known was that of 101,250.
+    #[test]
+    fn a_target_that_is_gone_ends_within_the_own_stretch() {
+        for (stretches, expected) in [
+            (&[(100_000, 0)][..], 102_250),
+            (&[(100_000, 102_251)], 102_250),
+            (&[(100_000, 102_250)], 102_249),
+            // The former owner took that tick.
+            (&[(101_500, 102_000)], 101_999),
+            (&[(100_000, 101_400), (101_500, 102_000)], 101_999),
+            // Over, or not begun.
+            (&[(100_000, 101_251)], 102_250),
+            (&[(102_500, 0)], 102_250),
+        ] {
+            let mut schedule = with_duties(100_000, stretches);
+            schedule.pass(101_250);
+            assert_eq!(schedule.end_ms(), expected, "{stretches:?}");
+        }
     }
 
     #[test]

@@ -74,7 +74,7 @@ fn expect_refused(world: &World, n: usize, is_why: fn(&Notice) -> bool) -> Resul
 
 #[test]
 fn a_copied_disk_does_not_take_the_place_of_the_first() {
-    for_seeds(20, |seed| {
+    for_seeds(10, |seed| {
         let mut world = fleet(seed, 4)?;
         world.kill(3);
         world.run(8000, |_| {});
@@ -96,7 +96,7 @@ fn a_copied_disk_does_not_take_the_place_of_the_first() {
 
 #[test]
 fn of_two_with_one_name_the_later_stays_out() {
-    for_seeds(20, |seed| {
+    for_seeds(10, |seed| {
         let mut world = World::new(seed, 5, calm(0));
         world.hosts[4].name = world.hosts[2].name.clone();
         for n in 0..5 {
@@ -119,7 +119,7 @@ fn standing(world: &World, n: usize) -> Standing {
 /// It would do the fleet's work a second time. But those who stay out keep nobody out.
 #[test]
 fn who_has_another_secret_stays_out_while_the_fleet_works() {
-    for_seeds(20, |seed| {
+    for_seeds(10, |seed| {
         let mut world = World::new(seed, 4, calm(0));
         // Others find it, as they would by a list or by mDNS.
         world.seeds = 4;

@@ -39,7 +39,6 @@ impl Truth {
 
 /// One scrape, as the target saw it.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "`by` is told when something is wrong")]
 pub(crate) struct Scraped {
     /// `None`: off the ticks.
     pub(crate) due_ms: Option<i64>,
@@ -48,11 +47,11 @@ pub(crate) struct Scraped {
 }
 
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "`by` is told when something is wrong")]
 pub(crate) struct Marker {
     pub(crate) target: usize,
     pub(crate) series: u64,
     pub(crate) timestamp_ms: i64,
+    pub(crate) written_ms: i64,
     pub(crate) by: usize,
 }
 
@@ -100,11 +99,16 @@ pub(crate) struct Air {
     pub(crate) truths: Vec<Truth>,
     pub(crate) scrapes: Vec<Vec<Scraped>>,
     pub(crate) markers: Vec<Marker>,
+    /// Which member's process was killed when, and with it what it knew.
+    pub(crate) kills: Vec<(usize, i64)>,
     pub(crate) destinations: BTreeMap<Arc<str>, Destination>,
     /// What came into an outbox.
     pub(crate) appended: BTreeSet<Point>,
     /// Lines whose order was bet, and so may be broken.
     bets: BTreeSet<Line>,
+    /// There were two fleets, apart or one after the other, that never knew of each other: neither
+    /// could name what the other one had sent.
+    pub(crate) were_strangers: bool,
     /// Slots of which some member heard too late that they had moved, and said so.
     pub(crate) late_slots: BTreeSet<Slot>,
     /// What must never happen, and did.
@@ -112,6 +116,7 @@ pub(crate) struct Air {
     /// What must not happen unless it was named, before or after.
     unnamed: Vec<(Line, String)>,
     pub(crate) tally: Tally,
+    pub(crate) first_double: Option<String>,
 }
 
 impl Air {
@@ -126,13 +131,16 @@ impl Air {
             truths: Vec::new(),
             scrapes: Vec::new(),
             markers: Vec::new(),
+            kills: Vec::new(),
             destinations: (0..destinations).map(name).collect(),
             appended: BTreeSet::new(),
             bets: BTreeSet::new(),
+            were_strangers: false,
             late_slots: BTreeSet::new(),
             faults: Vec::new(),
             unnamed: Vec::new(),
             tally: Tally::default(),
+            first_double: None,
         }
     }
 
@@ -194,7 +202,7 @@ impl Air {
     }
 
     fn is_excused(&self, line: &Line) -> bool {
-        self.bets.contains(line) || self.late_slots.contains(&line.slot)
+        self.were_strangers || self.bets.contains(line) || self.late_slots.contains(&line.slot)
     }
 
     pub(crate) fn first_fault(&self) -> Option<&String> {
@@ -218,7 +226,12 @@ impl Air {
             self.tally.out_of_order += usize::from(!is_double);
             let (newest, story) = (*newest, self.story(record.stream));
             let what = format!("{by} sends {record:?} after {newest}, and nobody bet: {story}");
-            self.unnamed(line, what);
+            // Whether there was anything to split them is for the scenario to say.
+            if is_double {
+                self.first_double.get_or_insert(what);
+            } else {
+                self.unnamed(line, what);
+            }
         }
         if will_repeat {
             let destination = self.destinations.get_mut(&line.destination).expect("all exist");

@@ -5,11 +5,12 @@ use starling::ownership::placement::slots;
 
 use crate::flock::{
     Flock,
-    air::{Scraped, Truth},
+    air::{Marker, Scraped, Truth},
 };
 
 /// When a target that has appeared, or vanished, is known to be so by all.
 const KNOWN_MS: i64 = 12_000;
+const SKEW_MS_MAX: i64 = 1_000;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Judgement {
@@ -30,7 +31,8 @@ impl Flock {
                 // It counts from its first scrape on: who is slow to discover it may be its owner.
                 _ => scrapes.first().map_or(i64::MAX, |one| one.at_ms + KNOWN_MS).max(from_ms),
             };
-            let until_ms = until_ms.min(truth.until_ms);
+            // By the true clock, which the fleet's may be behind.
+            let until_ms = until_ms.min(truth.until_ms.saturating_sub(SKEW_MS_MAX));
             let one = judge_target(truth, scrapes, from_ms, until_ms);
             if first.is_none() && (one.missed > 0 || one.doubled > 0) {
                 let near = |scraped: &&Scraped| {
@@ -119,13 +121,17 @@ impl Flock {
             let truth = &self.air.truths[marker.target];
             let interval_ms = i64::try_from(truth.target.interval.as_millis()).unwrap();
             let at_ms = marker.timestamp_ms;
-            // The marker of a target that is gone stands at the first tick that it missed.
-            let is_gone = truth.until_ms <= at_ms + interval_ms;
+            // The marker of a target that is gone stands at the first tick that it missed, or that all
+            // have missed until it was gone.
+            let was_seen = |one: &Scraped| one.at_ms > at_ms;
+            let was_missed = !self.air.scrapes[marker.target].iter().any(was_seen);
+            let is_gone = truth.until_ms <= at_ms + interval_ms
+                || was_missed && truth.until_ms <= marker.written_ms;
             // By the true clock, and the member's own may be off.
             let is_other = (at_ms - 3_000..=at_ms + 3_000)
                 .step_by(500)
                 .any(|at| truth.series_at(at) != marker.series);
-            if !is_gone && !is_other {
+            if !is_gone && !is_other && !self.was_forgotten(marker) {
                 return Err(format!(
                     "a marker for what is there: {marker:?} {:?} {:?}: {}",
                     truth.target.interval,
@@ -135,6 +141,22 @@ impl Flock {
             }
         }
         Ok(())
+    }
+
+    /// Whether somebody has seen the target, or ended it, behind the marker, and was killed before he
+    /// could tell whoever wrote it.
+    fn was_forgotten(&self, marker: &Marker) -> bool {
+        let Marker { target, timestamp_ms, written_ms, .. } = *marker;
+        let scrapes = self.air.scrapes[target].iter();
+        let scrapes = scrapes.filter(|one| one.at_ms > timestamp_ms).map(|one| (one.by, one.at_ms));
+        let markers = self.air.markers.iter().filter(|one| one.target == target);
+        let markers = markers.filter(|one| one.timestamp_ms > timestamp_ms);
+        let markers = markers.map(|one| (one.by, one.written_ms));
+        let is_lost = |(by, at_ms): (usize, i64)| {
+            let dies = |&(n, killed_ms): &(usize, i64)| n == by && killed_ms >= at_ms;
+            self.air.kills.iter().any(|kill| dies(kill) && kill.1 <= written_ms)
+        };
+        scrapes.chain(markers).any(is_lost)
     }
 
     /// What must not have happened at any time.

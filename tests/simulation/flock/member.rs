@@ -67,7 +67,7 @@ pub(crate) struct Member {
     tasks: Vec<Task>,
     changes: Vec<Change>,
     letters: Vec<(NodeId, Letter)>,
-    is_met: bool,
+    pub(crate) is_met: bool,
     on_hold: bool,
     standing: Standing,
     lease: Lease,
@@ -103,7 +103,7 @@ impl Member {
             pool: Pool::default(),
             queue: disk.open(),
             roster: Arc::default(),
-            overrides: Overrides::default(),
+            overrides: disk.overrides.clone(),
             lost: BTreeMap::new(),
             tasks: Vec::new(),
             changes: Vec::new(),
@@ -122,11 +122,11 @@ impl Member {
     pub(crate) fn step(&mut self, shown: &Shown, disk: &mut Disk, air: &mut Air) {
         self.vouch(shown);
         let fleet_ms = shown.fleet_ms;
-        if let Some(roster) = &shown.roster {
-            if self.roster.members != roster.members {
-                self.roster = Arc::new(roster.clone());
-                self.roster_changed(fleet_ms, air);
-            }
+        if let Some(roster) = &shown.roster
+            && self.roster.members != roster.members
+        {
+            self.roster = Arc::new(roster.clone());
+            self.roster_changed(fleet_ms, air);
         }
         if self.standing != shown.standing {
             self.standing = shown.standing;
@@ -295,9 +295,9 @@ impl Member {
                 | Letter::Difference { .. },
             ) => {}
             Post::Overrides(heard) => {
-                let before = self.overrides.stamp();
+                let before = self.overrides.clone();
                 let merged = self.overrides.merge(heard);
-                if self.overrides.stamp() != before {
+                if self.overrides != before {
                     self.roster_changed(fleet_ms, air);
                 }
                 if merged == overrides::Merged::Conflict && self.is_publisher() {
@@ -448,6 +448,7 @@ impl Member {
 
     /// The process ends; what is on the disk was written as it went.
     pub(crate) fn end(self, disk: &mut Disk, air: &mut Air) {
+        disk.overrides = self.overrides;
         disk.saved = self.rules.all_saved().map(|(l, s)| (l.clone(), s.clone())).collect();
         self.queue.crash(disk, self.n, air);
     }

@@ -51,6 +51,7 @@ pub(crate) struct Flock {
     ids: BTreeMap<NodeId, usize>,
     size: Size,
     next_overrides_ms: i64,
+    is_parted: bool,
 }
 
 #[derive(Default)]
@@ -93,7 +94,7 @@ impl Flock {
         }
         let hosts: Vec<Host> = (0..size.members).map(|_| Host::new()).collect();
         let ids = world.hosts.iter().enumerate().map(|(n, host)| (host.id, n)).collect();
-        Self { world, air, hosts, ids, size, next_overrides_ms: now_ms + 8_000 }
+        Self { world, air, hosts, ids, size, next_overrides_ms: now_ms + 8_000, is_parted: false }
     }
 
     pub(crate) fn members(&self) -> usize {
@@ -122,10 +123,15 @@ impl Flock {
 
     pub(crate) fn start(&mut self, n: usize) {
         self.end_process(n);
+        let mut others = (0..self.hosts.len()).filter(|other| *other != n);
+        let is_first = !others.any(|other| self.is_running(other));
+        let finds_nobody = is_first && !self.air.appended.is_empty();
+        self.air.were_strangers |= finds_nobody || self.is_parted;
         self.world.start(n);
     }
 
     pub(crate) fn kill(&mut self, n: usize) {
+        self.air.kills.push((n, self.air.now_ms));
         self.end_process(n);
         self.world.kill(n);
     }
@@ -136,6 +142,22 @@ impl Flock {
         if let Some(member) = &mut self.hosts[n].member {
             member.is_leaving = true;
         }
+    }
+
+    /// As `World::part`.
+    pub(crate) fn part(&mut self, sides: &[bool], both_ways: bool) {
+        let is_met = |n: &usize| {
+            let member = self.hosts[*n].member.as_ref();
+            !self.is_running(*n) || member.is_some_and(|member| member.is_met)
+        };
+        self.air.were_strangers |= !(0..self.hosts.len()).all(|n| is_met(&n));
+        self.is_parted |= sides.iter().any(|side| *side != sides[0]);
+        self.world.part(sides, both_ways);
+    }
+
+    pub(crate) fn mend(&mut self) {
+        self.is_parted = false;
+        self.world.mend();
     }
 
     fn end_process(&mut self, n: usize) {
@@ -267,7 +289,10 @@ impl Flock {
                 host.ends_ms = Some(self.air.now_ms + 100);
                 self.world.order(n, Order::Depart);
             }
-            Some(ends_ms) if self.air.now_ms >= ends_ms => self.kill(n),
+            Some(ends_ms) if self.air.now_ms >= ends_ms => {
+                self.end_process(n);
+                self.world.kill(n);
+            }
             None | Some(_) => {}
         }
     }

@@ -219,20 +219,13 @@ impl Pool {
         if let Some(last_ms) = knowledge.last_tick_ms {
             running.schedule.pass(last_ms);
         }
-        let seen = running.seen;
+        let (seen, mut missed) = (running.seen, Vec::new());
         for (series, at_ms) in series_of(knowledge) {
             let is_known = seen.is_some_and(|(seen, _)| seen == series);
             match seen {
                 // What the last scrape here lacked has ended with it.
                 Some((_, seen_ms)) if !is_known && knowledge.last_tick_ms < Some(seen_ms) => {
-                    if at_ms <= seen_ms {
-                        self.markers.push(Marker {
-                            target: n,
-                            series,
-                            timestamp_ms: seen_ms,
-                            by: moment.me,
-                        });
-                    }
+                    missed.extend((at_ms <= seen_ms).then_some((series, seen_ms)));
                 }
                 Some(_) | None if is_known => {}
                 Some(_) | None => {
@@ -241,6 +234,9 @@ impl Pool {
                     }
                 }
             }
+        }
+        for (series, seen_ms) in missed {
+            self.mark(n, series, seen_ms, moment);
         }
         self.wake_at(number, 0);
         true
@@ -263,12 +259,13 @@ impl Pool {
             self.samples.push(((target.key, at_ms), last_ms + 1));
         }
         for (series, _) in series {
-            self.mark(index(target), series, at_ms, moment.me);
+            self.mark(index(target), series, at_ms, moment);
         }
     }
 
-    fn mark(&mut self, target: usize, series: u64, timestamp_ms: i64, by: usize) {
-        self.markers.push(Marker { target, series, timestamp_ms, by });
+    fn mark(&mut self, target: usize, series: u64, timestamp_ms: i64, moment: &Moment<'_>) {
+        let (by, written_ms) = (moment.me, moment.air.now_ms);
+        self.markers.push(Marker { target, series, timestamp_ms, written_ms, by });
     }
 
     fn wake_at(&mut self, number: u64, at_us: i64) {
@@ -304,7 +301,7 @@ impl Pool {
                 self.wake_at(number, ends_us);
                 return;
             }
-            self.scraped(number, moment.me);
+            self.scraped(number, moment);
         }
         if !moment.has_lease {
             self.wake_at(number, now_us + LEASE_PAUSE_US);
@@ -348,10 +345,10 @@ impl Pool {
         let n = index(&running.target);
         // How far this step's end, by which the world's time is told, is ahead of the waking.
         let at_ms = air.now_ms - (moment.fleet_us - now_us) / 1000;
-        let now_ms = now_us.div_euclid(1000);
+        let clock_ms = now_us.div_euclid(1000);
         let timestamp_ms =
-            due_ms.map_or(now_ms, |due_ms| running.schedule.timestamp_ms(due_ms, now_us));
-        let since_ms = running.file_under(due_ms.unwrap_or(now_ms));
+            due_ms.map_or(clock_ms, |due_ms| running.schedule.timestamp_ms(due_ms, now_us));
+        let since_ms = running.file_under(due_ms.unwrap_or(clock_ms));
         air.tally.scraped += 1;
         air.tally.catch_ups += usize::from(due_ms.is_none());
         air.scrapes[n].push(Scraped { due_ms, at_ms, by: moment.me });
@@ -363,7 +360,7 @@ impl Pool {
         self.wake_at(number, ends_us);
     }
 
-    fn scraped(&mut self, number: u64, me: usize) {
+    fn scraped(&mut self, number: u64, moment: &Moment<'_>) {
         let running = self.running.get_mut(&number).unwrap();
         let Some(UnderWay { timestamp_ms, since_ms, series, .. }) = running.under_way.take() else {
             return;
@@ -374,7 +371,7 @@ impl Pool {
         let n = index(&running.target);
         for (ended, last_ms) in before.into_iter().chain(owed) {
             if ended != series && last_ms <= timestamp_ms {
-                self.mark(n, ended, timestamp_ms, me);
+                self.mark(n, ended, timestamp_ms, moment);
             }
         }
     }
@@ -394,7 +391,7 @@ impl Pool {
     }
 
     fn end_series(&mut self, number: u64, at_ms: i64, moment: &Moment<'_>) {
-        let (me, now_ms) = (moment.me, moment.fleet_us.div_euclid(1000));
+        let now_ms = moment.fleet_us.div_euclid(1000);
         let mut running = self.let_go(number);
         let since_ms = running.file_under(at_ms);
         if running.seen.is_some() || !running.owed.is_empty() {
@@ -403,7 +400,7 @@ impl Pool {
         }
         let n = index(&running.target);
         for (series, _) in running.seen.into_iter().chain(running.owed) {
-            self.mark(n, series, at_ms, me);
+            self.mark(n, series, at_ms, moment);
         }
         self.sealed_by(running.slot, number);
     }

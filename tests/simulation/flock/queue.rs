@@ -10,6 +10,7 @@ use rand::RngExt;
 use starling::{
     model::{
         member::NodeId,
+        overrides::Overrides,
         record::{Record, RecordName, Sent},
         slot::{Slot, StreamKey},
     },
@@ -37,6 +38,7 @@ pub(crate) struct Disk {
     lines: BTreeMap<Line, Kept>,
     /// What hand-over wants to be remembered.
     pub(crate) saved: BTreeMap<Line, Saved>,
+    pub(crate) overrides: Overrides,
     next_sequence: u64,
 }
 
