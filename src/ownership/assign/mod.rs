@@ -1,6 +1,8 @@
 //! My share: which targets of which jobs I scrape, from which tick to which, and what changes hands.
 //! Pure. The pool obeys `Run`, `Stop`, `CatchUp` and `Hold`; hand-over obeys `Gained` and `Lost`.
 
+mod hole;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -17,20 +19,13 @@ use crate::{
         target::{Target, TargetId, TargetName},
     },
     ownership::{
+        assign::hole::{Hole, Silent},
         key::keyed,
         moves::{self, History, Move, Trail, Why},
         placement::Placement,
         shares::{Duties, Shares, always, never},
     },
 };
-
-/// A target that nobody scraped at a tick shall be scraped within so long of it, so that no gap is
-/// longer than the interval and five seconds …
-const HOLE_MS_MAX: i64 = 4_500;
-/// … but for one whose next tick comes as soon as this.
-const SOON_MS: i64 = 500;
-/// Catch-ups after a crash are spread over this, so that takers and targets see no burst.
-const SPREAD_MS: u64 = 1_000;
 
 /// What assignment must know of a job.
 #[derive(Clone, Debug)]
@@ -106,6 +101,7 @@ pub struct Assign {
     targets: BTreeMap<TargetName, Known>,
     by_slot: BTreeMap<Slot, BTreeSet<TargetName>>,
     jobs: BTreeMap<Arc<str>, Job>,
+    silent: Silent,
     on_hold: bool,
 }
 
@@ -139,6 +135,7 @@ impl Assign {
             targets: BTreeMap::new(),
             by_slot: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            silent: Silent::default(),
             on_hold: false,
         }
     }
@@ -174,6 +171,7 @@ impl Assign {
         overrides: Overrides,
         now_ms: i64,
     ) -> Vec<Effect> {
+        self.silent.observe(&roster, now_ms);
         if !self.trail.has_begun() {
             self.placement = Placement::new(roster, overrides);
             return self.begin(now_ms);
@@ -238,7 +236,7 @@ impl Assign {
         self.targets
             .values()
             .filter(mine)
-            .filter_map(|known| catch_up(&known.target, stopped_ms, now_ms))
+            .filter_map(|known| catch_up(&known.target, Hole::sure(stopped_ms), now_ms))
             .collect()
     }
 
@@ -307,11 +305,13 @@ impl Assign {
 
     /// Ticks that nobody did: those around a death, and those between a fence and late news of it.
     fn fill_hole(&self, change: &Move, before: &Shares, now_ms: i64) -> Vec<Effect> {
-        let hole_ms = match change.why {
-            Why::Death => change.at_ms - self.settings.detection_ms,
+        let hole = match (change.why, change.from) {
+            (Why::Death, Some(dead)) => {
+                self.silent.hole(dead, change.at_ms, self.settings.detection_ms)
+            }
             // At a first start nobody is missed.
-            Why::Start => return Vec::new(),
-            Why::Join | Why::Leave | Why::Balance | Why::Weight => change.at_ms,
+            (Why::Start, _) | (Why::Death, None) => return Vec::new(),
+            (Why::Join | Why::Leave | Why::Balance | Why::Weight, _) => Hole::sure(change.at_ms),
         };
         let was_told = before.of(change.slot).iter().any(|duty| duty.contains(change.at_ms));
         if was_told {
@@ -319,9 +319,9 @@ impl Assign {
         }
         let names = self.by_slot.get(&change.slot).into_iter().flatten();
         let targets: Vec<&Target> = names.map(|name| &*self.targets[name].target).collect();
-        let longest = targets.iter().map(|target| longest_gap_ms(target, hole_ms, now_ms)).max();
+        let longest = targets.iter().map(|target| hole.longest_gap_ms(target, now_ms)).max();
         let gap = longest.filter(|_| change.why == Why::Death).map(|ms| Effect::Gap { ms });
-        let catch_ups = targets.iter().filter_map(|target| catch_up(target, hole_ms, now_ms));
+        let catch_ups = targets.iter().filter_map(|target| catch_up(target, hole, now_ms));
         catch_ups.chain(gap).collect()
     }
 
@@ -428,41 +428,9 @@ impl Known {
     }
 }
 
-/// A scrape in the place of the target's last tick, if that one lies in the hole (`hole_ms` to now),
-/// and none where the next one is so near that it would do instead.
-fn catch_up(target: &Target, hole_ms: i64, now_ms: i64) -> Option<Effect> {
-    let at_ms = catch_up_ms(target, hole_ms, now_ms)?;
+fn catch_up(target: &Target, hole: Hole, now_ms: i64) -> Option<Effect> {
+    let at_ms = hole.catch_up_ms(target, now_ms)?;
     Some(Effect::CatchUp { target: name_of(target), at_ms })
-}
-
-fn catch_up_ms(target: &Target, hole_ms: i64, now_ms: i64) -> Option<i64> {
-    let (last_ms, next_ms) = ticks_around(target, now_ms);
-    let interval_ms = next_ms - last_ms;
-    let mut latest_ms = next_ms - interval_ms * 3 / 5;
-    if interval_ms > HOLE_MS_MAX {
-        // The next tick may be too late. Where it comes soon after, the catch-up stands for it, too.
-        let latest_max = next_ms - SOON_MS;
-        latest_ms = latest_ms.max(last_ms + HOLE_MS_MAX).max(now_ms).min(latest_max);
-    }
-    // Other bits than those that choose the phase, or all of one phase would still come at once.
-    let at_ms = now_ms + ((target.key.0 >> 20) % SPREAD_MS).cast_signed();
-    let at_ms = at_ms.min(latest_ms);
-    (last_ms >= hole_ms && at_ms >= now_ms).then_some(at_ms)
-}
-
-/// From the last tick that was surely made, the one before the hole, to the first scrape behind it.
-fn longest_gap_ms(target: &Target, hole_ms: i64, now_ms: i64) -> i64 {
-    let (last_ms, _) = ticks_around(target, hole_ms - 1);
-    let (_, next_ms) = ticks_around(target, now_ms);
-    catch_up_ms(target, hole_ms, now_ms).unwrap_or(next_ms) - last_ms
-}
-
-/// The last tick, at `instant_ms` or before it, and the one after.
-fn ticks_around(target: &Target, instant_ms: i64) -> (i64, i64) {
-    let interval_ms = i64::try_from(target.interval.as_millis()).unwrap_or(i64::MAX / 4).max(1);
-    let phase = target.key.0 % interval_ms.unsigned_abs();
-    let since_tick = (instant_ms - phase.cast_signed()).rem_euclid(interval_ms);
-    (instant_ms - since_tick, instant_ms - since_tick + interval_ms)
 }
 
 /// Whether `instant_ms` lies in one of `duties`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::*;
+use super::{hole::ticks_around, *};
 use crate::model::{
     labels::Labels,
     member::{Member, MemberState},
@@ -16,7 +16,7 @@ const ME: NodeId = NodeId(1);
 const OTHER: NodeId = NodeId(2);
 const DETECTION_MS: i64 = 5_000;
 
-fn member(id: NodeId, state: MemberState, intervals: &[(i64, Option<i64>)]) -> Member {
+pub(super) fn member(id: NodeId, state: MemberState, intervals: &[(i64, Option<i64>)]) -> Member {
     let intervals = intervals.iter().map(|&(from_ms, until_ms)| Interval { from_ms, until_ms });
     Member {
         id,
@@ -39,7 +39,7 @@ fn alive(id: NodeId, from_ms: i64) -> Member {
 }
 
 /// Each has a slot and a phase of its own.
-fn target(number: u64, interval_ms: u64) -> Arc<Target> {
+pub(super) fn target(number: u64, interval_ms: u64) -> Arc<Target> {
     let key = StreamKey::of([number.to_string().as_str()]);
     Arc::new(Target {
         job: "j".into(),
@@ -197,20 +197,23 @@ fn after_a_death_the_hole_is_filled_within_a_second() {
     pool.obey(mine.discovered(&[job(&targets, true, 100_000)]));
     let had: BTreeSet<TargetName> = pool.duties.keys().cloned().collect();
 
-    let (died_ms, now_ms) = (200_000, 200_300);
+    let (silent_ms, died_ms, now_ms) = (198_000, 200_000, 200_300);
+    let silent = member(OTHER, MemberState::Suspect, &[(0, None)]);
+    pool.obey(mine.placed(roster(&[alive(ME, 0), silent]), Overrides::default(), silent_ms));
     let dead = member(OTHER, MemberState::Dead, &[(0, Some(died_ms))]);
     pool.obey(mine.placed(roster(&[alive(ME, 0), dead]), Overrides::default(), now_ms));
     for target in targets.iter().filter(|target| !had.contains(&name_of(target))) {
         assert!(is_due(&pool.duties[&name_of(target)], now_ms));
-        let interval_ms = i64::try_from(target.interval.as_millis()).unwrap();
-        let phase = (target.key.0 % interval_ms.unsigned_abs()).cast_signed();
-        let last_ms = now_ms - (now_ms - phase).rem_euclid(interval_ms);
-        let next_ms = last_ms + interval_ms;
+        let (last_ms, next_ms) = ticks_around(target, now_ms);
+        let interval_ms = next_ms - last_ms;
         if let Some(at_ms) = pool.caught_up.get(&name_of(target)) {
-            assert!((now_ms..now_ms + 1_000).contains(at_ms));
             assert!(*at_ms < next_ms, "the next tick comes first");
-            assert!(last_ms >= died_ms - DETECTION_MS);
-        } else if last_ms >= died_ms - DETECTION_MS {
+            if last_ms >= silent_ms {
+                assert!((now_ms..now_ms + 1_000).contains(at_ms));
+            } else {
+                assert!((at_ms - last_ms) * 2 > interval_ms, "it may have been taken");
+            }
+        } else if last_ms >= silent_ms {
             // The next tick is so near that it does instead.
             let near_ms = if interval_ms > 4_500 { 500 } else { interval_ms * 3 / 5 };
             assert!(next_ms - now_ms < near_ms, "{next_ms}");
