@@ -182,7 +182,12 @@ fn judge_target(truth: &Truth, scrapes: &[Scraped], from_ms: i64, until_ms: i64)
     while tick_ms < until_ms {
         let begin = due.partition_point(|due_ms| *due_ms < tick_ms);
         let end = due.partition_point(|due_ms| *due_ms <= tick_ms);
-        judgement.missed += usize::from(begin == end);
+        // A catch-up near a tick stands for it.
+        let stands_for_it = |scraped: &Scraped| {
+            let before_ms = tick_ms - scraped.at_ms;
+            scraped.due_ms.is_none() && (0..=interval_ms * 13 / 25).contains(&before_ms)
+        };
+        judgement.missed += usize::from(begin == end && !scrapes.iter().any(stands_for_it));
         judgement.doubled += (end - begin).saturating_sub(1);
         tick_ms += interval_ms;
     }
