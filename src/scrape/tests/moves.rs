@@ -242,10 +242,10 @@ async fn a_catch_up_costs_no_tick() {
     let world = World::start().await;
     let job = Arc::new(quick_job());
     let now_ms = clock::now_ms();
-    let tick_ms = now_ms + 600;
+    let tick_ms = now_ms + 1_200;
     let key = StreamKey(tick_ms.rem_euclid(2_000).unsigned_abs());
-    // It may take 1 s: less than there is between two ticks, more than is left until the first.
-    let (interval, timeout) = (Duration::from_secs(2), Duration::from_secs(1));
+    // It may take 1.5 s: less than there is between two ticks, more than is left until the first.
+    let (interval, timeout) = (Duration::from_secs(2), Duration::from_millis(1_500));
     let target = Arc::new(Target { key, interval, timeout, ..at(hung.url("/"), 1, &[]) });
     let name = (target.id, Arc::clone(&target.job));
     let catch_up = Task::CatchUp { target: name, at_ms: now_ms + 50 };
