@@ -51,6 +51,22 @@ pub struct Facts {
     pub clock_ahead_ms: Option<i64>,
 }
 
+#[cfg(test)]
+impl Facts {
+    /// Of a member that has told nothing but its address.
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self {
+            address,
+            generation: 0,
+            config_digest: 0,
+            targets_digest: 0,
+            loads: LoadsTag::default(),
+            overrides: crate::fleet::message::OverridesTag::default(),
+            clock_ahead_ms: None,
+        }
+    }
+}
+
 impl Membership {
     /// Looks after what time alone changes.
     pub(super) fn care(&mut self, now: Now) {

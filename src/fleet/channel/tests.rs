@@ -10,7 +10,6 @@ use crate::{
     fleet::{
         Facts,
         channel::outgoing::{QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX},
-        message::{LoadsTag, OverridesTag},
         standing::Standing,
     },
     runtime::meters::Exposition,
@@ -105,18 +104,7 @@ fn secrets_of(secrets: &[&str]) -> Vec<Secret> {
 }
 
 fn status(members: &[(NodeId, SocketAddr)]) -> Status {
-    let facts = |&(id, address): &(NodeId, SocketAddr)| {
-        let facts = Facts {
-            address,
-            generation: 0,
-            config_digest: 0,
-            targets_digest: 0,
-            loads: LoadsTag::default(),
-            overrides: OverridesTag::default(),
-            clock_ahead_ms: None,
-        };
-        (id, facts)
-    };
+    let facts = |&(id, address): &(NodeId, SocketAddr)| (id, Facts::at(address));
     Status {
         standing: Standing::Waiting,
         fleet_offset_ms: 0,

@@ -21,7 +21,6 @@ use crate::{
     fleet::{
         Facts, Status,
         channel::{self, Channel, ChannelSettings},
-        message::{LoadsTag, OverridesTag},
         seal::Secret,
         standing::Standing,
     },
@@ -291,17 +290,6 @@ fn status(standing: Standing, generation: u64) -> Status {
 }
 
 fn facts(members: &[(NodeId, SocketAddr)]) -> BTreeMap<NodeId, Facts> {
-    let facts = |&(id, address): &(NodeId, SocketAddr)| {
-        let facts = Facts {
-            address,
-            generation: 0,
-            config_digest: 0,
-            targets_digest: 0,
-            loads: LoadsTag::default(),
-            overrides: OverridesTag::default(),
-            clock_ahead_ms: None,
-        };
-        (id, facts)
-    };
+    let facts = |&(id, address): &(NodeId, SocketAddr)| (id, Facts::at(address));
     members.iter().map(facts).collect()
 }
