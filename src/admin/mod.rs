@@ -2,7 +2,6 @@
 //! decides; nothing elsewhere knows HTTP servers or JSON.
 
 mod api;
-mod metrics;
 mod selector;
 mod view;
 mod web;
@@ -110,6 +109,8 @@ struct Window {
     hostname: String,
     /// Where it is itself found, as `host:port`.
     api_address: String,
+    /// Which endpoints there are.
+    document: api::Document,
     /// The runtime of the parts: each thread that answers has one of its own.
     runtime: tokio::runtime::Handle,
 }
@@ -136,6 +137,7 @@ impl Admin {
             sources: self.sources,
             api_address: self.addresses.first().map(SocketAddr::to_string).unwrap_or_default(),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            document: api::Document::new(),
             runtime: tokio::runtime::Handle::current(),
         });
         let mut server = match server(self.listeners, window) {
@@ -164,7 +166,7 @@ fn server(listeners: Vec<TcpListener>, window: Data<Window>) -> io::Result<Serve
             .app_data(window.clone())
             .wrap(from_fn(guard))
             .wrap(Compress::default())
-            .configure(api::routes)
+            .configure(|app| api::routes(app, &window.document))
     })
     .workers(WORKERS)
     .max_connections(CONNECTIONS_MAX / WORKERS)

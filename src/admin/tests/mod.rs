@@ -409,6 +409,13 @@ async fn it_ends_when_told_even_with_a_client_that_stays() {
     drop(house.targets);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_says_what_there_is() {
+    let house = House::open();
+    let answer = house.get("/api/openapi.json").await;
+    println!("{}", answer.text());
+}
+
 #[test]
 fn a_panic_costs_one_answer() {
     async fn fall() -> &'static str {

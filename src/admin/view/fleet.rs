@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     admin::{FleetSources, Window, view::seconds},
@@ -16,7 +17,7 @@ use crate::{
     ownership::view::{HandOver, Quorum, Share, Spans, View},
 };
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(in crate::admin) struct FleetShown {
     /// The one that answers.
     node: NodeShown,
@@ -27,7 +28,7 @@ pub(in crate::admin) struct FleetShown {
     warnings: Vec<Warning>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct NodeShown {
     /// `null` where no cluster is configured, as is `cluster`.
     id: Option<String>,
@@ -41,7 +42,7 @@ struct NodeShown {
     fleet_offset_ms: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct MemberShown {
     id: Option<String>,
     name: String,
@@ -68,14 +69,14 @@ struct MemberShown {
     generation: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct IntervalShown {
     from: String,
     /// `null` while it means to stay.
     until: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct DivisionShown {
     slots: u16,
     imbalance: ImbalanceShown,
@@ -92,33 +93,33 @@ struct DivisionShown {
 }
 
 /// The hottest member's part as a multiple of its fair share.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ImbalanceShown {
     slots: f64,
     samples: Option<f64>,
 }
 
 /// Of the last 256.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct SpansShown {
     last: Option<f64>,
     longest: Option<f64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct QuorumShown {
     holds: bool,
     here: usize,
     base: Vec<BaseMember>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct BaseMember {
     id: String,
     name: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct OverridesShown {
     version: u64,
     publisher: String,
@@ -127,7 +128,7 @@ struct OverridesShown {
 }
 
 /// Counted are lines: what one slot has for one destination.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct HandOverShown {
     taking: usize,
     giving: usize,
@@ -137,7 +138,7 @@ struct HandOverShown {
     refused_unnamed: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct RefusedShown {
     slot: u16,
     destination: String,
@@ -146,7 +147,7 @@ struct RefusedShown {
     reason: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Warning {
     kind: &'static str,
     /// A sentence that says what to do.
