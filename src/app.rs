@@ -367,16 +367,16 @@ impl Members {
         me: NodeId,
         cluster: &config::Cluster,
         division: &ownership::Handle,
-    ) -> Option<FleetSources> {
-        self.fleet.as_ref()?;
-        Some(FleetSources {
+    ) -> FleetSources {
+        FleetSources {
             me,
             name: self.name.clone(),
-            cluster: cluster.name.clone(),
+            cluster: self.fleet.is_some().then(|| cluster.name.clone()),
             roster: self.roster.clone(),
             status: self.status.clone(),
             ownership: division.view(),
-        })
+            time: self.time.clone(),
+        }
     }
 
     fn start(&mut self) {

@@ -39,6 +39,7 @@ use crate::{
     outbox,
     ownership::view::View,
     runtime::{
+        clock::FleetTime,
         config_state::{ConfigState, ReloadOrder},
         stop::Stop,
     },
@@ -64,8 +65,7 @@ pub struct Sources {
     pub targets: watch::Receiver<Arc<Snapshot>>,
     pub scrape: scrape::Handle,
     pub outbox: outbox::Handle,
-    /// `None` where no cluster is configured.
-    pub fleet: Option<FleetSources>,
+    pub fleet: FleetSources,
     pub ready: watch::Receiver<Readiness>,
     pub registry: Arc<Registry>,
     pub flags: BTreeMap<String, String>,
@@ -75,17 +75,18 @@ pub struct Sources {
     pub quit: Option<Stop>,
 }
 
-/// What a member knows of its fleet.
+/// What a node knows of its fleet.
 #[derive(Clone)]
 pub struct FleetSources {
     pub me: NodeId,
     /// Of this node; of a newcomer that is not let in, no roster tells it.
     pub name: String,
-    /// The name of the cluster.
-    pub cluster: String,
+    /// The name of the cluster; `None` where none is configured, and the node a fleet of one.
+    pub cluster: Option<String>,
     pub roster: watch::Receiver<Arc<Roster>>,
     pub status: watch::Receiver<Arc<Status>>,
     pub ownership: watch::Receiver<Arc<View>>,
+    pub time: FleetTime,
 }
 
 /// By the time that anyone can ask, the configuration is loaded and the outbox open.

@@ -8,6 +8,7 @@ mod life;
 mod openapi;
 mod prometheus;
 mod question;
+mod targets;
 
 use actix_web::{
     FromRequest, Handler, HttpRequest, HttpResponse, Resource,
@@ -51,6 +52,7 @@ endpoints! {
     prometheus::status_build,
     fleet::fleet,
     fleet::queues,
+    targets::explain,
     openapi::openapi,
 }
 

@@ -91,12 +91,13 @@ fn open(status: Status) -> House {
     let fleet = FleetSources {
         me: NodeId(1),
         name: "n1".to_owned(),
-        cluster: "prod".to_owned(),
+        cluster: Some("prod".to_owned()),
         roster: watch::channel(Arc::new(roster())).1,
         status: watch::channel(Arc::new(status)).1,
         ownership: watch::channel(Arc::new(view())).1,
+        time: FleetTime::default(),
     };
-    House::open_in(Some(fleet), false)
+    House::open_in(fleet, false)
 }
 
 #[tokio::test(flavor = "multi_thread")]

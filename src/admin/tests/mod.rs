@@ -16,6 +16,7 @@ use super::*;
 use crate::{
     config::{self, Config, HttpClient},
     discovery::JobTargets,
+    fleet::alone,
     model::{
         slot::StreamKey,
         target::{DroppedTarget, Target, TargetId},
@@ -49,10 +50,10 @@ impl House {
     }
 
     fn open_with(may_quit: bool) -> Self {
-        Self::open_in(None, may_quit)
+        Self::open_in(alone(), may_quit)
     }
 
-    fn open_in(fleet: Option<FleetSources>, may_quit: bool) -> Self {
+    fn open_in(fleet: FleetSources, may_quit: bool) -> Self {
         let loaded = Arc::new(config::parse(Path::new("starling.yml"), CONFIG, &|_| None).unwrap());
         let (targets, seen_targets) = watch::channel(Arc::new(snapshot(&loaded)));
         let state =
@@ -123,6 +124,19 @@ impl House {
 
     async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
         ask(&self.url, method, path, headers).await
+    }
+}
+
+fn alone() -> FleetSources {
+    let (roster, status) = alone::alone(NodeId(1), "n1".to_owned(), "127.0.0.1:9733".to_owned());
+    FleetSources {
+        me: NodeId(1),
+        name: "n1".to_owned(),
+        cluster: None,
+        roster,
+        status,
+        ownership: watch::channel(Arc::default()).1,
+        time: FleetTime::default(),
     }
 }
 

@@ -7,7 +7,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    admin::{FleetSources, Window, view::seconds},
+    admin::{
+        FleetSources, Window,
+        view::{name_of, seconds, state_name},
+    },
     fleet::{Facts, Status, notice::Raised, standing::Standing},
     model::{
         member::{Interval, Member, MemberState, NodeId, Roster},
@@ -156,7 +159,8 @@ struct Warning {
 }
 
 pub(in crate::admin) fn fleet(window: &Window, now_ms: i64) -> FleetShown {
-    let Some(sources) = &window.sources.fleet else { return alone(window, now_ms) };
+    let sources = &window.sources.fleet;
+    let Some(cluster) = &sources.cluster else { return alone(window, now_ms) };
     let (roster, status, ownership) = (
         sources.roster.borrow().clone(),
         sources.status.borrow().clone(),
@@ -164,7 +168,7 @@ pub(in crate::admin) fn fleet(window: &Window, now_ms: i64) -> FleetShown {
     );
     let members = roster.members.values();
     FleetShown {
-        node: node(sources, &status, now_ms),
+        node: node(sources, cluster, &status, now_ms),
         members: members
             .map(|one| member(one, status.facts.get(&one.id), ownership.shares.get(&one.id)))
             .collect(),
@@ -188,7 +192,7 @@ fn alone(window: &Window, now_ms: i64) -> FleetShown {
     let member = MemberShown {
         id: None,
         name: window.hostname.clone(),
-        state: state(MemberState::Alive),
+        state: state_name(MemberState::Alive),
         api_address: window.api_address.clone(),
         cluster_address: None,
         weight: 100,
@@ -212,7 +216,7 @@ fn alone(window: &Window, now_ms: i64) -> FleetShown {
     }
 }
 
-fn node(sources: &FleetSources, status: &Status, now_ms: i64) -> NodeShown {
+fn node(sources: &FleetSources, cluster: &str, status: &Status, now_ms: i64) -> NodeShown {
     let (standing, at_ms) = match status.standing {
         Standing::Seeking => ("seeking", None),
         Standing::Waiting => ("waiting", None),
@@ -225,7 +229,7 @@ fn node(sources: &FleetSources, status: &Status, now_ms: i64) -> NodeShown {
     NodeShown {
         id: Some(sources.me.to_string()),
         name: sources.name.clone(),
-        cluster: Some(sources.cluster.clone()),
+        cluster: Some(cluster.to_owned()),
         standing,
         standing_at: at_ms.map(rfc3339),
         fleet_time: rfc3339(now_ms.saturating_add(status.fleet_offset_ms)),
@@ -238,7 +242,7 @@ fn member(member: &Member, facts: Option<&Facts>, share: Option<&Share>) -> Memb
     MemberShown {
         id: Some(member.id.to_string()),
         name: member.name.clone(),
-        state: state(member.state),
+        state: state_name(member.state),
         api_address: member.api_address.clone(),
         cluster_address: facts.map(|facts| facts.address.to_string()),
         weight: member.weight,
@@ -251,15 +255,6 @@ fn member(member: &Member, facts: Option<&Facts>, share: Option<&Share>) -> Memb
         targets_digest: facts.and_then(|facts| known(facts.targets_digest)),
         clock_ahead_ms: facts.and_then(|facts| facts.clock_ahead_ms),
         generation: facts.map(|facts| facts.generation),
-    }
-}
-
-fn state(state: MemberState) -> &'static str {
-    match state {
-        MemberState::Alive => "alive",
-        MemberState::Suspect => "suspect",
-        MemberState::Left => "left",
-        MemberState::Dead => "dead",
     }
 }
 
@@ -316,11 +311,6 @@ fn hand_over(view: &HandOver, roster: &Roster) -> HandOverShown {
         refused: refused.collect(),
         refused_unnamed: view.refused_unnamed,
     }
-}
-
-/// By its id where nobody knows the name any more.
-fn name_of(id: NodeId, roster: &Roster) -> String {
-    roster.members.get(&id).map_or_else(|| id.to_string(), |member| member.name.clone())
 }
 
 fn spans(spans: &Spans) -> SpansShown {

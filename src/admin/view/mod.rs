@@ -1,9 +1,11 @@
 //! All JSON that the API speaks, and nothing else does: each room has its shapes here, made of what the
 //! parts publish. What is not known is `null`, and never left out.
 
+mod explain;
 mod fleet;
 mod prometheus;
 mod queues;
+mod targets;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,9 +13,13 @@ use actix_web::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::model::labels::Labels;
+use crate::model::{
+    labels::Labels,
+    member::{MemberState, NodeId, Roster},
+};
 
 pub(super) use self::{
+    explain::{Division, Explanation, explanation},
     fleet::{FleetShown, fleet},
     prometheus::*,
     queues::{Queues, queues},
@@ -38,10 +44,41 @@ impl<'a> Problem<'a> {
     }
 }
 
-type LabelMap = BTreeMap<String, String>;
+/// Values by names.
+#[derive(Serialize, ToSchema)]
+#[serde(transparent)]
+struct LabelMap(BTreeMap<String, String>);
 
 fn label_map(labels: &Labels) -> LabelMap {
-    labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    LabelMap(labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+/// A member, by its id and by the name that people know.
+#[derive(Clone, Serialize, ToSchema)]
+pub(super) struct Node {
+    /// `null` of one that is not there yet.
+    id: Option<String>,
+    name: String,
+}
+
+impl Node {
+    /// By its id where nobody knows the name any more.
+    fn of(id: NodeId, roster: &Roster) -> Self {
+        Self { id: Some(id.to_string()), name: name_of(id, roster) }
+    }
+}
+
+fn name_of(id: NodeId, roster: &Roster) -> String {
+    roster.members.get(&id).map_or_else(|| id.to_string(), |member| member.name.clone())
+}
+
+fn state_name(state: MemberState) -> &'static str {
+    match state {
+        MemberState::Alive => "alive",
+        MemberState::Suspect => "suspect",
+        MemberState::Left => "left",
+        MemberState::Dead => "dead",
+    }
 }
 
 fn seconds(ms: i64) -> f64 {
