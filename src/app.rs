@@ -156,7 +156,7 @@ impl Agent {
             status: members.status.clone(),
             time: members.time.clone(),
             fleet: members.fleet.clone(),
-            peers,
+            peers: peers.letters,
             found: discovery.targets(),
             config: reload.state(),
             outbox: outbox.clone(),
@@ -309,7 +309,11 @@ struct Members {
     running: Vec<Running>,
 }
 
-type Peers = Option<(channel::Handle, channel::Inbox)>;
+/// The ways to the other members; a node that is alone has none.
+struct Peers {
+    letters: Option<(channel::Handle, channel::Inbox)>,
+    surveys: Option<(channel::Handle, channel::Inbox)>,
+}
 
 impl Members {
     async fn meet(
@@ -335,7 +339,7 @@ impl Members {
                 parts: None,
                 running: Vec::new(),
             };
-            return Ok((members, None));
+            return Ok((members, Peers { letters: None, surveys: None }));
         }
         let fleet_settings = FleetSettings::of(cluster, me, host, api_address);
         let secrets = fleet_settings.secrets.clone();
@@ -346,7 +350,7 @@ impl Members {
             listen: fleet.local_address(),
             secrets,
         };
-        let (channel, inbox, channel_part) =
+        let (channel, inboxes, channel_part) =
             Channel::new(channel_settings, fleet.status(), registry).await?;
         let members = Self {
             name,
@@ -359,7 +363,12 @@ impl Members {
             parts: Some((fleet_part, channel_part)),
             running: Vec::new(),
         };
-        Ok((members, Some((channel, inbox))))
+        let channel::Inboxes { letters, surveys } = inboxes;
+        let peers = Peers {
+            letters: Some((channel.clone(), letters)),
+            surveys: Some((channel, surveys)),
+        };
+        Ok((members, peers))
     }
 
     fn shown(

@@ -12,6 +12,7 @@ mod forms;
 pub mod handoff;
 pub mod kept;
 pub mod key;
+mod leaving;
 pub mod letter;
 pub mod meters;
 pub mod moves;
@@ -40,7 +41,8 @@ use crate::{
     config::OnPartition,
     discovery::Snapshot,
     fleet::{
-        self, channel,
+        self,
+        channel::{self, Topic},
         membership::{Description, Order},
         notice::Minority,
         standing::Standing,
@@ -56,13 +58,14 @@ use crate::{
         forms::Forms,
         handoff::{Handoff, Line, Saved},
         kept::Kept,
+        leaving::Will,
         letter::Letter,
         orders::{Orders, Report},
         quorum::Base,
         scales::Scales,
         showing::{Condition, Showing},
         succession::Succession,
-        view::{Quorum, View},
+        view::{Drain, Quorum, View},
     },
     runtime::{clock::FleetTime, config_state::ConfigState, stop::Stop},
 };
@@ -76,8 +79,8 @@ const PART_BYTES_MAX: u64 = 1 << 20;
 const PART_RECORDS_MAX: usize = 1_000;
 /// So long is waited for the overrides that others show, before anything is divided without them.
 const OVERRIDES_WAIT: Duration = Duration::from_secs(3);
-/// Who asks to leave a second time waits.
-const LEAVES_MAX: usize = 1;
+/// Of those who want something of this member's share; more wait.
+const WILLS_MAX: usize = 4;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -109,23 +112,13 @@ pub struct Links {
 
 #[derive(Clone)]
 pub struct Handle {
-    leaves: mpsc::Sender<oneshot::Sender<()>>,
+    wills: mpsc::Sender<Will>,
     view: watch::Receiver<Arc<View>>,
 }
 
 impl Handle {
     pub fn view(&self) -> watch::Receiver<Arc<View>> {
         self.view.clone()
-    }
-
-    /// Gives up the share of this member. Resolves when others have all that it had, or when there
-    /// is nobody to take it.
-    pub async fn leave(&self) {
-        let (done, left) = oneshot::channel();
-        if self.leaves.send(done).await.is_ok() {
-            // An error: the part has ended, and nothing is handed over any more.
-            let _ = left.await;
-        }
     }
 }
 
@@ -148,8 +141,9 @@ pub struct Ownership {
     scales: Scales,
     overrides_file: Kept,
     given_up: GivenUp,
-    leaves: mpsc::Receiver<oneshot::Sender<()>>,
+    wills: mpsc::Receiver<Will>,
     leaving: Option<oneshot::Sender<()>>,
+    drain: Drain,
     /// The fleet was met, or given up on: before that nothing is divided.
     is_met: bool,
     /// Since when others show overrides that are not here.
@@ -181,7 +175,7 @@ impl Ownership {
             saved.into_iter().collect(),
         );
         let assign = assign::Settings { me: settings.me, detection_ms: DETECTION_MS };
-        let (sender, leaves) = mpsc::channel(LEAVES_MAX);
+        let (sender, wills) = mpsc::channel(WILLS_MAX);
         let part = Self {
             division: Division::new(assign),
             forms: Forms::default(),
@@ -198,8 +192,9 @@ impl Ownership {
             scales: Scales::new(me, loaded(&overrides_file)),
             overrides_file,
             given_up: GivenUp::default(),
-            leaves,
+            wills,
             leaving: None,
+            drain: Drain::Working,
             is_met: false,
             behind_since: None,
             on_hold: false,
@@ -209,7 +204,7 @@ impl Ownership {
             settings,
             links,
         };
-        (Handle { leaves: sender, view }, part)
+        (Handle { wills: sender, view }, part)
     }
 
     pub async fn run(mut self, stop: Stop) {
@@ -234,12 +229,7 @@ impl Ownership {
                 Some((from, bundle)) = receive(&mut self.links.peers) => self.read(from, &bundle),
                 () = self.links.outbox.destinations_changed() => self.destinations_changed(),
                 Ok(()) = self.links.loads.changed() => self.measured(),
-                Some(done) = self.leaves.recv(), if self.leaving.is_none() => {
-                    self.leaving = Some(done);
-                    if let Some(fleet) = &self.links.fleet {
-                        fleet.order(Order::Leave).await;
-                    }
-                }
+                Some(will) = self.wills.recv() => self.will(will).await,
                 () = sleep_until(wake) => self.time_passed(),
                 () = stop.raised() => break,
             }
@@ -307,6 +297,7 @@ impl Ownership {
         let facts = &self.links.status.borrow().facts;
         let condition = Condition {
             on_hold: self.on_hold,
+            drain: self.drain,
             quorum,
             told: self.scales.told(facts),
             overrides: self.scales.overrides(),
@@ -402,12 +393,7 @@ impl Ownership {
                 "nobody took what is known of targets that have moved, series that end with the move end without a marker"
             );
         }
-        if self.has_left(&present)
-            && let Some(done) = self.leaving.take()
-        {
-            // Who asked may have lost patience.
-            let _ = done.send(());
-        }
+        self.look_at_leaving(&present);
     }
 
     fn keep(&mut self) {
@@ -440,25 +426,9 @@ impl Ownership {
         for (to, letters) in by_peer {
             for bundle in letter::pack(letters) {
                 // What does not get through is repeated by the rules.
-                channel.send(to, bundle);
+                channel.send(to, Topic::Ownership, bundle);
             }
         }
-    }
-
-    fn has_left(&self, present: &Present) -> bool {
-        let has_share = match self.links.status.borrow().standing {
-            Standing::Active { .. } | Standing::Holding => true,
-            Standing::Leaving { until_ms } => present.now_ms < until_ms,
-            Standing::Seeking | Standing::Waiting | Standing::Refused | Standing::Gone => false,
-        };
-        if self.links.fleet.is_none() {
-            return true;
-        }
-        let has_given = self.exchange.is_idle() && self.succession.is_empty();
-        let is_told = !self.division.has_orders();
-        !has_share
-            && is_told
-            && (has_given || self.division.is_alone(self.settings.me, present.now_ms))
     }
 }
 

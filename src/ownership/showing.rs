@@ -13,7 +13,7 @@ use crate::{
         handoff::Line,
         meters::Meters,
         moves::{Move, Why},
-        view::{Quorum, View},
+        view::{Drain, Quorum, View},
     },
 };
 
@@ -29,10 +29,11 @@ pub(super) struct Showing {
 /// What is shown beside the hand-over.
 pub(super) struct Condition<'a> {
     pub on_hold: bool,
+    pub drain: Drain,
     pub quorum: Option<Quorum>,
     /// The samples per second of each member that has told.
     pub told: BTreeMap<NodeId, f64>,
-    pub overrides: &'a Overrides,
+    pub overrides: &'a Arc<Overrides>,
     pub override_conflicts: u64,
 }
 
@@ -99,9 +100,11 @@ impl Showing {
         let longest_ms = self.began.values().min().map(|began_ms| present.now_ms - began_ms);
         hand_over.longest_wait_ms = longest_ms.filter(|_| waits);
         self.view.on_hold = condition.on_hold;
+        self.view.drain = condition.drain;
         self.view.quorum = condition.quorum;
         self.view.weigh(&present.table, &present.roster, &condition.told);
         self.view.overrides = condition.overrides.stamp();
+        self.view.placed = Arc::clone(condition.overrides);
         let latest = &condition.overrides.latest;
         self.view.overridden = latest.as_ref().map_or(0, |map| map.moves.len());
         self.view.override_conflicts = condition.override_conflicts;

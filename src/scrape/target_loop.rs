@@ -132,6 +132,7 @@ impl TargetLoop {
     /// lets it go.
     pub(super) async fn run(mut self, stop: Stop) {
         let _guard = PanicGuard::new(self.number, &self.ended);
+        let _attended = self.board.attend();
         let desk = Arc::clone(&self.desk);
         loop {
             let late_markers = self.take_orders();

@@ -1,6 +1,6 @@
 //! The queues as JSON: what has not left yet, destination by destination.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -27,7 +27,7 @@ struct Queue {
     oldest_age_seconds: Option<f64>,
     in_flight: usize,
     sent_samples: u64,
-    dropped_samples: BTreeMap<&'static str, u64>,
+    dropped_samples: BTreeMap<Cow<'static, str>, u64>,
     last_answer: Option<LastAnswer>,
     disk: Disk,
     lanes: Vec<LaneShown>,
