@@ -177,6 +177,7 @@ impl Agent {
             scrape,
             outbox,
             fleet: members.shown(me, &config.cluster, &division),
+            division: division.clone(),
             ready,
             registry: Arc::new(registry),
             flags: settings.flags,

@@ -37,7 +37,7 @@ use crate::{
     fleet::Status,
     model::member::{NodeId, Roster},
     outbox,
-    ownership::view::View,
+    ownership::{self, view::View},
     runtime::{
         clock::FleetTime,
         config_state::{ConfigState, ReloadOrder},
@@ -66,6 +66,8 @@ pub struct Sources {
     pub scrape: scrape::Handle,
     pub outbox: outbox::Handle,
     pub fleet: FleetSources,
+    /// Takes orders to drain.
+    pub division: ownership::Handle,
     pub ready: watch::Receiver<Readiness>,
     pub registry: Arc<Registry>,
     pub flags: BTreeMap<String, String>,

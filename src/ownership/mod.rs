@@ -45,7 +45,6 @@ use crate::{
         channel::{self, Topic},
         membership::{Description, Order},
         notice::Minority,
-        standing::Standing,
     },
     model::member::{NodeId, Roster},
     outbox,

@@ -6,6 +6,7 @@ mod answer;
 mod fleet;
 mod life;
 mod openapi;
+mod orders;
 mod prometheus;
 mod question;
 mod targets;
@@ -53,6 +54,8 @@ endpoints! {
     fleet::fleet,
     fleet::queues,
     targets::explain,
+    orders::drain,
+    orders::undrain,
     openapi::openapi,
 }
 

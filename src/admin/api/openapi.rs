@@ -73,7 +73,11 @@ pub(super) fn finished(mut document: OpenApi) -> OpenApi {
     ]);
     for item in document.paths.paths.values_mut() {
         let is_order = item.get.is_none();
-        let allowed = if is_order { "POST" } else { "GET, HEAD" };
+        let allowed = match (&item.get, &item.put) {
+            (Some(_), _) => "GET, HEAD",
+            (None, Some(_)) => "POST, PUT",
+            (None, None) => "POST",
+        };
         for operation in [&mut item.get, &mut item.post, &mut item.put].into_iter().flatten() {
             answer_as_all(operation, is_order, allowed);
         }
@@ -116,6 +120,11 @@ fn answer_as_all(operation: &mut Operation, is_order: bool, allowed: &str) {
     if is_order {
         statuses.push(("413", "the body is larger than any order"));
         statuses.push(("415", "a body that is not `application/json`"));
+    }
+    for answer in operation.responses.responses.values_mut() {
+        if let RefOr::T(answer) = answer && answer.description.is_empty() {
+            "what the client has is still so".clone_into(&mut answer.description);
+        }
     }
     for (status, description) in statuses {
         let known = operation.responses.responses.entry(status.to_owned());

@@ -110,7 +110,7 @@ async fn a_fleet_is_shown_as_this_member_knows_it() {
     let expected = json!({
         "node": {
             "id": one, "name": "n1", "cluster": "prod",
-            "standing": "active", "standing_at": from, "fleet_time": null, "fleet_offset_ms": 3,
+            "standing": "active", "standing_at": from, "drain": "working", "fleet_time": null, "fleet_offset_ms": 3,
         },
         "members": [
             {

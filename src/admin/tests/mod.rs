@@ -14,7 +14,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    config::{self, Config, HttpClient},
+    config::{self, Config, HttpClient, OnPartition},
     discovery::JobTargets,
     fleet::alone,
     model::{
@@ -25,6 +25,40 @@ use crate::{
     runtime::{http::Caller, meters, tasks},
     scrape::Pool,
 };
+
+/// Ownership at work, as far as it can be without peers.
+fn divided(
+    fleet: &FleetSources,
+    outbox: &outbox::Handle,
+    found: &watch::Receiver<Arc<Snapshot>>,
+    config: &watch::Receiver<Arc<ConfigState>>,
+    folder: &Path,
+    stop: &Stop,
+) -> ownership::Handle {
+    let links = ownership::Links {
+        roster: fleet.roster.clone(),
+        status: fleet.status.clone(),
+        time: fleet.time.clone(),
+        fleet: None,
+        peers: None,
+        found: found.clone(),
+        config: config.clone(),
+        outbox: outbox.clone(),
+        pool: mpsc::channel(1).0,
+        reports: mpsc::channel(1).1,
+        loads: watch::channel(Arc::default()).1,
+    };
+    let settings = ownership::Settings {
+        me: fleet.me,
+        folder: folder.join("ownership"),
+        fence_max: Duration::from_secs(60),
+        on_partition: OnPartition::ScrapeAll,
+        reload_grace: Duration::from_secs(60),
+    };
+    let (handle, part) = ownership::Ownership::new(settings, links, &mut meters::registry());
+    tasks::spawn("ownership", part.run(stop.clone()));
+    handle
+}
 
 /// A running window, and the other ends of its sources.
 struct House {
@@ -80,7 +114,9 @@ impl House {
             crate::runtime::clock::FleetTime::default(),
             &mut registry,
         );
+        let division = divided(&fleet, &outbox, &seen_targets, &seen_config, folder.path(), &stop);
         let sources = Sources {
+            division,
             config: seen_config,
             reload,
             targets: seen_targets,
@@ -421,6 +457,16 @@ async fn it_ends_when_told_even_with_a_client_that_stays() {
     let ended = tokio::time::timeout(limit, house.task).await;
     assert_eq!(ended.unwrap().unwrap(), Some(()), "it ends in time and without a panic");
     drop(house.targets);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_that_nobody_would_take_is_not_given_up() {
+    let house = House::open();
+    let refused = house.ask(Method::POST, "/api/v1/drain", &[]).await;
+    assert_eq!((refused.status, refused.header("content-type")), (409, "application/problem+json"));
+    assert!(refused.text().contains("no cluster"), "{}", refused.text());
+    let taken = house.ask(Method::POST, "/api/v1/undrain", &[]).await;
+    assert_eq!((taken.status, taken.json()), (202, json!({ "state": "working" })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ use crate::{
         slot::SLOTS,
         time::rfc3339,
     },
-    ownership::view::{HandOver, Quorum, Share, Spans, View},
+    ownership::view::{Drain, HandOver, Quorum, Share, Spans, View},
 };
 
 #[derive(Serialize, ToSchema)]
@@ -40,6 +40,8 @@ struct NodeShown {
     standing: &'static str,
     /// From when on it is active, or until when, in fleet time; it may lie ahead.
     standing_at: Option<String>,
+    /// `working`, or told to give up its share and stay: `draining`, then `drained`.
+    drain: &'static str,
     /// What this node takes for the time of the fleet, and how far that is ahead of its clock.
     fleet_time: String,
     fleet_offset_ms: i64,
@@ -100,6 +102,19 @@ struct DivisionShown {
 struct ImbalanceShown {
     slots: f64,
     samples: Option<f64>,
+}
+
+/// What became of an order to drain.
+#[derive(Serialize, ToSchema)]
+pub(in crate::admin) struct DrainState {
+    /// As `drain` of the node in `/api/v1/fleet`.
+    state: &'static str,
+}
+
+impl DrainState {
+    pub(in crate::admin) fn of(drain: Drain) -> Self {
+        Self { state: drain.name() }
+    }
 }
 
 /// Of the last 256.
@@ -168,7 +183,7 @@ pub(in crate::admin) fn fleet(window: &Window, now_ms: i64) -> FleetShown {
     );
     let members = roster.members.values();
     FleetShown {
-        node: node(sources, cluster, &status, now_ms),
+        node: node(sources, cluster, &status, ownership.drain, now_ms),
         members: members
             .map(|one| member(one, status.facts.get(&one.id), ownership.shares.get(&one.id)))
             .collect(),
@@ -186,6 +201,7 @@ fn alone(window: &Window, now_ms: i64) -> FleetShown {
         cluster: None,
         standing: "alone",
         standing_at: Some(rfc3339(window.sources.started_ms)),
+        drain: Drain::Working.name(),
         fleet_time: rfc3339(now_ms),
         fleet_offset_ms: 0,
     };
@@ -216,7 +232,13 @@ fn alone(window: &Window, now_ms: i64) -> FleetShown {
     }
 }
 
-fn node(sources: &FleetSources, cluster: &str, status: &Status, now_ms: i64) -> NodeShown {
+fn node(
+    sources: &FleetSources,
+    cluster: &str,
+    status: &Status,
+    drain: Drain,
+    now_ms: i64,
+) -> NodeShown {
     let (standing, at_ms) = match status.standing {
         Standing::Seeking => ("seeking", None),
         Standing::Waiting => ("waiting", None),
@@ -232,6 +254,7 @@ fn node(sources: &FleetSources, cluster: &str, status: &Status, now_ms: i64) -> 
         cluster: Some(cluster.to_owned()),
         standing,
         standing_at: at_ms.map(rfc3339),
+        drain: drain.name(),
         fleet_time: rfc3339(now_ms.saturating_add(status.fleet_offset_ms)),
         fleet_offset_ms: status.fleet_offset_ms,
     }

@@ -20,7 +20,7 @@ use crate::model::{
 
 pub(super) use self::{
     explain::{Division, Explanation, explanation},
-    fleet::{FleetShown, fleet},
+    fleet::{DrainState, FleetShown, fleet},
     prometheus::*,
     queues::{Queues, queues},
 };
