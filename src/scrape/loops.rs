@@ -348,7 +348,8 @@ impl Loops {
 
     fn start(&mut self, orders: desk::Orders, stop: &Stop) -> Running {
         let target = Arc::clone(&orders.setup.target);
-        let board = Arc::new(Board::new(target, self.context.meters.clone()));
+        let board =
+            Arc::new(Board::new(target, self.context.meters.clone(), self.context.changes.clone()));
         self.start_again(Arc::new(Desk::new(orders)), board, stop)
     }
 

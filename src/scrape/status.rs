@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::{
     model::target::{Target, TargetId},
@@ -48,11 +48,32 @@ pub struct TargetStatus {
     pub series: usize,
 }
 
+/// A target that was up is down, or the other way round; or its first scrape here has failed.
+#[derive(Clone, Debug)]
+pub struct HealthChange {
+    pub target: Arc<Target>,
+    pub is_up: bool,
+    pub error: Option<String>,
+    /// When the scrape started.
+    pub at_ms: i64,
+}
+
+/// Changes that a listener has not taken yet; of more he misses the oldest, and is told how many.
+const CHANGES_MAX: usize = 4_096;
+
+/// Where boards tell of changes; it never waits for who listens.
+pub(super) type Changes = broadcast::Sender<Arc<HealthChange>>;
+
+pub(super) fn changes() -> Changes {
+    broadcast::Sender::new(CHANGES_MAX)
+}
+
 /// Looks in. Cloned freely; a look costs a lock a target.
 #[derive(Clone)]
 pub struct Handle {
     boards: watch::Receiver<Arc<Boards>>,
     loads: watch::Receiver<Arc<Loads>>,
+    changes: Changes,
 }
 
 pub(super) type Boards = BTreeMap<(TargetId, Arc<str>), Arc<Board>>;
@@ -61,8 +82,14 @@ impl Handle {
     pub(super) fn new(
         boards: watch::Receiver<Arc<Boards>>,
         loads: watch::Receiver<Arc<Loads>>,
+        changes: Changes,
     ) -> Self {
-        Self { boards, loads }
+        Self { boards, loads, changes }
+    }
+
+    /// Changes of health from now on.
+    pub fn changes(&self) -> broadcast::Receiver<Arc<HealthChange>> {
+        self.changes.subscribe()
     }
 
     /// How busy the slots are of what is scraped here and divided.
@@ -100,6 +127,7 @@ impl Handle {
 pub(super) struct Board {
     content: Mutex<Content>,
     meters: Meters,
+    changes: Changes,
 }
 
 #[derive(Debug)]
@@ -112,7 +140,7 @@ pub(super) struct Content {
 }
 
 impl Board {
-    pub(super) fn new(target: Arc<Target>, meters: Meters) -> Self {
+    pub(super) fn new(target: Arc<Target>, meters: Meters, changes: Changes) -> Self {
         meters.targets_of(Health::Unknown).inc();
         let status = TargetStatus {
             target,
@@ -130,6 +158,7 @@ impl Board {
                 metadata: Arc::default(),
             }),
             meters,
+            changes,
         }
     }
 
@@ -147,8 +176,26 @@ impl Board {
         if content.status.health != status.health {
             self.meters.targets_of(content.status.health).dec();
             self.meters.targets_of(status.health).inc();
+            self.tell(content.status.health, &status);
         }
         content.status = status;
+    }
+
+    /// That a target is up as it should be is no news where nothing was known of it: each that
+    /// moves here would be.
+    fn tell(&self, before: Health, now: &TargetStatus) {
+        let is_up = now.health == Health::Up;
+        if before == Health::Unknown && is_up {
+            return;
+        }
+        let change = HealthChange {
+            target: Arc::clone(&now.target),
+            is_up,
+            error: now.last_error.clone(),
+            at_ms: now.last_scrape_ms,
+        };
+        // Nobody may be listening.
+        let _ = self.changes.send(Arc::new(change));
     }
 
     pub(super) fn expect_samples(&self, samples: usize) {
