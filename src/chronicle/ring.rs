@@ -2,18 +2,18 @@
 //! ring, and is told so; nobody waits for him.
 
 use std::{
+    collections::VecDeque,
     fmt,
     str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use std::collections::VecDeque;
 use tokio::sync::watch;
 
 use crate::history::Event;
 
 /// So many events are remembered for those who come back.
-pub const EVENTS_MAX: usize = 4_096;
+const EVENTS_MAX: usize = 4_096;
 
 /// Names an event of one run of this agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,11 +74,12 @@ struct Content {
     events: VecDeque<Arc<Event>>,
     /// Of the first of `events`.
     first: u64,
+    is_closed: bool,
 }
 
 impl Ring {
     pub(super) fn new(start_ms: i64) -> Self {
-        let content = Content { events: VecDeque::new(), first: 1 };
+        let content = Content { events: VecDeque::new(), first: 1, is_closed: false };
         Self { start_ms, content: Mutex::new(content), news: watch::channel(1).0 }
     }
 
@@ -93,6 +94,12 @@ impl Ring {
             content.next()
         };
         self.news.send_replace(next);
+    }
+
+    /// No more events come.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.news.send_modify(|_| {});
     }
 
     pub(super) fn subscribe(self: &Arc<Self>, after: Option<EventId>) -> Subscription {
@@ -152,6 +159,9 @@ impl Subscription {
                     let id = EventId { start_ms: self.ring.start_ms, number: self.next };
                     self.next += 1;
                     return Some(Next::Event(Live { id, event }));
+                }
+                if content.is_closed {
+                    return None;
                 }
             }
             self.news.changed().await.ok()?;
