@@ -74,6 +74,15 @@ impl Drain {
     }
 }
 
+/// Who has which slot.
+#[derive(Clone, Debug, Default)]
+pub struct Owners {
+    /// When this member saw it so for the first time.
+    pub since_ms: i64,
+    /// `None` while the fleet is not yet met.
+    pub table: Option<Arc<Table>>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share {
     pub slots: usize,

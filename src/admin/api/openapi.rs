@@ -5,7 +5,8 @@ use actix_web::{HttpRequest, HttpResponse, web::Data};
 use utoipa::{
     Number, PartialSchema,
     openapi::{
-        ContentBuilder, Header, Info, License, ObjectBuilder, OpenApi, Ref, RefOr, Response, Schema,
+        ContentBuilder, Header, Info, License, ObjectBuilder, OpenApi, Ref, RefOr, Response,
+        Schema,
         path::{Operation, PathItem},
         schema::Type,
         security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
@@ -122,7 +123,9 @@ fn answer_as_all(operation: &mut Operation, is_order: bool, allowed: &str) {
         statuses.push(("415", "a body that is not `application/json`"));
     }
     for answer in operation.responses.responses.values_mut() {
-        if let RefOr::T(answer) = answer && answer.description.is_empty() {
+        if let RefOr::T(answer) = answer
+            && answer.description.is_empty()
+        {
             "what the client has is still so".clone_into(&mut answer.description);
         }
     }

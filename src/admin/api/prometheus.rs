@@ -63,10 +63,8 @@ pub(super) async fn targets(
     let answer = web::block(move || {
         let is_asked_for = |name| matches!(state.as_str(), "" | "any") || state == name;
         let targets = window.sources.targets.borrow().clone();
-        let jobs = targets
-            .jobs
-            .iter()
-            .filter(|found| pool.is_empty() || *found.job.job_name == *pool);
+        let jobs =
+            targets.jobs.iter().filter(|found| pool.is_empty() || *found.job.job_name == *pool);
         let (active, dropped) = (is_asked_for("active"), is_asked_for("dropped"));
         serde_json::to_vec(&view::Success::of(view::targets(jobs, &window, active, dropped)))
     });

@@ -7,11 +7,7 @@ use std::{
     str::FromStr,
 };
 
-use actix_web::{
-    Error, FromRequest, HttpRequest,
-    dev::Payload,
-    error::InternalError,
-};
+use actix_web::{Error, FromRequest, HttpRequest, dev::Payload, error::InternalError};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -126,7 +122,8 @@ impl Parameters {
         self.take(name, |text| {
             let found = words.iter().find(|(word, _)| *word == text);
             found.map(|(_, value)| *value).ok_or_else(|| {
-                let words: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+                let words: Vec<String> =
+                    words.iter().map(|(word, _)| format!("`{word}`")).collect();
                 format!("one of {}", words.join(", "))
             })
         })
@@ -149,7 +146,8 @@ impl Parameters {
     /// Where an earlier answer ended, as its `next` says.
     pub(super) fn cursor<T: DeserializeOwned>(&mut self) -> Option<T> {
         self.take("cursor", |text| {
-            opened(text).ok_or_else(|| "what an answer to the same question gave as `next`".to_owned())
+            opened(text)
+                .ok_or_else(|| "what an answer to the same question gave as `next`".to_owned())
         })
     }
 }
@@ -173,4 +171,3 @@ fn opened<T: DeserializeOwned>(text: &str) -> Option<T> {
     let (place, rest) = postcard::take_from_bytes(&bytes).ok()?;
     rest.is_empty().then_some(place)
 }
-

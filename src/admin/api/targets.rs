@@ -121,7 +121,8 @@ fn find<'s>(
             if names.len() == 1 {
                 return Ok(first);
             }
-            let detail = format!("`{id}` is of several jobs, say which by `job`: {}", names.join(", "));
+            let detail =
+                format!("`{id}` is of several jobs, say which by `job`: {}", names.join(", "));
             Err(NotOne { status: 409, detail })
         }
     }
