@@ -182,7 +182,7 @@ impl Agent {
             links,
             &mut registry,
         );
-        let (_, chronicle_part) = Chronicle::new(chronicle::Links {
+        let (chronicle, chronicle_part) = Chronicle::new(chronicle::Links {
             me,
             name: members.name.clone(),
             time: members.time.clone(),
@@ -209,6 +209,8 @@ impl Agent {
             outbox,
             fleet: members.shown(me, &config.cluster, &division),
             division: division.clone(),
+            history: history.clone(),
+            chronicle,
             ready,
             registry: Arc::new(registry),
             flags: settings.flags,

@@ -29,12 +29,14 @@ use actix_web::{
 };
 use futures_util::FutureExt;
 use prometheus_client::registry::Registry;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{error, info};
 
 use crate::{
+    chronicle,
     discovery::Snapshot,
     fleet::Status,
+    history,
     model::member::{NodeId, Roster},
     outbox,
     ownership::{self, view::View},
@@ -68,6 +70,8 @@ pub struct Sources {
     pub fleet: FleetSources,
     /// Takes orders to drain.
     pub division: ownership::Handle,
+    pub history: history::Handle,
+    pub chronicle: chronicle::Handle,
     pub ready: watch::Receiver<Readiness>,
     pub registry: Arc<Registry>,
     pub flags: BTreeMap<String, String>,
@@ -114,6 +118,10 @@ struct Window {
     api_address: String,
     /// Which endpoints there are.
     document: api::Document,
+    /// Those who listen to events; there is room for so many.
+    listeners: Arc<Semaphore>,
+    /// Ends what would go on for ever.
+    stop: Stop,
     /// The runtime of the parts: each thread that answers has one of its own.
     runtime: tokio::runtime::Handle,
 }
@@ -141,6 +149,8 @@ impl Admin {
             api_address: self.addresses.first().map(SocketAddr::to_string).unwrap_or_default(),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             document: api::Document::new(),
+            listeners: api::events::listeners(),
+            stop: stop.clone(),
             runtime: tokio::runtime::Handle::current(),
         });
         let mut server = match server(self.listeners, window) {

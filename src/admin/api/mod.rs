@@ -3,7 +3,9 @@
 //! own answer plain JSON, and problems as `application/problem+json`.
 
 mod answer;
+pub(super) mod events;
 mod fleet;
+mod history;
 mod life;
 mod openapi;
 mod orders;
@@ -54,6 +56,9 @@ endpoints! {
     fleet::fleet,
     fleet::queues,
     targets::explain,
+    targets::past,
+    history::history,
+    events::events,
     orders::drain,
     orders::undrain,
     openapi::openapi,

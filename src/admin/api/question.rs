@@ -17,7 +17,13 @@ use utoipa::{
     openapi::path::{Parameter, ParameterIn},
 };
 
-use crate::admin::api::answer::problem;
+use crate::{
+    admin::api::answer::problem,
+    model::{
+        member::{MemberState, NodeId, Roster},
+        target::TargetId,
+    },
+};
 
 /// Rows of an answer that asks for no other number.
 const LIMIT: usize = 100;
@@ -112,6 +118,11 @@ impl Parameters {
         }
     }
 
+    /// A parameter that could be read, and may not be there all the same.
+    pub(super) fn refuse(&mut self, name: &str, why: &str) {
+        self.faults.push(format!("`{name}`: {why}"));
+    }
+
     /// Any words; none are as if the parameter was not there.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         self.given.remove(name).filter(|text| !text.is_empty())
@@ -150,6 +161,37 @@ impl Parameters {
                 .ok_or_else(|| "what an answer to the same question gave as `next`".to_owned())
         })
     }
+}
+
+/// 16 hexadecimal digits, as lists of targets write them.
+pub(super) fn target_id(text: &str) -> Result<TargetId, String> {
+    let id = if is_hex(text, 16) { u64::from_str_radix(text, 16).ok() } else { None };
+    id.map(TargetId).ok_or_else(|| "16 hexadecimal digits in lower case".to_owned())
+}
+
+/// A member by its id, also one that is forgotten, or by the name of one that is known.
+pub(super) fn node_id(text: &str, roster: &Roster) -> Result<NodeId, String> {
+    if is_hex(text, 32)
+        && let Ok(id) = u128::from_str_radix(text, 16)
+    {
+        return Ok(NodeId(id));
+    }
+    // Of several of one name, the one that lives.
+    let mut named: Vec<_> = roster.members.values().filter(|one| one.name == text).collect();
+    named.sort_by_key(|one| match one.state {
+        MemberState::Alive => 0,
+        MemberState::Suspect => 1,
+        MemberState::Left | MemberState::Dead => 2,
+    });
+    named.first().map(|one| one.id).ok_or_else(|| {
+        let names: Vec<String> =
+            roster.members.values().map(|one| format!("`{}`", one.name)).collect();
+        format!("an id of 32 hexadecimal digits, or one of {}", names.join(", "))
+    })
+}
+
+fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// RFC 3339.

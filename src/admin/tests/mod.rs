@@ -15,7 +15,7 @@ use tokio::{
 use super::*;
 use crate::{
     config::{self, Config, HttpClient, OnPartition},
-    discovery::JobTargets,
+    discovery::{Discovery, JobTargets, provider::Nameservers},
     fleet::alone,
     model::{
         slot::StreamKey,
@@ -58,6 +58,45 @@ fn divided(
     let (handle, part) = ownership::Ownership::new(settings, links, &mut meters::registry());
     tasks::spawn("ownership", part.run(stop.clone()));
     handle
+}
+
+/// History at work, and who observes for it.
+fn kept(
+    fleet: &FleetSources,
+    division: &ownership::Handle,
+    scrape: &scrape::Handle,
+    outbox: &outbox::Handle,
+    config: &watch::Receiver<Arc<ConfigState>>,
+    folder: &tempfile::TempDir,
+    stop: &Stop,
+) -> (history::Handle, chronicle::Handle) {
+    let mut registry = meters::registry();
+    let settings = history::Settings {
+        me: fleet.me,
+        file: folder.path().join("history.db"),
+        section: config.borrow().config.history.clone(),
+        now_ms: fleet.time.now_ms(),
+    };
+    let (history, part) = history::History::new(settings, &mut registry);
+    tasks::spawn("history", part.run(stop.clone()));
+    let (discovery, _) = Discovery::new(Vec::new(), Nameservers::System, &mut registry);
+    let links = chronicle::Links {
+        me: fleet.me,
+        name: fleet.name.clone(),
+        time: fleet.time.clone(),
+        roster: fleet.roster.clone(),
+        status: fleet.status.clone(),
+        discovery,
+        config: config.clone(),
+        owners: division.owners(),
+        moves: division.moves(),
+        health: scrape.changes(),
+        outbox: outbox.clone(),
+        history: history.clone(),
+    };
+    let (chronicle, part) = chronicle::Chronicle::new(links);
+    tasks::spawn("chronicle", part.run(stop.clone()));
+    (history, chronicle)
 }
 
 /// A running window, and the other ends of its sources.
@@ -119,8 +158,12 @@ impl House {
             &mut registry,
         );
         let division = divided(&fleet, &outbox, &seen_targets, &seen_config, folder.path(), &stop);
+        let (history, chronicle) =
+            kept(&fleet, &division, &scrape, &outbox, &seen_config, &folder, &stop);
         let sources = Sources {
             division,
+            history,
+            chronicle,
             config: seen_config,
             reload,
             targets: seen_targets,

@@ -3,6 +3,7 @@
 
 mod explain;
 mod fleet;
+mod history;
 mod prometheus;
 mod queues;
 mod targets;
@@ -21,6 +22,7 @@ use crate::model::{
 pub(super) use self::{
     explain::{Division, Explanation, explanation},
     fleet::{DrainState, FleetShown, fleet},
+    history::{EventsOrFleet, Hello, TargetHistory, event, events, fleet_then, target_history},
     prometheus::*,
     queues::{Queues, queues},
 };
@@ -62,10 +64,26 @@ pub(super) struct Node {
 }
 
 impl Node {
+    pub(super) fn new(id: NodeId, name: &str) -> Self {
+        Self { id: Some(id.to_string()), name: name.to_owned() }
+    }
+
     /// By its id where nobody knows the name any more.
     fn of(id: NodeId, roster: &Roster) -> Self {
         Self { id: Some(id.to_string()), name: name_of(id, roster) }
     }
+}
+
+/// What became of asking a member.
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(as = Asked)]
+pub(super) struct AskedShown {
+    id: String,
+    name: String,
+    answered: bool,
+    /// Why it did not.
+    error: Option<String>,
+    took_seconds: f64,
 }
 
 fn name_of(id: NodeId, roster: &Roster) -> String {
