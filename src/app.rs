@@ -43,6 +43,7 @@ use crate::{
         tasks,
     },
     scrape::Pool,
+    survey::{self, Survey},
 };
 
 /// Orders that the pool has not seen yet; more are gathered into one.
@@ -99,6 +100,7 @@ struct Agent {
     ownership: Running,
     discovery: Running,
     reload: Running,
+    survey: Running,
     admin: Running,
     division: ownership::Handle,
     ready: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -169,6 +171,18 @@ impl Agent {
             links,
             &mut registry,
         );
+        let sources = survey::Sources {
+            me,
+            name: members.name.clone(),
+            roster: members.roster.clone(),
+            time: members.time.clone(),
+            found: discovery.targets(),
+            config: reload.state(),
+            ownership: division.view(),
+            outbox: outbox.clone(),
+            scrape: scrape.clone(),
+        };
+        let (_survey, survey_part) = Survey::new(sources, peers.surveys);
         let (readiness, ready) = watch::channel(Readiness::Starting);
         let sources = admin::Sources {
             config: reload.state(),
@@ -192,6 +206,7 @@ impl Agent {
             ownership: Running::start("ownership", |stop| ownership_part.run(stop)),
             discovery: Running::start("discovery", |stop| discovery_part.run(stop)),
             reload: Running::start("reload", |stop| reload_part.run(stop)),
+            survey: Running::start("survey", |stop| survey_part.run(stop)),
             admin: Running::start("admin", |stop| admin_part.run(stop)),
             ready: Box::pin(is_ready(discovery, members.fleet.clone(), members.status.clone())),
             division,
@@ -226,6 +241,7 @@ impl Agent {
             name = self.ownership.ended() => name,
             name = self.discovery.ended() => name,
             name = self.reload.ended() => name,
+            name = self.survey.ended() => name,
             name = self.admin.ended() => name,
         }
     }
@@ -250,6 +266,7 @@ impl Agent {
         }
         self.members.stop().await;
         self.admin.stop().await;
+        self.survey.stop().await;
         info!("starling has stopped");
     }
 }
@@ -364,10 +381,8 @@ impl Members {
             running: Vec::new(),
         };
         let channel::Inboxes { letters, surveys } = inboxes;
-        let peers = Peers {
-            letters: Some((channel.clone(), letters)),
-            surveys: Some((channel, surveys)),
-        };
+        let peers =
+            Peers { letters: Some((channel.clone(), letters)), surveys: Some((channel, surveys)) };
         Ok((members, peers))
     }
 

@@ -7,6 +7,8 @@ pub mod cli;
 // window: look in, change course
 pub mod admin;
 pub mod reload;
+// watch: ask the fleet, and answer it
+pub mod survey;
 // work: fetch samples
 pub mod scrape;
 // decision: who does what

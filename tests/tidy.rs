@@ -16,6 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["discovery", "fleet", "outbox"],
     &["ownership"],
     &["scrape"],
+    &["survey"],
     &["admin", "reload"],
     &["app"],
     &["cli"],

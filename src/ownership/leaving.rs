@@ -71,7 +71,7 @@ impl Ownership {
         }
     }
 
-    async fn give_up_share(&self) {
+    async fn give_up_share(&mut self) {
         if let Some(fleet) = &self.links.fleet {
             fleet.order(Order::Leave).await;
         }

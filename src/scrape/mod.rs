@@ -45,7 +45,7 @@ use tokio::{
 
 pub use crate::scrape::{
     metadata::Told,
-    status::{Handle, Health, TargetStatus},
+    status::{Handle, Health, Scraped, TargetStatus},
 };
 use crate::{
     outbox,

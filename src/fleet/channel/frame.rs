@@ -226,7 +226,8 @@ mod tests {
     fn frames_are_read_in_the_order_they_were_sealed() {
         let check = |order: &[usize], expected: &[Result<&str, Refused>]| {
             let (mut sealing, mut opening) = ends();
-            let frames = ["a", "b", "c"].map(|text| sealing.frame(Kind::Message(Topic::Ownership), text.as_bytes()));
+            let frames = ["a", "b", "c"]
+                .map(|text| sealing.frame(Kind::Message(Topic::Ownership), text.as_bytes()));
             let found = order.iter().map(|&n| read(&mut opening, &frames[n]));
             let found: Vec<_> = found
                 .map(|one| one.map(|(_, body)| String::from_utf8(body).unwrap()))

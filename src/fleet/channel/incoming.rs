@@ -138,9 +138,7 @@ impl Incoming {
         };
         let arrived = Arrived { from: self.from, message, _room: room };
         match topic {
-            Topic::Ownership => {
-                self.letters.arrived.send(arrived).await.map_err(|_| Fault::Ended)
-            }
+            Topic::Ownership => self.letters.arrived.send(arrived).await.map_err(|_| Fault::Ended),
             Topic::Survey => {
                 if self.surveys.arrived.try_send(arrived).is_err() {
                     self.meters.unread();
