@@ -1,9 +1,6 @@
 //! What ownership shows of itself: plain values, filled by its shell and published by a watch.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
     model::{
@@ -44,7 +41,7 @@ pub struct View {
     /// Of the overrides that are in force, or soon will be.
     pub overrides: Option<Stamp>,
     /// The overrides themselves: with the roster, all that owners follow from.
-    pub placed: Arc<Overrides>,
+    pub placed: Overrides,
     /// How many slots they name.
     pub overridden: usize,
     /// How often since the start two maps of them met of which neither followed the other.

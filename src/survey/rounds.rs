@@ -211,7 +211,7 @@ pub(super) async fn targets(asker: &Asker, number: u64) -> FleetTargets {
     let described = round.describe(unknown(&told, &found), &mut asked).await;
     let silent = silent(&asked);
     let merging = move || {
-        let placed = Arc::clone(&sources.ownership.borrow().placed);
+        let placed = sources.ownership.borrow().placed.clone();
         let owners = Table::new(sources.time.now_ms(), &sources.roster.borrow(), &placed);
         let undivided = snapshot.jobs.iter().filter(|job| !job.job.clustering.enabled);
         let undivided: Vec<Arc<Target>> =
