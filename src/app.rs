@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use crate::{
     admin::{self, Admin, FleetSources, Readiness},
+    chronicle::{self, Chronicle},
     config::{self, Cluster, Config, TypedCluster},
     discovery::{self, Discovery, provider::Nameservers},
     fleet::{
@@ -29,6 +30,7 @@ use crate::{
         node_id,
         standing::Standing,
     },
+    history::{self, History},
     model::member::{NodeId, Roster},
     outbox::{self, Outbox},
     ownership::{self, Links, Ownership},
@@ -99,6 +101,8 @@ struct Agent {
     scrape: Running,
     ownership: Running,
     discovery: Running,
+    chronicle: Running,
+    history: Running,
     reload: Running,
     survey: Running,
     admin: Running,
@@ -119,6 +123,15 @@ impl Agent {
         let me = node_id::load_or_create(&settings.storage_path)?;
 
         let (mut members, peers) = Members::meet(me, &settings, &config, &mut registry).await?;
+        let (history, history_part) = History::new(
+            history::Settings {
+                me,
+                file: settings.storage_path.join("history.db"),
+                section: config.history.clone(),
+                now_ms: members.time.now_ms(),
+            },
+            &mut registry,
+        );
         let storage = settings.storage_path.join("outbox");
         let (outbox, outbox_part) = Outbox::new(
             outbox::Node { me, lease: members.lease.clone() },
@@ -183,6 +196,24 @@ impl Agent {
             scrape: scrape.clone(),
         };
         let (_survey, survey_part) = Survey::new(sources, peers.surveys);
+        let (_, chronicle_part) = Chronicle::new(chronicle::Links {
+            me,
+            name: members.name.clone(),
+            time: members.time.clone(),
+            roster: members.roster.clone(),
+            status: members.status.clone(),
+            discovery: discovery.clone(),
+            config: reload.state(),
+            owners: division.owners(),
+            moves: division.moves(),
+            health: scrape.changes(),
+            outbox: outbox.clone(),
+            history: history.clone(),
+        });
+        if members.fleet.is_none() {
+            // There is nobody to ask.
+            history.gave_up();
+        }
         let (readiness, ready) = watch::channel(Readiness::Starting);
         let sources = admin::Sources {
             config: reload.state(),
@@ -205,6 +236,8 @@ impl Agent {
             scrape: Running::start("scrape", |stop| scrape_part.run(ordered, stop)),
             ownership: Running::start("ownership", |stop| ownership_part.run(stop)),
             discovery: Running::start("discovery", |stop| discovery_part.run(stop)),
+            chronicle: Running::start("chronicle", |stop| chronicle_part.run(stop)),
+            history: Running::start("history", |stop| history_part.run(stop)),
             reload: Running::start("reload", |stop| reload_part.run(stop)),
             survey: Running::start("survey", |stop| survey_part.run(stop)),
             admin: Running::start("admin", |stop| admin_part.run(stop)),
@@ -240,6 +273,8 @@ impl Agent {
             name = self.scrape.ended() => name,
             name = self.ownership.ended() => name,
             name = self.discovery.ended() => name,
+            name = self.chronicle.ended() => name,
+            name = self.history.ended() => name,
             name = self.reload.ended() => name,
             name = self.survey.ended() => name,
             name = self.admin.ended() => name,
@@ -265,6 +300,10 @@ impl Agent {
             part.stop().await;
         }
         self.members.stop().await;
+        // What the others have done to the end is history, too.
+        for part in [self.chronicle, self.history] {
+            part.stop().await;
+        }
         self.admin.stop().await;
         self.survey.stop().await;
         info!("starling has stopped");

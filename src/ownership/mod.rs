@@ -34,7 +34,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{broadcast, mpsc, oneshot, watch},
     time::{Duration, Instant, sleep_until},
 };
 use tracing::warn;
@@ -61,12 +61,13 @@ use crate::{
         kept::Kept,
         leaving::Will,
         letter::Letter,
+        moves::Move,
         orders::{Orders, Report},
         quorum::Base,
         scales::Scales,
-        showing::{Condition, Showing},
+        showing::{Condition, Showing, Shown},
         succession::Succession,
-        view::{Drain, Quorum, View},
+        view::{Drain, Owners, Quorum, View},
     },
     runtime::{clock::FleetTime, config_state::ConfigState, stop::Stop},
 };
@@ -115,11 +116,24 @@ pub struct Links {
 pub struct Handle {
     wills: mpsc::Sender<Will>,
     view: watch::Receiver<Arc<View>>,
+    owners: watch::Receiver<Arc<Owners>>,
+    moves: broadcast::Sender<Arc<[Move]>>,
 }
 
 impl Handle {
     pub fn view(&self) -> watch::Receiver<Arc<View>> {
         self.view.clone()
+    }
+
+    /// Who has which slot now, as far as this member knows.
+    pub fn owners(&self) -> watch::Receiver<Arc<Owners>> {
+        self.owners.clone()
+    }
+
+    /// All moves from now on, those of one look together. Who does not keep up is told how many
+    /// he has missed, and finds out by the owners where he stands.
+    pub fn moves(&self) -> broadcast::Receiver<Arc<[Move]>> {
+        self.moves.subscribe()
     }
 }
 
@@ -160,7 +174,7 @@ pub struct Ownership {
 impl Ownership {
     pub fn new(settings: Settings, links: Links, registry: &mut Registry) -> (Handle, Self) {
         let me = settings.me;
-        let (view, showing) = Showing::new(me, registry);
+        let (shown, showing) = Showing::new(me, registry);
         let base_file = Kept::new(&settings.folder, "base");
         let lines_file = Kept::new(&settings.folder, "lines");
         let overrides_file = Kept::new(&settings.folder, "overrides");
@@ -205,7 +219,8 @@ impl Ownership {
             settings,
             links,
         };
-        (Handle { wills: sender, view }, part)
+        let Shown { view, owners, moves } = shown;
+        (Handle { wills: sender, view, owners, moves }, part)
     }
 
     pub async fn run(mut self, stop: Stop) {
@@ -376,7 +391,10 @@ impl Ownership {
         if self.is_met {
             self.division.passed(present.now_ms);
         }
-        self.showing.moved(&self.division.take_moves(), present.now_ms);
+        self.showing.moved(self.division.take_moves(), present.now_ms);
+        if self.is_met {
+            self.showing.owners(&present);
+        }
         self.division.take_gaps_ms().into_iter().for_each(|ms| self.showing.gap(ms));
         self.cross_borders(&present);
         self.division.seal(self.exchange.take_seals());

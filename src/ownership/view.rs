@@ -1,6 +1,9 @@
 //! What ownership shows of itself: plain values, filled by its shell and published by a watch.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use crate::{
     model::{
@@ -69,6 +72,15 @@ impl Drain {
             Self::Drained => "drained",
         }
     }
+}
+
+/// Who has which slot.
+#[derive(Clone, Debug, Default)]
+pub struct Owners {
+    /// When this member saw it so for the first time.
+    pub since_ms: i64,
+    /// `None` while the fleet is not yet met.
+    pub table: Option<Arc<Table>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -348,7 +348,8 @@ impl Loops {
 
     fn start(&mut self, orders: desk::Orders, stop: &Stop) -> Running {
         let desk = Arc::new(Desk::new(orders));
-        let board = Arc::new(Board::new(Arc::clone(&desk), self.context.meters.clone()));
+        let (meters, changes) = (self.context.meters.clone(), self.context.changes.clone());
+        let board = Arc::new(Board::new(Arc::clone(&desk), meters, changes));
         self.start_again(desk, board, stop)
     }
 

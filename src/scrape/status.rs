@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::{
     model::target::{Target, TargetId},
@@ -76,11 +76,32 @@ impl Scraped {
     }
 }
 
+/// A target that was up is down, or the other way round; or its first scrape here has failed.
+#[derive(Clone, Debug)]
+pub struct HealthChange {
+    pub target: Arc<Target>,
+    pub is_up: bool,
+    pub error: Option<String>,
+    /// When the scrape started.
+    pub at_ms: i64,
+}
+
+/// Changes that a listener has not taken yet; of more he misses the oldest, and is told how many.
+const CHANGES_MAX: usize = 4_096;
+
+/// Where boards tell of changes; it never waits for who listens.
+pub(super) type Changes = broadcast::Sender<Arc<HealthChange>>;
+
+pub(super) fn changes() -> Changes {
+    broadcast::Sender::new(CHANGES_MAX)
+}
+
 /// Looks in. Cloned freely; a look costs a lock a target.
 #[derive(Clone)]
 pub struct Handle {
     boards: watch::Receiver<Arc<Boards>>,
     loads: watch::Receiver<Arc<Loads>>,
+    changes: Changes,
 }
 
 pub(super) type Boards = BTreeMap<(TargetId, Arc<str>), Arc<Board>>;
@@ -89,8 +110,14 @@ impl Handle {
     pub(super) fn new(
         boards: watch::Receiver<Arc<Boards>>,
         loads: watch::Receiver<Arc<Loads>>,
+        changes: Changes,
     ) -> Self {
-        Self { boards, loads }
+        Self { boards, loads, changes }
+    }
+
+    /// Changes of health from now on.
+    pub fn changes(&self) -> broadcast::Receiver<Arc<HealthChange>> {
+        self.changes.subscribe()
     }
 
     /// How busy the slots are of what is scraped here and divided.
@@ -136,6 +163,7 @@ pub(super) struct Board {
     /// The loops that write here: one, or none while it is begun anew.
     loops: AtomicUsize,
     meters: Meters,
+    changes: Changes,
 }
 
 /// A loop writes on the board as long as this lives.
@@ -152,7 +180,7 @@ pub(super) struct Content {
 }
 
 impl Board {
-    pub(super) fn new(desk: Arc<Desk>, meters: Meters) -> Self {
+    pub(super) fn new(desk: Arc<Desk>, meters: Meters, changes: Changes) -> Self {
         meters.targets_of(Health::Unknown).inc();
         let status = TargetStatus {
             target: desk.setup().target,
@@ -173,6 +201,7 @@ impl Board {
             }),
             loops: AtomicUsize::new(0),
             meters,
+            changes,
         }
     }
 
@@ -207,12 +236,30 @@ impl Board {
         if content.status.health != status.health {
             self.meters.targets_of(content.status.health).dec();
             self.meters.targets_of(status.health).inc();
+            self.tell(content.status.health, &status);
         }
         if content.durations.len() == DURATIONS_MAX {
             content.durations.pop_front();
         }
         content.durations.push_back(status.duration);
         content.status = status;
+    }
+
+    /// That a target is up as it should be is no news where nothing was known of it: each that
+    /// moves here would be.
+    fn tell(&self, before: Health, now: &TargetStatus) {
+        let is_up = now.health == Health::Up;
+        if before == Health::Unknown && is_up {
+            return;
+        }
+        let change = HealthChange {
+            target: Arc::clone(&now.target),
+            is_up,
+            error: now.last_error.clone(),
+            at_ms: now.last_scrape_ms,
+        };
+        // Nobody may be listening.
+        let _ = self.changes.send(Arc::new(change));
     }
 
     pub(super) fn expect_samples(&self, samples: usize) {

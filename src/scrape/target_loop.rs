@@ -28,7 +28,7 @@ use crate::{
         read::{Counts, Moment, Reader},
         report::{self, Report},
         schedule::{Schedule, Tick},
-        status::{Board, Health, TargetStatus},
+        status::{Board, Changes, Health, TargetStatus},
     },
     wire::content_type,
 };
@@ -52,6 +52,7 @@ pub(super) struct Context {
     pub(super) fetch: Arc<Shared>,
     pub(super) library: Library,
     pub(super) meters: Meters,
+    pub(super) changes: Changes,
     pub(super) budget: LogBudget,
     pub(super) failures: FailureLog,
     pub(super) lease: Lease,

@@ -55,8 +55,12 @@ impl House {
     fn open_in(fleet: Option<FleetSources>, may_quit: bool) -> Self {
         let loaded = Arc::new(config::parse(Path::new("starling.yml"), CONFIG, &|_| None).unwrap());
         let (targets, seen_targets) = watch::channel(Arc::new(snapshot(&loaded)));
-        let state =
-            ConfigState { config: loaded.clone(), loaded_ms: 1_700_000_000_123, refused: None };
+        let state = ConfigState {
+            config: loaded.clone(),
+            loaded_ms: 1_700_000_000_123,
+            refused: None,
+            cause: crate::runtime::config_state::Cause::Start,
+        };
         let (config, seen_config) = watch::channel(Arc::new(state));
         let (reload, orders) = mpsc::channel(1);
         let (ready, seen_ready) = watch::channel(Readiness::Starting);

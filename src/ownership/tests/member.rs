@@ -83,7 +83,12 @@ impl TestMember {
         let (channel, inbox, address) = channel_of(id, status_seen.clone(), &stop).await;
         let (roster, roster_seen) = watch::channel(Arc::default());
         let (found, found_seen) = watch::channel(Arc::default());
-        let state = ConfigState { config, loaded_ms: 0, refused: None };
+        let state = ConfigState {
+            config,
+            loaded_ms: 0,
+            refused: None,
+            cause: crate::runtime::config_state::Cause::Start,
+        };
         let (config, config_seen) = watch::channel(Arc::new(state));
         let (pool, orders) = mpsc::channel(4);
         let (reports, reported) = mpsc::channel(4);
