@@ -263,3 +263,6 @@ async fn receive(peers: &mut Option<(channel::Handle, Inbox)>) -> Option<(NodeId
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
