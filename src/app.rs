@@ -128,7 +128,7 @@ impl Agent {
                 me,
                 file: settings.storage_path.join("history.db"),
                 section: config.history.clone(),
-                now_ms: members.time.now_ms(),
+                time: members.time.clone(),
             },
             &mut registry,
         );
