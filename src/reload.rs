@@ -19,6 +19,7 @@ use crate::{
         clock,
         config_state::{ConfigState, ReloadOrder},
         files::FileWatch,
+        http::ServerTls,
         stop::Stop,
     },
 };
@@ -35,9 +36,17 @@ pub struct Listeners {
     pub channel: Option<channel::Handle>,
 }
 
+/// What is loaded, and what flags say over it.
+#[derive(Clone)]
+pub struct Sources {
+    pub config_file: PathBuf,
+    /// The file of `--web.config.file`.
+    pub web_config_file: Option<PathBuf>,
+    pub cluster: TypedCluster,
+}
+
 pub struct Reload {
-    config_file: PathBuf,
-    cluster: TypedCluster,
+    sources: Sources,
     listeners: Listeners,
     state: watch::Sender<Arc<ConfigState>>,
     orders: mpsc::Receiver<ReloadOrder>,
@@ -63,11 +72,10 @@ impl Handle {
 }
 
 impl Reload {
-    /// `cluster` is what flags say over the file, `config` what the parts were started with, `files`
-    /// a watch on the file that was begun before it was read; `hangups` brings one message a SIGHUP.
+    /// `config` is what the parts were started with, `files` a watch on the files of `sources` that
+    /// was begun before they were read; `hangups` brings one message a SIGHUP.
     pub fn new(
-        config_file: PathBuf,
-        cluster: TypedCluster,
+        sources: Sources,
         config: Arc<Config>,
         listeners: Listeners,
         mut files: FileWatch,
@@ -81,7 +89,7 @@ impl Reload {
         let (state, seen) =
             watch::channel(Arc::new(ConfigState { config, loaded_ms, refused: None }));
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
-        let part = Self { config_file, cluster, listeners, state, orders, hangups, files, meters };
+        let part = Self { sources, listeners, state, orders, hangups, files, meters };
         (Handle { state: seen, orders: sender }, part)
     }
 
@@ -105,7 +113,7 @@ impl Reload {
     }
 
     async fn load_and_hand_out(&mut self) -> Result<(), String> {
-        let outcome = match load(self.config_file.clone(), self.cluster.clone()).await {
+        let outcome = match load(self.sources.clone()).await {
             Ok(config) => self.hand_out(config).await,
             Err(problems) => Err(problems),
         };
@@ -117,7 +125,7 @@ impl Reload {
                 ConfigState { config: Arc::clone(config), loaded_ms, refused: None }
             }
             Err(reason) => {
-                error!(file = %self.config_file.display(), reason, "configuration refused, the running one stays");
+                error!(file = %self.sources.config_file.display(), reason, "configuration refused, the running one stays");
                 ConfigState { refused: Some(reason.clone()), ..(*before).clone() }
             }
         };
@@ -130,7 +138,7 @@ impl Reload {
     async fn hand_out(&self, config: Config) -> Result<Arc<Config>, String> {
         let config = Arc::new(config);
         if config == self.state.borrow().config {
-            info!(file = %self.config_file.display(), "configuration loaded again, nothing in it has changed");
+            info!(file = %self.sources.config_file.display(), "configuration loaded again, nothing in it has changed");
             return Ok(config);
         }
         for warning in &config.warnings {
@@ -140,13 +148,16 @@ impl Reload {
         for key in config::cluster_keys_that_need_a_restart(&running.cluster, &config.cluster) {
             warn!(key, "a change in `cluster` takes effect at the next start");
         }
+        for key in config::web_keys_that_need_a_restart(&running.web, &config.web) {
+            warn!(key, "a change in `tls_server_config` takes effect at the next start");
+        }
         self.listeners.outbox.apply(config.outbox.clone(), config.destinations.clone()).await?;
         self.listeners.discovery.apply(config.jobs.clone()).await;
         if running.cluster.keys != config.cluster.keys {
             self.change_secrets(&config).await;
         }
         info!(
-            file = %self.config_file.display(),
+            file = %self.sources.config_file.display(),
             jobs = config.jobs.len(),
             destinations = config.destinations.len(),
             "configuration in force"
@@ -168,13 +179,19 @@ impl Reload {
 /// Reads files, so off the threads that scrape.
 ///
 /// # Errors
-/// Every problem of the file, one a line.
-pub async fn load(config_file: PathBuf, cluster: TypedCluster) -> Result<Config, String> {
+/// Every problem of the files, one a line.
+pub async fn load(sources: Sources) -> Result<Config, String> {
     let environment = |name: &str| std::env::var(name).ok();
     let loading = spawn_blocking(move || {
-        let config = config::load(&config_file, &cluster, &environment);
+        let Sources { config_file, web_config_file, cluster } = sources;
+        let config =
+            config::load_all(&config_file, web_config_file.as_deref(), &cluster, &environment);
         let mut config = config.map_err(|problems| problems.to_string())?;
-        config::unlock(&mut config).map(|()| config)
+        config::unlock(&mut config)?;
+        if let Some(tls) = &config.web.tls {
+            ServerTls::check(tls)?;
+        }
+        Ok(config)
     });
     match loading.await {
         Ok(outcome) => outcome,

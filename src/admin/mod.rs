@@ -2,6 +2,7 @@
 //! decides; nothing elsewhere knows HTTP servers or JSON.
 
 mod api;
+pub mod door;
 mod metrics;
 mod selector;
 mod view;

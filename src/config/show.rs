@@ -4,7 +4,7 @@
 use crate::{
     config::{
         BasicAuth, Cluster, Clustering, Config, Destination, Discovery, DnsRecord, Global,
-        HttpClient, Job, Limits, OutboxSettings, Scheme, Source, Tls, TlsVersion, cluster,
+        HttpClient, Job, Limits, OutboxSettings, Scheme, Source, Tls, TlsVersion, admin, cluster,
         discovery, outbox, scrape, units,
         yaml_out::{Shown, flag, list, map, number, text},
     },
@@ -27,6 +27,7 @@ pub fn show(config: &Config) -> String {
         ("remote_write", Some(Shown::List(destinations))),
         ("outbox", Some(outbox_settings(&config.outbox))),
         ("cluster", show_cluster(&config.cluster)),
+        ("admin", admin::show(&config.admin, SECRET)),
     ])
     .to_yaml()
 }
