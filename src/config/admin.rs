@@ -227,7 +227,8 @@ pub(super) fn unknown_names(settings: &AdminSettings, web: &Web) -> Vec<String> 
     let has_ca = web.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     if !settings.read_only_clients.is_empty() && !has_ca {
         warnings.push(
-            "`read_only_clients` has no effect: no `client_ca_file` in --web.config.file".to_owned(),
+            "`read_only_clients` has no effect: no `client_ca_file` in --web.config.file"
+                .to_owned(),
         );
     }
     warnings
@@ -245,7 +246,11 @@ pub(super) fn show(settings: &AdminSettings, secret: &'static str) -> Option<Sho
             Source::Inline(_) => ("token", Some(text(secret))),
             Source::File(path) => ("token_file", Some(text(path.display().to_string()))),
         };
-        map([("name", Some(text(&*token.name))), ("role", role.map(|(name, _)| text(*name))), source])
+        map([
+            ("name", Some(text(&*token.name))),
+            ("role", role.map(|(name, _)| text(*name))),
+            source,
+        ])
     });
     let some = |names: &[String]| {
         (!names.is_empty()).then(|| list(names.iter().map(|name| text(&**name))))

@@ -244,11 +244,7 @@ fn tls_version(section: &mut Section<'_, '_>, key: &'static str) -> Option<TlsVe
 
 /// TLS 1.0 and 1.1 are not spoken: as a least version they change nothing, as a greatest one they
 /// leave nothing.
-fn check_versions(
-    section: &mut Section<'_, '_>,
-    min: Option<TlsVersion>,
-    max: Option<TlsVersion>,
-) {
+fn check_versions(section: &mut Section<'_, '_>, min: Option<TlsVersion>, max: Option<TlsVersion>) {
     if max.is_some_and(|version| version < TlsVersion::Tls12) {
         let place = section.place_of("max_version");
         section.problem(

@@ -309,8 +309,7 @@ fn is_allowed(client: &CertificateDer<'_>, allowed: &[String]) -> bool {
         return true;
     }
     let Ok(certificate) = EndEntityCert::try_from(client) else { return false };
-    let is_named =
-        |name: &str| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
+    let is_named = |name: &str| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
     let has_address = |text: &String| {
         text.parse::<IpAddr>().is_ok_and(|address| {
             let name = ServerName::IpAddress(address.into());
