@@ -9,6 +9,7 @@ mod discovery;
 mod document;
 mod glob;
 mod global;
+mod history;
 mod http;
 mod labels;
 mod load;
@@ -74,6 +75,7 @@ pub struct Config {
     pub jobs: Vec<Arc<Job>>,
     pub destinations: Vec<Arc<Destination>>,
     pub outbox: OutboxSettings,
+    pub history: HistorySettings,
     pub cluster: Cluster,
     pub admin: AdminSettings,
     /// The file of `--web.config.file`.
@@ -314,6 +316,17 @@ pub struct Queue {
     pub max_backoff: Duration,
     /// Samples older than this are dropped; zero keeps them.
     pub sample_age_limit: Duration,
+}
+
+/// The `history` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistorySettings {
+    /// Otherwise nothing is kept, and a file that is there is left alone.
+    pub enabled: bool,
+    /// What happened longer ago is forgotten.
+    pub age_max: Duration,
+    /// Of the file and the log of changes beside it; the oldest makes room.
+    pub bytes_max: u64,
 }
 
 /// The `outbox` section; each destination has its own queue with these bounds.
