@@ -5,8 +5,6 @@ mod asked;
 mod passwords;
 mod rate;
 mod rules;
-#[cfg(test)]
-mod tests;
 
 use std::{
     any::Any,

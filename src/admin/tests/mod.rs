@@ -1,5 +1,6 @@
 //! Real requests against a window whose sources are made by hand.
 
+mod door;
 mod fleet;
 
 use std::{path::Path, time::Duration};
