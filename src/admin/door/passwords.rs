@@ -138,3 +138,64 @@ impl Drop for Waiting<'_> {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on_actix(test: impl Future<Output = ()>) {
+        actix_web::rt::System::new().block_on(test);
+    }
+
+    #[test]
+    fn what_was_right_is_remembered_until_the_hash_changes() {
+        on_actix(async {
+            let passwords = Passwords::new().unwrap();
+            let hash = bcrypt::hash("right", 4).unwrap();
+            let check = async |password: &str, hash: &str, expected: Outcome| {
+                assert_eq!(passwords.check("alice", password, hash).await, expected, "{password}");
+            };
+            check("wrong", &hash, Outcome::Wrong).await;
+            check("right", &hash, Outcome::Right).await;
+            check("", &hash, Outcome::Wrong).await;
+            assert_eq!(passwords.verified().digests.len(), 1, "wrong ones are not kept");
+            // No place is free: only what is remembered can be told.
+            let _taken = passwords.places.acquire().await.unwrap();
+            check("right", &hash, Outcome::Right).await;
+            passwords.waiting.store(WAITING_MAX, Ordering::Relaxed);
+            check("wrong", &hash, Outcome::Busy).await;
+            let changed = bcrypt::hash("other", 4).unwrap();
+            check("right", &changed, Outcome::Busy).await;
+            assert_eq!(passwords.waiting.load(Ordering::Relaxed), WAITING_MAX);
+        });
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten_when_there_are_too_many() {
+        let passwords = Passwords::new().unwrap();
+        let digests: Vec<_> =
+            (0..=VERIFIED_MAX).map(|n| passwords.digest(&[&n.to_string()])).collect();
+        for digest in &digests {
+            passwords.remember(*digest);
+            passwords.remember(*digest);
+        }
+        let verified = passwords.verified();
+        assert_eq!((verified.digests.len(), verified.order.len()), (VERIFIED_MAX, VERIFIED_MAX));
+        assert!(!verified.digests.contains(&digests[0]) && verified.digests.contains(&digests[1]));
+    }
+
+    #[test]
+    fn a_name_draws_the_same_number_and_another_process_another() {
+        let passwords = Passwords::new().unwrap();
+        let draw = |passwords: &Passwords| -> Vec<usize> {
+            (0..64).map(|n| passwords.draw(&n.to_string(), 8)).collect()
+        };
+        let drawn = draw(&passwords);
+        assert_eq!(drawn, draw(&passwords));
+        assert!(
+            drawn.iter().all(|number| *number < 8)
+                && drawn.iter().any(|number| *number != drawn[0])
+        );
+        assert_ne!(drawn, draw(&Passwords::new().unwrap()));
+    }
+}

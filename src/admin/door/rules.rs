@@ -249,3 +249,124 @@ fn sha256(text: &str) -> [u8; 32] {
     let digest = digest(&SHA256, text.as_bytes());
     digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{self, Secret, Source, WebTls};
+
+    const TOKENS: &str = "admin:\n  tokens:\n  - {name: boss, role: admin, token: boss-token}\n  - {name: eye, role: read_only, token: eye-token}\n  - {name: gone, role: admin, token_file: /nowhere}\n";
+
+    fn rules(text: &str, users: &[&str], client_auth: ClientAuth) -> Rules {
+        let mut config = config::parse(Path::new("a.yml"), text, &|_| None).unwrap();
+        for name in users {
+            config.web.users.insert((*name).to_owned(), Secret::new(format!("hash of {name}")));
+        }
+        config.web.tls = (client_auth != ClientAuth::None).then(|| WebTls {
+            cert: Source::File("cert".into()),
+            key: Source::File("key".into()),
+            client_ca: None,
+            client_auth,
+            client_allowed_sans: Vec::new(),
+            cipher_suites: Vec::new(),
+            curves: Vec::new(),
+            prefer_server_cipher_suites: true,
+            min_version: None,
+            max_version: None,
+        });
+        Rules::of(&config)
+    }
+
+    /// `authorization` and the names in a certificate, and what is made of them in one line.
+    #[track_caller]
+    fn check(rules: &Rules, authorization: &str, names: Option<&[&str]>, expected: &str) {
+        let shown = Shown::read((!authorization.is_empty()).then_some(authorization.as_bytes()));
+        let certificate = names.map(|names| Certificate {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+        });
+        let verdict = rules.judge(&shown, certificate.as_ref(), |_, count| count - 1);
+        let told = |visitor: &Visitor| format!("{} as {}", visitor.who, role_name(visitor.role));
+        let found = match verdict {
+            Verdict::Enter(visitor) => told(&visitor),
+            Verdict::Ask { hash, user } => {
+                format!("{hash}? {}", user.map_or("nobody".to_owned(), |user| told(&user)))
+            }
+            Verdict::Missing => "missing".to_owned(),
+            Verdict::Wrong => "wrong".to_owned(),
+        };
+        assert_eq!(found, expected, "{authorization} {names:?}");
+    }
+
+    fn basic(text: &str) -> String {
+        format!("Basic {}", BASE64_STANDARD.encode(text))
+    }
+
+    #[test]
+    fn without_credentials_configured_anyone_may_do_everything() {
+        let open = rules("", &[], ClientAuth::None);
+        check(&open, "", None, "anyone as admin");
+        check(&open, "Bearer whatever", None, "anyone as admin");
+        for proves_nothing in [ClientAuth::Request, ClientAuth::RequireAny] {
+            let open = rules("", &[], proves_nothing);
+            check(&open, "", Some(&["a.example"]), "anyone as admin");
+        }
+    }
+
+    #[test]
+    fn a_token_is_taken_as_it_is_or_as_a_password() {
+        let rules = rules(TOKENS, &[], ClientAuth::None);
+        check(&rules, "", None, "missing");
+        check(&rules, "Bearer boss-token", None, "token boss as admin");
+        check(&rules, "BEARER  eye-token ", None, "token eye as read_only");
+        check(&rules, &basic("any:boss-token"), None, "token boss as admin");
+        check(&rules, &basic(":eye-token"), None, "token eye as read_only");
+        for wrong in ["Bearer boss-toke", "Bearer boss-token2", "Bearer", "Bearer ", "boss-token"] {
+            check(&rules, wrong, None, "wrong");
+        }
+        for wrong in ["boss-token", "boss-token:", "a:b"] {
+            check(&rules, &basic(wrong), None, "wrong");
+        }
+        // A certificate that nobody verified changes nothing.
+        check(&rules, "", Some(&["a.example"]), "missing");
+    }
+
+    #[test]
+    fn of_an_unknown_user_a_password_is_checked_all_the_same() {
+        let text = format!("{TOKENS}  read_only_users: [bob]\n");
+        let rules = rules(&text, &["alice", "bob"], ClientAuth::None);
+        check(&rules, &basic("alice:x"), None, "hash of alice? user alice as admin");
+        check(&rules, &basic("bob:y:z"), None, "hash of bob? user bob as read_only");
+        check(&rules, &basic("carol:x"), None, "hash of bob? nobody");
+        check(&rules, &basic("carol:boss-token"), None, "token boss as admin");
+        check(&rules, "Bearer x", None, "wrong");
+    }
+
+    #[test]
+    fn a_certificate_is_enough_or_needed_beside_the_rest() {
+        let readers = "admin: {read_only_clients: [Eye.example]}\n";
+        let alone = rules(readers, &[], ClientAuth::RequireAndVerify);
+        check(&alone, "", None, "missing");
+        check(&alone, "", Some(&["a.example"]), "certificate a.example as admin");
+        check(&alone, "", Some(&["a", "eye.example"]), "certificate a as read_only");
+        check(&alone, "", Some(&[]), "certificate without a name as read_only");
+        check(&alone, "Bearer x", Some(&["a"]), "certificate a as admin");
+
+        let both = rules(TOKENS, &[], ClientAuth::RequireAndVerify);
+        check(&both, "", Some(&["a"]), "missing");
+        check(&both, "Bearer boss-token", None, "missing");
+        check(&both, "Bearer boss-token", Some(&["a"]), "token boss, certificate a as admin");
+        check(&both, "Bearer eye-token", Some(&["a"]), "token eye, certificate a as read_only");
+
+        let text = format!("{TOKENS}  read_only_clients: [a]\n");
+        let either = rules(&text, &["alice"], ClientAuth::VerifyIfGiven);
+        check(&either, "", None, "missing");
+        check(&either, "", Some(&["b"]), "certificate b as admin");
+        check(&either, "Bearer boss-token", None, "token boss as admin");
+        check(&either, "Bearer boss-token", Some(&["a"]), "token boss, certificate a as read_only");
+        check(&either, "Bearer x", Some(&["b"]), "wrong");
+        let asked = "hash of alice? user alice, certificate a as read_only";
+        check(&either, &basic("alice:x"), Some(&["a"]), asked);
+    }
+}
