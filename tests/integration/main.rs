@@ -6,6 +6,7 @@ mod backend;
 mod conformance;
 mod delivery;
 mod demo;
+mod door;
 mod operation;
 mod process;
 mod target;
