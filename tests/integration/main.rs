@@ -9,6 +9,7 @@ mod demo;
 mod door;
 mod operation;
 mod process;
+mod secrets;
 mod target;
 
 use std::{future::Future, time::Duration};
