@@ -49,7 +49,9 @@ pub fn url(url: &str) -> Cow<'_, str> {
     });
     let start = rest.find("://").map_or(0, |at| at + 3);
     let end = rest[start..].find(['/', '#']).map_or(rest.len(), |at| start + at);
-    let user_end = rest[start..end].rfind('@').map(|at| start + at);
+    // A target's address is escaped on its way into its URL.
+    let authority = &rest[start..end];
+    let user_end = authority.rfind('@').max(authority.rfind("%40")).map(|at| start + at);
     if !has_secret && user_end.is_none() {
         return Cow::Borrowed(url);
     }
@@ -152,6 +154,7 @@ mod tests {
             ("http://u:p@h:1?a=b", "http://xxxxx@h:1?a=b"),
             ("https://h/m?a=b&token=c%3D&token=d&e", "https://h/m?a=b&token=xxxxx&token=xxxxx&e"),
             ("u:p@h:1", "xxxxx@h:1"),
+            ("http://u:p%40h:1/m", "http://xxxxx%40h:1/m"),
             ("h:1", "h:1"),
             ("", ""),
         ] {
