@@ -127,10 +127,9 @@ impl Agent {
         let (mut members, peers) = Members::meet(me, &settings, &config, &mut registry).await?;
         let (history, history_part) = History::new(
             history::Settings {
-                me,
                 file: settings.storage_path.join("history.db"),
                 section: config.history.clone(),
-                now_ms: members.time.now_ms(),
+                time: members.time.clone(),
             },
             &mut registry,
         );
@@ -156,6 +155,7 @@ impl Agent {
         let listeners = Listeners {
             outbox: outbox.clone(),
             discovery: discovery.clone(),
+            history: history.clone(),
             fleet: members.fleet.clone(),
             channel: members.channel.clone(),
         };
@@ -195,6 +195,8 @@ impl Agent {
             ownership: division.view(),
             outbox: outbox.clone(),
             scrape: scrape.clone(),
+            history: history.clone(),
+            status: members.status.clone(),
         };
         let (survey, survey_part) = Survey::new(surveyed, peers.surveys);
         let (chronicle, chronicle_part) = Chronicle::new(chronicle::Links {

@@ -167,6 +167,7 @@ pub struct Page {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct After {
     pub(super) table: u8,
+    pub(super) at_ms: i64,
     pub(super) row: i64,
 }
 
@@ -178,6 +179,4 @@ pub struct LastKnown {
     pub targets: Vec<TargetName>,
     /// By slot number; empty where no owner was ever known.
     pub owners: Vec<Option<NodeId>>,
-    /// Of what this member ran, and the lines of it.
-    pub config_digest: Option<u64>,
 }
