@@ -39,6 +39,9 @@ export const targetLink = (target) => el('a', { href: targetHref(target), class:
 export const around = (at, text = 'around this') =>
   el('a', { href: `#/history${query({ at })}`, class: 'quiet' }, text);
 
+/** A bar and what it says, on one line. */
+export const meter = (drawn, ...text) => el('div', { class: 'meter' }, drawn, el('span', { class: 'n' }, text));
+
 /** `[term, value]` pairs; what is absent is left out. */
 export const facts = (...pairs) => el('dl', { class: 'facts' }, pairs.filter(Boolean)
   .map(([term, value]) => el('div', null, el('dt', null, term), el('dd', null, value))));
@@ -86,7 +89,7 @@ function head({ head: text, kind, sort }, sorting) {
 export const eventKey = (one) => `${one.id ?? ''} ${one.at} ${one.kind} ${one.summary} ${one.target?.id ?? ''}`;
 
 /** One line of what happened. */
-const event = (one) => el('li', { 'data-key': eventKey(one), class: `event ${one.kind}` },
+const event = (one) => el('li', { 'data-key': eventKey(one), class: `event is-${one.kind}` },
   time(one.at),
   el('span', { class: 'kind' }, one.kind),
   el('span', { class: 'what' }, one.summary,

@@ -2,8 +2,8 @@
 
 import { ask, attempt } from '../api.js';
 import { el, patch } from '../dom.js';
-import { bytes, count, duration, isKnown, percent, plural, rate, span, times } from '../format.js';
-import { age, empty, events, facts, mark, problem, section, table, time, unanswered } from '../parts.js';
+import { count, duration, isKnown, percent, plural, rate, span, times } from '../format.js';
+import { empty, events, facts, mark, meter, problem, section, table, time, unanswered } from '../parts.js';
 import { bar } from '../pictures.js';
 import { verification } from './verify.js';
 
@@ -12,6 +12,8 @@ export const title = 'Flock';
 const RECENT_MAX = 12;
 /** What a member itself warns of. */
 const CLOCK_MS_MAX = 500;
+/** Of the longest bar, so that a notch at its end is seen. */
+const ROOM = 1.06;
 const GONE = ['dead', 'left'];
 
 export function open(ui) {
@@ -56,7 +58,7 @@ function figures({ members: all, division: { imbalance } }, { counts, total }) {
   const rates = here.map((one) => one.samples_per_second).filter(isKnown);
   const hottest = imbalance.samples ?? imbalance.slots;
   return el('dl', { class: 'figures' }, [
-    ['members', count(well.length), well.length < here.length && mark('suspect', plural(here.length - well.length, 'suspect'))],
+    ['members', count(here.length), well.length < here.length && mark('suspect', plural(here.length - well.length, 'suspect'))],
     ['targets', count(total), counts && [mark('up', `${count(counts.up)} up`), ' ',
       counts.down > 0 && mark('down', `${count(counts.down)} down`), counts.down > 0 && ' ',
       counts.unknown > 0 && mark('unknown', `${count(counts.unknown)} unknown`)]],
@@ -73,8 +75,8 @@ function members({ members: all, node, division: { slots } }) {
   const own = all.find((one) => one.id === node.id);
   const busy = here.reduce((sum, one) => sum + (one.samples_per_second ?? 0), 0);
   const most = {
-    slots: Math.max(...here.map((one) => one.slots), 1),
-    samples: Math.max(...here.map((one) => one.samples_per_second ?? 0), 1),
+    slots: ROOM * Math.max(...here.map((one) => one.slots), 1),
+    samples: ROOM * Math.max(...here.map((one) => one.samples_per_second ?? 0), 1),
   };
   const weights = here.filter((one) => one.slots > 0).reduce((sum, one) => sum + one.weight, 0);
   const fair = (one, whole) => (one.slots > 0 && weights > 0 ? (whole * one.weight) / weights : 0);
@@ -82,10 +84,11 @@ function members({ members: all, node, division: { slots } }) {
     { head: 'Member', kind: 'name', cell: (one) => [el('strong', null, one.name), one.id === node.id && el('span', { class: 'tag' }, 'this one'),
       one.zone && el('span', { class: 'dim' }, ` ${one.zone}`)] },
     { head: 'State', cell: (one) => mark(one.state) },
-    { head: `Share of ${count(slots)} slots`, name: 'Slots', kind: 'share', cell: (one) => [bar(one.slots, most.slots, fair(one, slots)),
-      el('span', { class: 'n' }, `${count(one.slots)} · ${percent(one.share)}`)] },
-    { head: 'Share of samples a second', name: 'Samples/s', kind: 'share', cell: (one) => [bar(one.samples_per_second ?? 0, most.samples, fair(one, busy), 'second'),
-      el('span', { class: 'n' }, isKnown(one.samples_per_second) ? `${rate(one.samples_per_second)} · ${percent(busy > 0 ? one.samples_per_second / busy : 0)}` : 'unknown')] },
+    { head: `Share of ${count(slots)} slots`, name: 'Slots', kind: 'share', cell: (one) =>
+      meter(bar(one.slots, most.slots, fair(one, slots)), `${count(one.slots)} · ${percent(one.share)}`) },
+    { head: 'Share of samples a second', name: 'Samples/s', kind: 'share', cell: (one) =>
+      meter(bar(one.samples_per_second ?? 0, most.samples, fair(one, busy), 'second'),
+        isKnown(one.samples_per_second) ? `${rate(one.samples_per_second)} · ${percent(busy > 0 ? one.samples_per_second / busy : 0)}` : 'unknown') },
     { head: 'Clock', kind: 'n', cell: (one) => skew(one, node) },
     { head: 'Config', cell: (one) => drift(one, own, 'config_digest') },
     { head: 'Discovery', cell: (one) => drift(one, own, 'targets_digest') },

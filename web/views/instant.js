@@ -3,7 +3,7 @@
 import { ask, attempt } from '../api.js';
 import { el, patch } from '../dom.js';
 import { count, isKnown, percent, plural, span as spanText } from '../format.js';
-import { empty, events, mark, node, problem, section, table, targetLink, time } from '../parts.js';
+import { empty, events, mark, meter, node, problem, section, table, targetLink, time } from '../parts.js';
 import { bar } from '../pictures.js';
 
 const EVENTS_MAX = 1000;
@@ -52,7 +52,7 @@ function moved(items) {
     groups.set(key, group);
   }
   if (groups.size === 0) return section('What moved', empty('Nothing moved.'));
-  const rows = [...groups.values()].sort((a, b) => b.targets - a.targets || b.slots - a.slots);
+  const rows = [...groups.values()].sort((a, b) => a.first.localeCompare(b.first) || b.targets - a.targets || b.slots - a.slots);
   const most = Math.max(...rows.map((one) => one.targets), 1);
   const total = rows.reduce((sum, one) => sum + one.targets, 0);
   return section('What moved',
@@ -61,7 +61,7 @@ function moved(items) {
       { head: 'Why', cell: (one) => one.reason },
       { head: 'From', kind: 'name', cell: (one) => node(one.from) },
       { head: 'To', kind: 'name', cell: (one) => node(one.to) },
-      { head: 'Targets', kind: 'share', cell: (one) => [bar(one.targets, most), el('span', { class: 'n' }, count(one.targets))] },
+      { head: 'Targets', kind: 'share', cell: (one) => meter(bar(one.targets, most), count(one.targets)) },
       { head: 'Slots', kind: 'n', cell: (one) => count(one.slots) },
       { head: 'Since', kind: 'n', cell: (one) => time(one.first) },
     ], rows, { key: (one) => one.key }));
@@ -84,8 +84,8 @@ function fleet(members) {
   return section('The fleet at this instant', table('Members then', [
     { head: 'Member', kind: 'name', cell: (one) => node(one) },
     { head: 'State', cell: (one) => mark(one.state) },
-    { head: 'Slots', kind: 'share', cell: (one) => [bar(one.slots, most),
-      el('span', { class: 'n' }, `${count(one.slots)} · ${percent(all > 0 ? one.slots / all : 0)}`)] },
+    { head: 'Slots', kind: 'share', cell: (one) =>
+      meter(bar(one.slots, most), `${count(one.slots)} · ${percent(all > 0 ? one.slots / all : 0)}`) },
   ], members, { key: (one) => one.id }));
 }
 

@@ -3,7 +3,7 @@
 import { ask } from '../api.js';
 import { el, patch } from '../dom.js';
 import { bytes, count, duration, isKnown } from '../format.js';
-import { age, empty, mark, table, unanswered } from '../parts.js';
+import { age, empty, mark, meter, table, unanswered } from '../parts.js';
 import { bar } from '../pictures.js';
 
 export const title = 'Queues';
@@ -27,8 +27,8 @@ const columns = (most) => [
   { head: 'Destination', kind: 'name', cell: ({ queue }) => el('strong', null, queue.name) },
   { head: 'Member', cell: ({ member }) => member.name },
   { head: 'State', cell: ({ queue }) => state(queue) },
-  { head: 'Waiting', kind: 'share', cell: ({ queue }) => [bar(queue.bytes, most),
-    el('span', { class: 'n' }, `${count(queue.samples)} · ${bytes(queue.bytes)}`)] },
+  { head: 'Waiting', kind: 'share', cell: ({ queue }) =>
+    meter(bar(queue.bytes, most), `${count(queue.samples)} · ${bytes(queue.bytes)}`) },
   { head: 'Oldest', kind: 'n', cell: ({ queue }) => (isKnown(queue.oldest_age_seconds) ? duration(queue.oldest_age_seconds) : '–') },
   { head: 'In flight', kind: 'n', cell: ({ queue }) => count(queue.in_flight) },
   { head: 'Sent', kind: 'n', cell: ({ queue }) => count(queue.sent_samples) },

@@ -65,7 +65,7 @@ function ownership({ spans, unwatched }) {
           el('span', { class: 'who' }, owner), lane(own, unwatched, from, until), el('span', { class: 'n dim' }, percent(part)));
       }),
       el('div', { class: 'axis', 'aria-hidden': 'true' }, el('span', null, clock(from)), el('span', null, 'now'))),
-    unwatched.length > 0 && el('p', { class: 'legend' }, 'Hatched: this member did not look; what is told of it came from others, or is not known.'),
+    unwatched.length > 0 && el('p', { class: 'legend' }, 'Dashed: this member did not look; what is told of it came from others, or is not known.'),
     table('Owners in turn', [
       { head: 'From', cell: (one) => time(one.from) },
       { head: 'Until', cell: (one) => (one.until ? time(one.until) : 'now') },

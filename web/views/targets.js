@@ -121,7 +121,7 @@ const COLUMNS = [
   { head: 'Owner', sort: 'owner', cell: (one) => [one.owner || one.divided ? node(one.owner) : 'each member',
     one.others.length > 0 && one.divided && mark('suspect', ` also ${one.others.map((other) => other.name).join(', ')}`)] },
   { head: 'Last scrape', sort: 'last_scrape', kind: 'n', cell: (one) => age(one.last_scrape) },
-  { head: 'Took', sort: 'duration', kind: 'n took', cell: (one) => [spark(one.durations_seconds), ' ', duration(one.last_duration_seconds)] },
+  { head: 'Took', sort: 'duration', kind: 'n took', cell: (one) => [spark(one.durations_seconds), el('span', { class: 'figure' }, duration(one.last_duration_seconds))] },
 ];
 
 const DROPPED = [
