@@ -22,7 +22,7 @@ export const open = (ui) => async (signal) => {
       { head: 'File', cell: (one) => (one.refused ? [mark('refused', 'refused; what ran before runs on'), el('span', { class: 'error' }, one.refused)] : mark('ok', 'in force')) },
     ], members, { key: (one) => one.id ?? one.name }),
     own && others.map((one) => difference(own, one)),
-    own ? section(`As ${own.name} runs it`, el('pre', { class: 'yaml', tabindex: 0, 'aria-label': `configuration of ${own.name}` }, own.yaml))
+    own ? section(`As ${own.name} runs it`, el('pre', { class: 'yaml', tabindex: 0, role: 'region', 'aria-label': `configuration of ${own.name}` }, own.yaml))
       : empty('No configuration was told.'));
 };
 

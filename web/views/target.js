@@ -72,7 +72,7 @@ function ownership({ spans, unwatched }) {
       { head: 'For', kind: 'n', cell: (one) => span(lasted(one) / 1000) },
       { head: 'Owner', kind: 'name', cell: (one) => node(one.owner) },
       { head: 'Why it came', cell: (one) => one.reason },
-      { head: '', name: 'Look', cell: (one) => around(one.from) },
+      { head: el('span', { class: 'unseen' }, 'Look'), name: 'Look', cell: (one) => around(one.from) },
     ], [...spans].reverse(), { key: (one) => one.from }));
 }
 
