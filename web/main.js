@@ -75,27 +75,42 @@ function go() {
   refresh();
 }
 
-/** Draws what the open view has to show by now; what it showed stays until then. */
+/**
+ * Draws what the open view has to show by now; what it showed stays until then. One question at a
+ * time: where events come faster than answers, each answer is still drawn.
+ */
 async function refresh() {
   const asked = open;
   clearTimeout(gathering);
   gathering = null;
-  asked.asking?.abort();
-  const asking = new AbortController();
-  asked.asking = asking;
-  asked.closed.addEventListener('abort', () => asking.abort());
+  if (asked.isAsking) {
+    asked.isStale = true;
+    return;
+  }
+  asked.isAsking = true;
   try {
-    await asked.show(asking.signal);
-    refused(null);
+    await asked.show(asked.closed);
+    if (asked === open) refused(null);
   } catch (error) {
     // Another question took its place, or nobody looks any more.
     if (error.name === 'AbortError') return;
     if (!(error instanceof Problem)) throw error;
-    refused(error);
-    if (!main.querySelector('h1 ~ :not(.loading, .problem)')) {
-      patch(main, el('h1', { tabindex: -1 }, asked.view.title), problem(error));
-    }
+    if (asked === open) unshown(error);
+  } finally {
+    asked.isAsking = false;
+    if (asked.isStale && asked === open) gather();
+    asked.isStale = false;
   }
+}
+
+function gather() {
+  gathering ??= setTimeout(refresh, GATHER_MS);
+}
+
+function unshown(error) {
+  refused(error);
+  if (main.querySelector('h1 ~ :not(.loading, .problem)')) return;
+  patch(main, el('h1', { tabindex: -1 }, open.view.title), problem(error));
 }
 
 /** A view keeps what it showed; why it shows nothing newer is told above it. */
@@ -107,7 +122,7 @@ function refused(error) {
 
 function heard(event) {
   if (TOLD_KINDS.includes(event.kind)) toldPlace.textContent = event.summary;
-  gathering ??= setTimeout(refresh, GATHER_MS);
+  gather();
 }
 
 function touched({ isStreaming, isLost, answeredAt }) {

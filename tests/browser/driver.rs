@@ -123,7 +123,7 @@ impl Drop for Browser {
     /// Also where a test fails: a driver that is killed leaves its browser behind.
     fn drop(&mut self) {
         let Ok(mut stream) = TcpStream::connect(&self.address) else { return };
-        let head = format!("DELETE /session{} HTTP/1.1\r\nhost: a\r\n\r\n", self.session);
+        let head = format!("DELETE /session{} HTTP/1.1\r\nhost: localhost\r\n\r\n", self.session);
         let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.read(&mut [0; 512]));
     }
