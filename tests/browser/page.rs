@@ -4,7 +4,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     driver::Browser,
@@ -16,6 +16,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 /// From the last letter until the rows are those asked for; a debug build on a busy machine.
 const SEARCH_MAX: Duration = Duration::from_secs(2);
+/// How often the page is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const TARGETS: usize = 10_000;
 const SIZES: [(&str, (u32, u32)); 2] = [("desk", (1280, 800)), ("phone", (360, 780))];
 const SCHEMES: [&str; 2] = ["light", "dark"];
@@ -211,7 +213,17 @@ fn members_are(names: &[&str]) -> String {
     )
 }
 
+/// Fails with what is seen in place of `what`.
 async fn until(browser: &Browser, what: &str, condition: &str) {
-    eventually(what, PATIENCE, || async { (browser.run(condition).await == true).then_some(()) })
-        .await;
+    let began = Instant::now();
+    while browser.run(condition).await != true {
+        if began.elapsed() > PATIENCE {
+            let seen = browser.run("return document.querySelector('main').innerText.slice(0, 2000)").await;
+            panic!(
+                "waited {PATIENCE:?} in vain until {what}; seen is:\n{}",
+                seen.as_str().unwrap()
+            );
+        }
+        sleep(LOOK_AGAIN).await;
+    }
 }
