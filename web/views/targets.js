@@ -88,12 +88,14 @@ export function open(ui) {
   function draw() {
     form.update(list.answer);
     const { items, answer, next } = list;
-    const isDropped = form.question().state === 'dropped';
+    const question = JSON.parse(list.asked);
+    const isDropped = question.state === 'dropped';
+    const isFiltered = Object.keys(question).some((name) => !['state', 'sort'].includes(name));
     patch(rows, unanswered(answer.asked),
-      items.length === 0 ? empty(answer.total === 0 && list.asked === '{}' ? 'No targets are discovered.' : 'No target matches.')
+      items.length === 0 ? empty(isFiltered ? 'No target matches.' : isDropped ? 'No target is dropped.' : 'No target is discovered.')
         : table(isDropped ? 'Dropped targets' : 'Targets', isDropped ? DROPPED : COLUMNS, items, {
           key: keyOf, kind: 'targets',
-          sorting: { by: form.question().sort ?? 'health', direction: SORTS[form.question().sort ?? 'health'], choose: form.sort },
+          sorting: { by: question.sort, direction: SORTS[question.sort], choose: form.sort },
         }),
       items.length > 0 && el('p', { class: 'more' },
         `${count(items.length)} of ${count(answer.total)} shown`,
@@ -142,7 +144,11 @@ function filters(ui, changed) {
   const search = el('input', {
     type: 'search', id: 'q', autocomplete: 'off', spellcheck: 'false', placeholder: 'address, job, label, owner, error',
     'aria-keyshortcuts': '/', oninput: () => set('q', search.value.trim(), { isTyped: true }),
-    onkeydown: (event) => event.key === 'Enter' && (event.preventDefault(), form.enter()),
+    onkeydown: (event) => {
+      if (event.key !== 'Enter') return;
+      event.preventDefault();
+      form.enter();
+    },
   });
   search.value = ui.params.q ?? '';
   const choice = (name, text, choices) => {
@@ -166,7 +172,9 @@ function filters(ui, changed) {
       el('label', { for: 'q', class: 'search' }, el('span', null, 'Search'), search),
       job.label, owner.label, health.label, state.label, said),
     question() {
-      const { q, job: of, owner: by, health: is, state: as, sort } = ui.params;
+      const { q, job: of, owner: by, health: is, state: as } = ui.params;
+      // Those that need a look come first. What was dropped has no health, nor any other order.
+      const sort = as === 'dropped' ? '' : ui.params.sort || 'health';
       return Object.fromEntries(Object.entries({ q, job: of, owner: by, health: is, state: as, sort }).filter(([, value]) => value));
     },
     sort: (by) => set('sort', by),
