@@ -476,7 +476,7 @@ async fn metrics_speak_the_format_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_is_cached_compressed_and_closed_to_the_world() {
     let house = House::open();
-    for path in ["/", "/style.css", "/app.js"] {
+    for path in web::paths() {
         let page = house.get(path).await;
         assert_eq!(page.status, 200, "{path}");
         assert!(page.header("content-security-policy").contains("default-src 'none'"));
