@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and which part does it.
 
+mod ask;
 pub mod check;
 mod cluster;
 pub mod debug_parse;
@@ -55,6 +56,8 @@ enum Command {
     /// Show it all on this machine: agents that share example targets, a receiver that checks each
     /// sample; kill one and watch
     Demo(demo::Flags),
+    #[command(flatten)]
+    Ask(ask::Command),
     /// Run one step of the agent on JSON lines from standard input
     #[command(subcommand)]
     Debug(Debug),
@@ -155,6 +158,7 @@ pub fn main() -> ExitCode {
             .typed()
             .and_then(|cluster| on_output(|out| check::check(&files, strict, &cluster, out))),
         Command::Demo(flags) => demo::run(&flags),
+        Command::Ask(command) => Ok(command.run()),
         Command::Debug(Debug::Relabel) => {
             on_output(|out| debug_relabel::run(io::stdin().lock(), out).map(|()| 0))
         }
