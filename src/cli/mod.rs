@@ -278,6 +278,26 @@ mod tests {
         Line::command().debug_assert();
     }
 
+    /// Manual pages are named after commands; a command without one would be missed by packages.
+    #[test]
+    fn each_command_has_a_manual_page_and_is_completed() {
+        let folder = tempfile::tempdir().unwrap();
+        man_pages(folder.path()).unwrap();
+        let mut script = Vec::new();
+        clap_complete::generate(Shell::Bash, &mut Line::command(), "starling", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        for command in Line::command().get_subcommands().map(clap::Command::get_name) {
+            let page = folder.path().join(format!("starling-{command}.1"));
+            assert!(page.is_file(), "{}", page.display());
+            assert!(script.contains(&format!("starling__subcmd__{command})")), "{command}");
+        }
+        let page = fs::read_to_string(folder.path().join("starling-verify.1")).unwrap();
+        assert!(page.contains("exactly one owner") && page.contains("Exit codes"), "{page}");
+        // What a flag can be is completed, too.
+        assert!(script.contains("up down unknown"), "values of --health");
+        assert!(script.contains("member moves target health config"), "values of --kind");
+    }
+
     #[test]
     fn open_files_are_raised_to_what_is_allowed() {
         let allowed = getrlimit(Resource::Nofile).maximum;

@@ -1,14 +1,17 @@
 //! `starling explain`: one target from its discovery to its next scrape, each step with what it did
 //! to the labels.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use clap::Args;
 
 use crate::cli::ask::{
     Code, Question, Told,
     agent::{Agent, Answer, Fault, Query},
-    answer::{Explained, Placement, Rule, Schedule, Target},
+    answer::{Explained, Node, Placement, Rule, Schedule, Target},
     find::find,
     measure::{ago, seconds},
     peers,
@@ -103,7 +106,7 @@ fn list(labels: &Labels, sheet: &mut Sheet) {
 fn rule(rule: &Rule) -> String {
     let mut text = rule.action.clone().unwrap_or_else(|| "replace".to_owned());
     if let Some(sources) = &rule.source_labels {
-        text.push_str(&format!(" [{}]", sources.join(", ")));
+        let _ = write!(text, " [{}]", sources.join(", "));
     }
     let said = [
         ("separator", rule.separator.as_ref().map(|text| format!("`{text}`"))),
@@ -114,7 +117,7 @@ fn rule(rule: &Rule) -> String {
     ];
     for (name, value) in said {
         if let Some(value) = value {
-            text.push_str(&format!(" {name} {value}"));
+            let _ = write!(text, " {name} {value}");
         }
     }
     text
@@ -203,10 +206,7 @@ fn health(status: &Target, now_ms: i64, sheet: &mut Sheet) {
     }
     if let Some(last) = &status.last_move {
         let name = |node: &Option<_>| {
-            node.as_ref().map_or_else(
-                || "nobody".to_owned(),
-                |node: &crate::cli::ask::answer::Node| node.name.clone(),
-            )
+            node.as_ref().map_or_else(|| "nobody".to_owned(), |node: &Node| node.name.clone())
         };
         sheet.line(head("last move: ").then(format!(
             "{} ({}), from {} to {}: {}",

@@ -1,6 +1,6 @@
 //! From what a person types to one target: an id, a URL, an address, or words.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use crate::cli::ask::{
     agent::{Agent, Fault, Kind, Query},
@@ -53,7 +53,10 @@ pub(super) async fn find(agent: &Agent, words: &str, job: Option<&str>) -> Resul
         })
         .collect();
     one(words, found)?.ok_or_else(|| {
-        let reason = format!("no target matches `{words}`, and no dropped one: `starling targets` lists them, `starling targets --dropped` those that relabelling dropped");
+        let reason = format!(
+            "no target matches `{words}`, and no dropped one: `starling targets` lists them, \
+             `starling targets --dropped` those that relabelling dropped"
+        );
         Fault::new(Kind::No, reason)
     })
 }
@@ -86,11 +89,10 @@ fn one(words: &str, found: BTreeSet<Found>) -> Result<Option<Found>, Fault> {
         counted(found.len(), "target")
     );
     for target in found.iter().take(NAMED_MAX) {
-        reason.push_str("\n  ");
-        reason.push_str(&target.shown);
+        let _ = write!(reason, "\n  {}", target.shown);
     }
     if found.len() > NAMED_MAX {
-        reason.push_str(&format!("\n  and {} more", found.len() - NAMED_MAX));
+        let _ = write!(reason, "\n  and {} more", found.len() - NAMED_MAX);
     }
     Err(Fault::new(Kind::No, reason))
 }

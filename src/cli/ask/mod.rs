@@ -103,7 +103,7 @@ pub(in crate::cli) struct Look<Q: Args> {
 #[derive(Args)]
 pub(in crate::cli) struct Order<Q: Args> {
     #[command(flatten)]
-    order: Q,
+    question: Q,
     /// Print the API's answer as it is
     #[arg(long)]
     json: bool,
@@ -157,7 +157,7 @@ fn look<Q: Args + Question>(look: &Look<Q>) -> Code {
 }
 
 fn carry_out<Q: Args + Question>(order: &Order<Q>) -> Code {
-    with_agent(&order.reach, async |agent| once(&order.order, &agent, order.json).await)
+    with_agent(&order.reach, async |agent| once(&order.question, &agent, order.json).await)
 }
 
 fn with_agent(reach: &Reach, ask: impl AsyncFnOnce(Agent) -> Code) -> Code {

@@ -75,7 +75,10 @@ impl Sheet {
 
     pub(super) fn draw(&self, look: Look) -> String {
         let mut out = String::new();
-        for part in &self.parts {
+        let is_gap = |part: &&Part| matches!(part, Part::Line(text) if text.width() == 0);
+        // A gap stands between two things, and not behind the last.
+        let behind = self.parts.iter().rev().take_while(is_gap).count();
+        for part in &self.parts[..self.parts.len() - behind] {
             match part {
                 Part::Line(text) => {
                     text.draw(look.in_colour, &mut out);
@@ -191,9 +194,9 @@ mod tests {
     fn long_texts_give_way_on_a_narrow_terminal() {
         check(
             Some(60),
-            "NAME  SLOTS  URL                     ERROR\n\
-             a      1365  http://10.0.0.1:9100/…\n\
-             東京      7  http://h:1/             connection refused by …\n",
+            "NAME  SLOTS  URL                      ERROR\n\
+             a      1365  http://10.0.0.1:9100/m…\n\
+             東京      7  http://h:1/              connection refused by…\n",
         );
         // Too narrow for anything: what tells the rows apart stays.
         check(

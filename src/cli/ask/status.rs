@@ -254,6 +254,7 @@ queue      90000 samples (3.0 MiB) for 1 destination, oldest 4m00s
 hand-over  0 to take, 2 to give, the longest waits 1.5s
 config     the last reload was refused, the one of 1h00m ago is in force
 history    not known: no answer within 10s
+
 down     http://h:2/metrics: connection refused
          and 6 more: `starling targets --down`
 b: disk: no space left on device

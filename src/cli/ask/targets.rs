@@ -79,16 +79,16 @@ impl Targets {
         let said = [
             ("job", self.job.clone()),
             ("owner", self.owner.clone()),
-            ("health", health.map(name)),
+            ("health", health.as_ref().map(name)),
             ("q", self.query.clone()),
-            ("sort", self.sort.map(name)),
+            ("sort", self.sort.as_ref().map(name)),
             ("state", self.dropped.then(|| "dropped".to_owned())),
         ];
         said.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 
-fn name(value: impl ValueEnum) -> String {
+fn name(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
@@ -223,10 +223,10 @@ mod tests {
         assert_eq!(
             show(&answer, NOON_MS).draw(PLAIN),
             "\
-HEALTH   OWNER   JOB   URL                  SCRAPED   TOOK  SAMPLES  ERROR
-up       a       node  http://h:1/metrics  3.0s ago   12ms      420
-down     a ! b   node  http://h:2/metrics   10s ago    10s        -  connection refused
-unknown  nobody  x     http://h:3/metrics         -      -        -
+HEALTH   OWNER   JOB   URL                  SCRAPED  TOOK  SAMPLES  ERROR
+up       a       node  http://h:1/metrics  3.0s ago  12ms      420
+down     a ! b   node  http://h:2/metrics   10s ago   10s        -  connection refused
+unknown  nobody  x     http://h:3/metrics         -     -        -
 4 targets: 2 up, 1 down, 1 unknown; 3 shown
 b did not answer: no answer within 2 s
 "

@@ -32,9 +32,9 @@ async fn told(line: &str, agent: &Agent) -> Result<(Code, String), Fault> {
         Command::Verify(look) => look.question.ask(agent, 0).await,
         Command::Plan(look) => look.question.ask(agent, 0).await,
         Command::Queues(look) => look.question.ask(agent, 0).await,
-        Command::Drain(order) => order.order.ask(agent, 0).await,
-        Command::Undrain(order) => order.order.ask(agent, 0).await,
-        Command::Reload(order) => order.order.ask(agent, 0).await,
+        Command::Drain(order) => order.question.ask(agent, 0).await,
+        Command::Undrain(order) => order.question.ask(agent, 0).await,
+        Command::Reload(order) => order.question.ask(agent, 0).await,
     }?;
     Ok((told.code, told.sheet.draw(sheet::Look { columns: None, in_colour: false })))
 }
@@ -210,6 +210,6 @@ async fn status_shows_what_it_can() {
     .await;
     let (code, words) = ended("status", &fake.agent()).await;
     assert_eq!(code, 0);
-    assert!(words.contains("queue    no destinations"), "{words}");
-    assert!(words.contains("history  not known") && words.contains("busy"), "{words}");
+    assert!(words.contains("queue      no destinations"), "{words}");
+    assert!(words.contains("history    not known") && words.contains("busy"), "{words}");
 }

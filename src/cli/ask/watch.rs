@@ -3,6 +3,7 @@
 
 use std::{
     env,
+    fmt::Write as _,
     io::{self, IsTerminal, Write},
     time::Duration,
 };
@@ -161,7 +162,7 @@ fn fitted(text: &str, (columns, rows): (usize, usize)) -> String {
     let mut left = rows.saturating_sub(2);
     for (n, line) in lines.iter().enumerate() {
         let Some(after) = left.checked_sub(height(line)) else {
-            out.push_str(&format!("… and {} more lines", lines.len() - n));
+            let _ = write!(out, "… and {} more lines", lines.len() - n);
             break;
         };
         left = after;

@@ -323,7 +323,7 @@ fn causes(error: &reqwest::Error) -> Vec<&(dyn StdError + 'static)> {
 
 /// `host:port` is enough; a path in front, where a proxy serves it below one, is kept.
 fn base(url: &str) -> Result<String, String> {
-    let url = url.trim().trim_end_matches('/');
+    let url = url.trim();
     let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let expected = "expected one like `http://127.0.0.1:9733`";
     // The URL is not repeated where it may hold a password.
@@ -339,7 +339,7 @@ fn base(url: &str) -> Result<String, String> {
     if parsed.query().is_some() || parsed.fragment().is_some() {
         return Err(format!("`--url` has a `?` or a `#` in it; {expected}"));
     }
-    Ok(url)
+    Ok(url.trim_end_matches('/').to_owned())
 }
 
 fn read<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, Fault> {

@@ -44,7 +44,7 @@ impl FakeAgent {
             let mut question = format!("{} {target}", request.method());
             let (status, body) = answer(&question);
             if let Some(credentials) = request.headers().get(AUTHORIZATION) {
-                question += &format!(" {}", credentials.to_str().unwrap());
+                question = format!("{question} {}", credentials.to_str().unwrap());
             }
             heard.lock().unwrap().push(question);
             let mut answer = http::Response::new(Full::new(Bytes::from(body)));
