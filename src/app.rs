@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use crate::{
     admin::{self, Admin, FleetSources, Readiness},
+    chronicle::{self, Chronicle},
     config::{self, Cluster, Config, TypedCluster},
     discovery::{self, Discovery, provider::Nameservers},
     fleet::{
@@ -29,6 +30,7 @@ use crate::{
         node_id,
         standing::Standing,
     },
+    history::{self, History},
     model::member::{NodeId, Roster},
     outbox::{self, Outbox},
     ownership::{self, Links, Ownership},
@@ -98,6 +100,8 @@ struct Agent {
     scrape: Running,
     ownership: Running,
     discovery: Running,
+    chronicle: Running,
+    history: Running,
     reload: Running,
     admin: Running,
     division: ownership::Handle,
@@ -117,6 +121,15 @@ impl Agent {
         let me = node_id::load_or_create(&settings.storage_path)?;
 
         let (mut members, peers) = Members::meet(me, &settings, &config, &mut registry).await?;
+        let (history, history_part) = History::new(
+            history::Settings {
+                me,
+                file: settings.storage_path.join("history.db"),
+                section: config.history.clone(),
+                now_ms: members.time.now_ms(),
+            },
+            &mut registry,
+        );
         let storage = settings.storage_path.join("outbox");
         let (outbox, outbox_part) = Outbox::new(
             outbox::Node { me, lease: members.lease.clone() },
@@ -156,7 +169,7 @@ impl Agent {
             status: members.status.clone(),
             time: members.time.clone(),
             fleet: members.fleet.clone(),
-            peers,
+            peers: peers.letters,
             found: discovery.targets(),
             config: reload.state(),
             outbox: outbox.clone(),
@@ -169,6 +182,24 @@ impl Agent {
             links,
             &mut registry,
         );
+        let (chronicle, chronicle_part) = Chronicle::new(chronicle::Links {
+            me,
+            name: members.name.clone(),
+            time: members.time.clone(),
+            roster: members.roster.clone(),
+            status: members.status.clone(),
+            discovery: discovery.clone(),
+            config: reload.state(),
+            owners: division.owners(),
+            moves: division.moves(),
+            health: scrape.changes(),
+            outbox: outbox.clone(),
+            history: history.clone(),
+        });
+        if members.fleet.is_none() {
+            // There is nobody to ask.
+            history.gave_up();
+        }
         let (readiness, ready) = watch::channel(Readiness::Starting);
         let sources = admin::Sources {
             config: reload.state(),
@@ -177,6 +208,9 @@ impl Agent {
             scrape,
             outbox,
             fleet: members.shown(me, &config.cluster, &division),
+            division: division.clone(),
+            history: history.clone(),
+            chronicle,
             ready,
             registry: Arc::new(registry),
             flags: settings.flags,
@@ -191,6 +225,8 @@ impl Agent {
             scrape: Running::start("scrape", |stop| scrape_part.run(ordered, stop)),
             ownership: Running::start("ownership", |stop| ownership_part.run(stop)),
             discovery: Running::start("discovery", |stop| discovery_part.run(stop)),
+            chronicle: Running::start("chronicle", |stop| chronicle_part.run(stop)),
+            history: Running::start("history", |stop| history_part.run(stop)),
             reload: Running::start("reload", |stop| reload_part.run(stop)),
             admin: Running::start("admin", |stop| admin_part.run(stop)),
             ready: Box::pin(is_ready(discovery, members.fleet.clone(), members.status.clone())),
@@ -225,6 +261,8 @@ impl Agent {
             name = self.scrape.ended() => name,
             name = self.ownership.ended() => name,
             name = self.discovery.ended() => name,
+            name = self.chronicle.ended() => name,
+            name = self.history.ended() => name,
             name = self.reload.ended() => name,
             name = self.admin.ended() => name,
         }
@@ -249,6 +287,10 @@ impl Agent {
             part.stop().await;
         }
         self.members.stop().await;
+        // What the others have done to the end is history, too.
+        for part in [self.chronicle, self.history] {
+            part.stop().await;
+        }
         self.admin.stop().await;
         info!("starling has stopped");
     }
@@ -309,7 +351,11 @@ struct Members {
     running: Vec<Running>,
 }
 
-type Peers = Option<(channel::Handle, channel::Inbox)>;
+/// The ways to the other members; a node that is alone has none.
+struct Peers {
+    letters: Option<(channel::Handle, channel::Inbox)>,
+    surveys: Option<(channel::Handle, channel::Inbox)>,
+}
 
 impl Members {
     async fn meet(
@@ -335,7 +381,7 @@ impl Members {
                 parts: None,
                 running: Vec::new(),
             };
-            return Ok((members, None));
+            return Ok((members, Peers { letters: None, surveys: None }));
         }
         let fleet_settings = FleetSettings::of(cluster, me, host, api_address);
         let secrets = fleet_settings.secrets.clone();
@@ -346,7 +392,7 @@ impl Members {
             listen: fleet.local_address(),
             secrets,
         };
-        let (channel, inbox, channel_part) =
+        let (channel, inboxes, channel_part) =
             Channel::new(channel_settings, fleet.status(), registry).await?;
         let members = Self {
             name,
@@ -359,7 +405,10 @@ impl Members {
             parts: Some((fleet_part, channel_part)),
             running: Vec::new(),
         };
-        Ok((members, Some((channel, inbox))))
+        let channel::Inboxes { letters, surveys } = inboxes;
+        let peers =
+            Peers { letters: Some((channel.clone(), letters)), surveys: Some((channel, surveys)) };
+        Ok((members, peers))
     }
 
     fn shown(
@@ -367,16 +416,16 @@ impl Members {
         me: NodeId,
         cluster: &config::Cluster,
         division: &ownership::Handle,
-    ) -> Option<FleetSources> {
-        self.fleet.as_ref()?;
-        Some(FleetSources {
+    ) -> FleetSources {
+        FleetSources {
             me,
             name: self.name.clone(),
-            cluster: cluster.name.clone(),
+            cluster: self.fleet.is_some().then(|| cluster.name.clone()),
             roster: self.roster.clone(),
             status: self.status.clone(),
             ownership: division.view(),
-        })
+            time: self.time.clone(),
+        }
     }
 
     fn start(&mut self) {

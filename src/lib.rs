@@ -7,13 +7,16 @@ pub mod cli;
 // window: look in, change course
 pub mod admin;
 pub mod reload;
+// lookout: what happens, and what the others say
+pub mod chronicle;
 // work: fetch samples
 pub mod scrape;
 // decision: who does what
 pub mod ownership;
-// services: who is here, what exists, what must leave
+// services: who is here, what exists, what has been, what must leave
 pub mod discovery;
 pub mod fleet;
+pub mod history;
 pub mod outbox;
 // ground: life of the process; file; formats; plain values
 pub mod config;

@@ -17,7 +17,7 @@ use crate::{
     outbox,
     runtime::{
         clock,
-        config_state::{ConfigState, ReloadOrder},
+        config_state::{Cause, ConfigState, ReloadOrder},
         files::FileWatch,
         stop::Stop,
     },
@@ -78,8 +78,12 @@ impl Reload {
         let loaded_ms = clock::now_ms();
         meters.succeeded(loaded_ms);
         files.follow(config.files.clone());
-        let (state, seen) =
-            watch::channel(Arc::new(ConfigState { config, loaded_ms, refused: None }));
+        let (state, seen) = watch::channel(Arc::new(ConfigState {
+            config,
+            loaded_ms,
+            refused: None,
+            cause: Cause::Start,
+        }));
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
         let part = Self { config_file, cluster, listeners, state, orders, hangups, files, meters };
         (Handle { state: seen, orders: sender }, part)
@@ -87,13 +91,13 @@ impl Reload {
 
     pub async fn run(mut self, stop: Stop) {
         loop {
-            let answer = tokio::select! {
+            let (cause, answer) = tokio::select! {
                 () = stop.raised() => return,
-                () = self.files.changed() => None,
-                Some(()) = self.hangups.recv() => None,
-                Some(order) = self.orders.recv() => Some(order),
+                () = self.files.changed() => (Cause::File, None),
+                Some(()) = self.hangups.recv() => (Cause::Signal, None),
+                Some(order) = self.orders.recv() => (Cause::Order, Some(order)),
             };
-            let outcome = self.load_and_hand_out().await;
+            let outcome = self.load_and_hand_out(cause).await;
             let files = self.state.borrow().config.files.clone();
             self.files.follow(files);
             self.meters.attempted(outcome.is_ok());
@@ -104,7 +108,7 @@ impl Reload {
         }
     }
 
-    async fn load_and_hand_out(&mut self) -> Result<(), String> {
+    async fn load_and_hand_out(&mut self, cause: Cause) -> Result<(), String> {
         let outcome = match load(self.config_file.clone(), self.cluster.clone()).await {
             Ok(config) => self.hand_out(config).await,
             Err(problems) => Err(problems),
@@ -114,11 +118,11 @@ impl Reload {
             Ok(config) => {
                 let loaded_ms = clock::now_ms();
                 self.meters.succeeded(loaded_ms);
-                ConfigState { config: Arc::clone(config), loaded_ms, refused: None }
+                ConfigState { config: Arc::clone(config), loaded_ms, refused: None, cause }
             }
             Err(reason) => {
                 error!(file = %self.config_file.display(), reason, "configuration refused, the running one stays");
-                ConfigState { refused: Some(reason.clone()), ..(*before).clone() }
+                ConfigState { refused: Some(reason.clone()), cause, ..(*before).clone() }
             }
         };
         self.state.send_replace(Arc::new(state));

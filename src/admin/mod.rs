@@ -2,7 +2,6 @@
 //! decides; nothing elsewhere knows HTTP servers or JSON.
 
 mod api;
-mod metrics;
 mod selector;
 mod view;
 mod web;
@@ -30,16 +29,19 @@ use actix_web::{
 };
 use futures_util::FutureExt;
 use prometheus_client::registry::Registry;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{error, info};
 
 use crate::{
+    chronicle,
     discovery::Snapshot,
     fleet::Status,
+    history,
     model::member::{NodeId, Roster},
     outbox,
-    ownership::view::View,
+    ownership::{self, view::View},
     runtime::{
+        clock::FleetTime,
         config_state::{ConfigState, ReloadOrder},
         stop::Stop,
     },
@@ -65,8 +67,11 @@ pub struct Sources {
     pub targets: watch::Receiver<Arc<Snapshot>>,
     pub scrape: scrape::Handle,
     pub outbox: outbox::Handle,
-    /// `None` where no cluster is configured.
-    pub fleet: Option<FleetSources>,
+    pub fleet: FleetSources,
+    /// Takes orders to drain.
+    pub division: ownership::Handle,
+    pub history: history::Handle,
+    pub chronicle: chronicle::Handle,
     pub ready: watch::Receiver<Readiness>,
     pub registry: Arc<Registry>,
     pub flags: BTreeMap<String, String>,
@@ -76,17 +81,18 @@ pub struct Sources {
     pub quit: Option<Stop>,
 }
 
-/// What a member knows of its fleet.
+/// What a node knows of its fleet.
 #[derive(Clone)]
 pub struct FleetSources {
     pub me: NodeId,
     /// Of this node; of a newcomer that is not let in, no roster tells it.
     pub name: String,
-    /// The name of the cluster.
-    pub cluster: String,
+    /// The name of the cluster; `None` where none is configured, and the node a fleet of one.
+    pub cluster: Option<String>,
     pub roster: watch::Receiver<Arc<Roster>>,
     pub status: watch::Receiver<Arc<Status>>,
     pub ownership: watch::Receiver<Arc<View>>,
+    pub time: FleetTime,
 }
 
 /// By the time that anyone can ask, the configuration is loaded and the outbox open.
@@ -110,6 +116,12 @@ struct Window {
     hostname: String,
     /// Where it is itself found, as `host:port`.
     api_address: String,
+    /// Which endpoints there are.
+    document: api::Document,
+    /// Those who listen to events; there is room for so many.
+    listeners: Arc<Semaphore>,
+    /// Ends what would go on for ever.
+    stop: Stop,
     /// The runtime of the parts: each thread that answers has one of its own.
     runtime: tokio::runtime::Handle,
 }
@@ -136,6 +148,9 @@ impl Admin {
             sources: self.sources,
             api_address: self.addresses.first().map(SocketAddr::to_string).unwrap_or_default(),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            document: api::Document::new(),
+            listeners: api::events::listeners(),
+            stop: stop.clone(),
             runtime: tokio::runtime::Handle::current(),
         });
         let mut server = match server(self.listeners, window) {
@@ -164,7 +179,7 @@ fn server(listeners: Vec<TcpListener>, window: Data<Window>) -> io::Result<Serve
             .app_data(window.clone())
             .wrap(from_fn(guard))
             .wrap(Compress::default())
-            .configure(api::routes)
+            .configure(|app| api::routes(app, &window.document))
     })
     .workers(WORKERS)
     .max_connections(CONNECTIONS_MAX / WORKERS)

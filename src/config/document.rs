@@ -6,14 +6,14 @@ use crate::config::{
     Config, Global, Job, TypedCluster, cluster,
     decode::{Findings, NamedFile, Section, shown},
     global::{self, Environment},
-    outbox,
+    history, outbox,
     problem::{Place, Problem, Problems},
     remote_write, scrape, server_only, yaml,
     yaml::Node,
 };
 
 /// Starling's own sections that come later.
-const LATER: [&str; 3] = ["gateway", "history", "admin"];
+const LATER: [&str; 2] = ["gateway", "admin"];
 
 /// A file whose YAML is read, and nothing more.
 pub(super) struct Document {
@@ -165,6 +165,9 @@ fn top(
     config.destinations = remote_write::destinations(&mut section, &config.global);
     if let Some(node) = section.get("outbox") {
         config.outbox = outbox::outbox(node, section.findings);
+    }
+    if let Some(node) = section.get("history") {
+        config.history = history::history(node, section.findings);
     }
     config.cluster = cluster::cluster(&mut section, flags);
     for key in LATER {

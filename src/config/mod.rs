@@ -8,6 +8,7 @@ mod discovery;
 mod document;
 mod glob;
 mod global;
+mod history;
 mod http;
 mod labels;
 mod load;
@@ -70,6 +71,7 @@ pub struct Config {
     pub jobs: Vec<Arc<Job>>,
     pub destinations: Vec<Arc<Destination>>,
     pub outbox: OutboxSettings,
+    pub history: HistorySettings,
     pub cluster: Cluster,
     /// Every file whose change means a reload: the file itself, `scrape_config_files` and the
     /// folders of their patterns, secrets, credentials, certificates and keys. (`file_sd` files are watched by their provider.)
@@ -290,6 +292,17 @@ pub struct Queue {
     pub max_backoff: Duration,
     /// Samples older than this are dropped; zero keeps them.
     pub sample_age_limit: Duration,
+}
+
+/// The `history` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistorySettings {
+    /// Otherwise nothing is kept, and a file that is there is left alone.
+    pub enabled: bool,
+    /// What happened longer ago is forgotten.
+    pub age_max: Duration,
+    /// Of the file and the log of changes beside it; the oldest makes room.
+    pub bytes_max: u64,
 }
 
 /// The `outbox` section; each destination has its own queue with these bounds.

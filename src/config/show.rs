@@ -4,8 +4,8 @@
 use crate::{
     config::{
         BasicAuth, Cluster, Clustering, Config, Destination, Discovery, DnsRecord, Global,
-        HttpClient, Job, Limits, OutboxSettings, Scheme, Source, Tls, TlsVersion, cluster,
-        discovery, outbox, scrape, units,
+        HistorySettings, HttpClient, Job, Limits, OutboxSettings, Scheme, Source, Tls, TlsVersion,
+        cluster, discovery, outbox, scrape, units,
         yaml_out::{Shown, flag, list, map, number, text},
     },
     model::{
@@ -26,6 +26,7 @@ pub fn show(config: &Config) -> String {
         ("scrape_configs", Some(Shown::List(jobs))),
         ("remote_write", Some(Shown::List(destinations))),
         ("outbox", Some(outbox_settings(&config.outbox))),
+        ("history", Some(history_settings(&config.history))),
         ("cluster", show_cluster(&config.cluster)),
     ])
     .to_yaml()
@@ -132,6 +133,14 @@ fn outbox_settings(settings: &OutboxSettings) -> Shown {
         ("max_in_flight", Some(number(settings.in_flight_max))),
         ("min_free_disk", Some(bytes(settings.free_disk_bytes_min))),
         ("when_full", when_full.map(|(name, _)| text(*name))),
+    ])
+}
+
+fn history_settings(settings: &HistorySettings) -> Shown {
+    map([
+        ("enabled", Some(flag(settings.enabled))),
+        ("max_age", Some(duration(settings.age_max))),
+        ("max_bytes", Some(bytes(settings.bytes_max))),
     ])
 }
 

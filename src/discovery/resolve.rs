@@ -14,7 +14,7 @@ use crate::{
     discovery::{JobTargets, url},
     model::{
         labels::Labels,
-        relabel,
+        relabel::{self, Traced},
         slot::StreamKey,
         target::{
             ADDRESS, ALWAYS_SCRAPE_CLASSIC_HISTOGRAMS, CONVERT_CLASSIC_HISTOGRAMS, DroppedTarget,
@@ -82,7 +82,38 @@ fn kept_if<T>(before: Option<&Arc<[T]>>, now: Vec<T>, same: Same<T>) -> Arc<[T]>
 
 /// The target that `discovered` becomes under the rules of `job`.
 pub fn populate(job: &Job, discovered: Labels) -> Result<Target, DroppedTarget> {
-    let Some(labels) = relabel::apply(&job.relabel, discovered.clone()) else {
+    let relabelled = relabel::apply(&job.relabel, discovered.clone());
+    populated(job, discovered, relabelled)
+}
+
+/// How `populate` comes to its outcome, for a person who asks why.
+#[derive(Debug)]
+pub struct Explained<'j> {
+    pub steps: Vec<Traced<'j>>,
+    /// After the last rule that kept them: without steps the discovered ones.
+    pub labels: Labels,
+    pub outcome: Result<Target, DroppedTarget>,
+    /// What a dropped one would be, were it not for the rule that dropped it and those after that.
+    pub otherwise: Option<Target>,
+}
+
+/// The same as `populate`, step by step.
+pub fn explain(job: &Job, discovered: Labels) -> Explained<'_> {
+    let steps = relabel::trace(&job.relabel, discovered.clone());
+    let labels = steps.last().map_or_else(|| discovered.clone(), |last| last.labels.clone());
+    let is_kept = steps.last().is_none_or(|last| last.kept);
+    let otherwise = if is_kept { None } else { target(job, labels.clone()).ok() };
+    let outcome = populated(job, discovered, is_kept.then(|| labels.clone()));
+    Explained { steps, labels, outcome, otherwise }
+}
+
+/// `relabelled` is `None` where a rule dropped what was discovered.
+fn populated(
+    job: &Job,
+    discovered: Labels,
+    relabelled: Option<Labels>,
+) -> Result<Target, DroppedTarget> {
+    let Some(labels) = relabelled else {
         return Err(DroppedTarget { discovered, error: None });
     };
     match target(job, labels) {
@@ -317,6 +348,33 @@ mod tests {
         );
         let dropped = only("relabel_configs: [{action: drop}]", &[(ADDRESS, "a")]).unwrap_err();
         assert_eq!(dropped.error, None);
+    }
+
+    #[test]
+    fn an_explanation_ends_where_resolving_does() {
+        let rules = "relabel_configs: [
+            {source_labels: [__meta_zone], target_label: zone},
+            {source_labels: [zone], regex: far, action: drop},
+            {source_labels: [zone], regex: slow, target_label: __scrape_timeout__, replacement: 2h},
+            {target_label: late, replacement: x}]";
+        let job = job(rules);
+        // The labels of interest after each step; `-` after the last is a set that was dropped.
+        let check = |zone: &str, expected: &[&str], would: Option<&str>| {
+            let group: Labels = [(ADDRESS, "a:1"), ("__meta_zone", zone)].into_iter().collect();
+            let discovered = discovered_labels(&job, &Labels::new(), &group);
+            let explained = explain(&job, discovered.clone());
+            let steps = explained.steps.iter().map(|step| {
+                let kept = if step.kept { "" } else { "-" };
+                format!("{}{}{kept}", step.labels.get("zone"), step.labels.get("late"))
+            });
+            assert_eq!(steps.collect::<Vec<_>>(), expected, "{zone}");
+            assert_eq!(explained.outcome, populate(&job, discovered), "{zone}");
+            let would_be = explained.otherwise.as_ref().map(|target| target.url.as_str());
+            assert_eq!(would_be, would, "{zone}");
+        };
+        check("near", &["near", "near", "near", "nearx"], None);
+        check("far", &["far", "far-"], Some("http://a:1/metrics"));
+        check("slow", &["slow", "slow", "slow", "slowx"], None);
     }
 
     #[test]

@@ -211,7 +211,7 @@ impl Notice {
     }
 
     /// The member that it is about; there may be one such notice a member.
-    fn member(&self) -> Option<NodeId> {
+    pub fn member(&self) -> Option<NodeId> {
         match self {
             Self::ConfigDrift { member, .. } | Self::TargetDrift { member, .. } => Some(*member),
             Self::NameClash { .. }

@@ -31,7 +31,7 @@ impl Interval {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MemberState {
     Alive,
     /// It has not answered for a while; nobody takes its share yet.

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::model::{labels::Labels, slot::StreamKey};
 
@@ -76,4 +77,15 @@ pub struct DroppedTarget {
     pub discovered: Labels,
     /// `None`: a rule dropped it. Otherwise what is wrong with it.
     pub error: Option<String>,
+}
+
+impl DroppedTarget {
+    /// By which it can be asked for, though it has no identity as a target.
+    pub fn id(&self, job: &str) -> TargetId {
+        let mut hasher = Xxh3::new();
+        hasher.update(job.as_bytes());
+        hasher.update(&[0xff]);
+        hasher.update(&self.discovered.hash().to_le_bytes());
+        TargetId(hasher.digest())
+    }
 }

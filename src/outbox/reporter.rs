@@ -1,7 +1,7 @@
 //! What a destination's loop tells: metrics at once, the view twice a second, and in the log one
 //! line an event, or a burst of losses.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -31,7 +31,7 @@ pub(super) struct Reporter {
     name: Arc<str>,
     view: watch::Sender<Arc<QueueView>>,
     meters: DestinationMeters,
-    dropped: BTreeMap<&'static str, u64>,
+    dropped: BTreeMap<Cow<'static, str>, u64>,
     sent_samples: u64,
     last_answer: Option<(String, i64)>,
     /// The last one that makes a lane wait.
@@ -161,7 +161,7 @@ impl Reporter {
 
     fn lose(&mut self, loss: Loss) {
         self.meters.dropped(loss.reason).inc_by(loss.samples);
-        *self.dropped.entry(loss.reason.name()).or_default() += loss.samples;
+        *self.dropped.entry(loss.reason.name().into()).or_default() += loss.samples;
         self.untold.merge(loss);
     }
 

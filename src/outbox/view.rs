@@ -1,9 +1,11 @@
 //! What a queue shows of itself: plain values, published twice a second.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
 
 /// One destination's queue.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct QueueView {
     /// The destination's.
     pub name: Arc<str>,
@@ -22,13 +24,14 @@ pub struct QueueView {
     /// What the destination last said, in words.
     pub last_answer: Option<String>,
     pub last_answer_ms: Option<i64>,
-    pub dropped_samples: BTreeMap<&'static str, u64>,
+    /// By the reason's name; a member of another version may have one that is not known here.
+    pub dropped_samples: BTreeMap<Cow<'static, str>, u64>,
     pub sent_samples: u64,
     pub lanes: Vec<LaneView>,
     pub disk: DiskView,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LaneView {
     pub tenant: Arc<str>,
     pub number: u16,
@@ -38,7 +41,7 @@ pub struct LaneView {
     pub state: LaneState,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum LaneState {
     /// Nothing to send, or waiting for company.
     Idle,
@@ -49,7 +52,7 @@ pub enum LaneState {
     Held(String),
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DiskView {
     /// `None`: it works. Else what is wrong; the queue lives in memory meanwhile.
     pub fault: Option<String>,

@@ -12,6 +12,7 @@ mod forms;
 pub mod handoff;
 pub mod kept;
 pub mod key;
+mod leaving;
 pub mod letter;
 pub mod meters;
 pub mod moves;
@@ -31,7 +32,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{broadcast, mpsc, oneshot, watch},
     time::{Duration, Instant, sleep_until},
 };
 use tracing::warn;
@@ -40,10 +41,10 @@ use crate::{
     config::OnPartition,
     discovery::Snapshot,
     fleet::{
-        self, channel,
+        self,
+        channel::{self, Topic},
         membership::{Description, Order},
         notice::Minority,
-        standing::Standing,
     },
     model::member::{NodeId, Roster},
     outbox,
@@ -56,13 +57,15 @@ use crate::{
         forms::Forms,
         handoff::{Handoff, Line, Saved},
         kept::Kept,
+        leaving::Will,
         letter::Letter,
+        moves::Move,
         orders::{Orders, Report},
         quorum::Base,
         scales::Scales,
-        showing::{Condition, Showing},
+        showing::{Condition, Showing, Shown},
         succession::Succession,
-        view::{Quorum, View},
+        view::{Drain, Owners, Quorum, View},
     },
     runtime::{clock::FleetTime, config_state::ConfigState, stop::Stop},
 };
@@ -76,8 +79,8 @@ const PART_BYTES_MAX: u64 = 1 << 20;
 const PART_RECORDS_MAX: usize = 1_000;
 /// So long is waited for the overrides that others show, before anything is divided without them.
 const OVERRIDES_WAIT: Duration = Duration::from_secs(3);
-/// Who asks to leave a second time waits.
-const LEAVES_MAX: usize = 1;
+/// Of those who want something of this member's share; more wait.
+const WILLS_MAX: usize = 4;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -109,8 +112,10 @@ pub struct Links {
 
 #[derive(Clone)]
 pub struct Handle {
-    leaves: mpsc::Sender<oneshot::Sender<()>>,
+    wills: mpsc::Sender<Will>,
     view: watch::Receiver<Arc<View>>,
+    owners: watch::Receiver<Arc<Owners>>,
+    moves: broadcast::Sender<Arc<[Move]>>,
 }
 
 impl Handle {
@@ -118,14 +123,15 @@ impl Handle {
         self.view.clone()
     }
 
-    /// Gives up the share of this member. Resolves when others have all that it had, or when there
-    /// is nobody to take it.
-    pub async fn leave(&self) {
-        let (done, left) = oneshot::channel();
-        if self.leaves.send(done).await.is_ok() {
-            // An error: the part has ended, and nothing is handed over any more.
-            let _ = left.await;
-        }
+    /// Who has which slot now, as far as this member knows.
+    pub fn owners(&self) -> watch::Receiver<Arc<Owners>> {
+        self.owners.clone()
+    }
+
+    /// All moves from now on, those of one look together. Who does not keep up is told how many
+    /// he has missed, and finds out by the owners where he stands.
+    pub fn moves(&self) -> broadcast::Receiver<Arc<[Move]>> {
+        self.moves.subscribe()
     }
 }
 
@@ -148,8 +154,9 @@ pub struct Ownership {
     scales: Scales,
     overrides_file: Kept,
     given_up: GivenUp,
-    leaves: mpsc::Receiver<oneshot::Sender<()>>,
+    wills: mpsc::Receiver<Will>,
     leaving: Option<oneshot::Sender<()>>,
+    drain: Drain,
     /// The fleet was met, or given up on: before that nothing is divided.
     is_met: bool,
     /// Since when others show overrides that are not here.
@@ -165,7 +172,7 @@ pub struct Ownership {
 impl Ownership {
     pub fn new(settings: Settings, links: Links, registry: &mut Registry) -> (Handle, Self) {
         let me = settings.me;
-        let (view, showing) = Showing::new(me, registry);
+        let (shown, showing) = Showing::new(me, registry);
         let base_file = Kept::new(&settings.folder, "base");
         let lines_file = Kept::new(&settings.folder, "lines");
         let overrides_file = Kept::new(&settings.folder, "overrides");
@@ -181,7 +188,7 @@ impl Ownership {
             saved.into_iter().collect(),
         );
         let assign = assign::Settings { me: settings.me, detection_ms: DETECTION_MS };
-        let (sender, leaves) = mpsc::channel(LEAVES_MAX);
+        let (sender, wills) = mpsc::channel(WILLS_MAX);
         let part = Self {
             division: Division::new(assign),
             forms: Forms::default(),
@@ -198,8 +205,9 @@ impl Ownership {
             scales: Scales::new(me, loaded(&overrides_file)),
             overrides_file,
             given_up: GivenUp::default(),
-            leaves,
+            wills,
             leaving: None,
+            drain: Drain::Working,
             is_met: false,
             behind_since: None,
             on_hold: false,
@@ -209,7 +217,8 @@ impl Ownership {
             settings,
             links,
         };
-        (Handle { leaves: sender, view }, part)
+        let Shown { view, owners, moves } = shown;
+        (Handle { wills: sender, view, owners, moves }, part)
     }
 
     pub async fn run(mut self, stop: Stop) {
@@ -234,12 +243,7 @@ impl Ownership {
                 Some((from, bundle)) = receive(&mut self.links.peers) => self.read(from, &bundle),
                 () = self.links.outbox.destinations_changed() => self.destinations_changed(),
                 Ok(()) = self.links.loads.changed() => self.measured(),
-                Some(done) = self.leaves.recv(), if self.leaving.is_none() => {
-                    self.leaving = Some(done);
-                    if let Some(fleet) = &self.links.fleet {
-                        fleet.order(Order::Leave).await;
-                    }
-                }
+                Some(will) = self.wills.recv() => self.will(will).await,
                 () = sleep_until(wake) => self.time_passed(),
                 () = stop.raised() => break,
             }
@@ -307,6 +311,7 @@ impl Ownership {
         let facts = &self.links.status.borrow().facts;
         let condition = Condition {
             on_hold: self.on_hold,
+            drain: self.drain,
             quorum,
             told: self.scales.told(facts),
             overrides: self.scales.overrides(),
@@ -384,7 +389,10 @@ impl Ownership {
         if self.is_met {
             self.division.passed(present.now_ms);
         }
-        self.showing.moved(&self.division.take_moves(), present.now_ms);
+        self.showing.moved(self.division.take_moves(), present.now_ms);
+        if self.is_met {
+            self.showing.owners(&present);
+        }
         self.division.take_gaps_ms().into_iter().for_each(|ms| self.showing.gap(ms));
         self.cross_borders(&present);
         self.division.seal(self.exchange.take_seals());
@@ -402,12 +410,7 @@ impl Ownership {
                 "nobody took what is known of targets that have moved, series that end with the move end without a marker"
             );
         }
-        if self.has_left(&present)
-            && let Some(done) = self.leaving.take()
-        {
-            // Who asked may have lost patience.
-            let _ = done.send(());
-        }
+        self.look_at_leaving(&present);
     }
 
     fn keep(&mut self) {
@@ -440,25 +443,9 @@ impl Ownership {
         for (to, letters) in by_peer {
             for bundle in letter::pack(letters) {
                 // What does not get through is repeated by the rules.
-                channel.send(to, bundle);
+                channel.send(to, Topic::Ownership, bundle);
             }
         }
-    }
-
-    fn has_left(&self, present: &Present) -> bool {
-        let has_share = match self.links.status.borrow().standing {
-            Standing::Active { .. } | Standing::Holding => true,
-            Standing::Leaving { until_ms } => present.now_ms < until_ms,
-            Standing::Seeking | Standing::Waiting | Standing::Refused | Standing::Gone => false,
-        };
-        if self.links.fleet.is_none() {
-            return true;
-        }
-        let has_given = self.exchange.is_idle() && self.succession.is_empty();
-        let is_told = !self.division.has_orders();
-        !has_share
-            && is_told
-            && (has_given || self.division.is_alone(self.settings.me, present.now_ms))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::{
     model::{member::NodeId, overrides::Overrides, slot::Slot},
@@ -13,15 +13,28 @@ use crate::{
         handoff::Line,
         meters::Meters,
         moves::{Move, Why},
-        view::{Quorum, View},
+        view::{Drain, Owners, Quorum, View},
     },
 };
+
+/// Moves that a listener has not taken yet, by the look that found them; of more he misses the
+/// oldest, and is told how many.
+const LOOKS_MAX: usize = 256;
+
+/// What others can see.
+pub(super) struct Shown {
+    pub view: watch::Receiver<Arc<View>>,
+    pub owners: watch::Receiver<Arc<Owners>>,
+    pub moves: broadcast::Sender<Arc<[Move]>>,
+}
 
 pub(super) struct Showing {
     me: NodeId,
     view: View,
     meters: Meters,
     seen: watch::Sender<Arc<View>>,
+    owners: watch::Sender<Arc<Owners>>,
+    moves: broadcast::Sender<Arc<[Move]>>,
     /// When the hand-over of a line began that has not ended.
     began: BTreeMap<Line, i64>,
 }
@@ -29,22 +42,34 @@ pub(super) struct Showing {
 /// What is shown beside the hand-over.
 pub(super) struct Condition<'a> {
     pub on_hold: bool,
+    pub drain: Drain,
     pub quorum: Option<Quorum>,
     /// The samples per second of each member that has told.
     pub told: BTreeMap<NodeId, f64>,
-    pub overrides: &'a Overrides,
+    pub overrides: &'a Arc<Overrides>,
     pub override_conflicts: u64,
 }
 
 impl Showing {
-    pub(super) fn new(me: NodeId, registry: &mut Registry) -> (watch::Receiver<Arc<View>>, Self) {
+    pub(super) fn new(me: NodeId, registry: &mut Registry) -> (Shown, Self) {
         let (seen, view) = watch::channel(Arc::default());
-        let meters = Meters::new(registry);
-        (view, Self { me, view: View::default(), meters, seen, began: BTreeMap::new() })
+        let (owners, owners_seen) = watch::channel(Arc::default());
+        let moves = broadcast::Sender::new(LOOKS_MAX);
+        let shown = Shown { view, owners: owners_seen, moves: moves.clone() };
+        let showing = Self {
+            me,
+            view: View::default(),
+            meters: Meters::new(registry),
+            seen,
+            owners,
+            moves,
+            began: BTreeMap::new(),
+        };
+        (shown, showing)
     }
 
-    pub(super) fn moved(&mut self, moves: &[Move], now_ms: i64) {
-        self.view.moved(moves);
+    pub(super) fn moved(&mut self, moves: Vec<Move>, now_ms: i64) {
+        self.view.moved(&moves);
         for why in Why::ALL {
             let slots = moves.iter().filter(|one| one.why == why).count();
             if slots > 0 {
@@ -55,6 +80,25 @@ impl Showing {
         if let Some(at_ms) = late.min() {
             self.meters.fence_late(now_ms - at_ms);
         }
+        if !moves.is_empty() {
+            // Nobody may be listening.
+            let _ = self.moves.send(moves.into());
+        }
+    }
+
+    /// Who has what now; after all moves that led there were told.
+    pub(super) fn owners(&self, present: &Present) {
+        let is_known = |known: &Arc<Owners>| {
+            known.table.as_ref().is_some_and(|table| Arc::ptr_eq(table, &present.table))
+        };
+        self.owners.send_if_modified(|owners| {
+            let is_new = !is_known(owners);
+            if is_new {
+                let table = Some(Arc::clone(&present.table));
+                *owners = Arc::new(Owners { since_ms: present.now_ms, table });
+            }
+            is_new
+        });
     }
 
     /// A target was taken over so long after its last scrape by its former owner.
@@ -99,9 +143,11 @@ impl Showing {
         let longest_ms = self.began.values().min().map(|began_ms| present.now_ms - began_ms);
         hand_over.longest_wait_ms = longest_ms.filter(|_| waits);
         self.view.on_hold = condition.on_hold;
+        self.view.drain = condition.drain;
         self.view.quorum = condition.quorum;
         self.view.weigh(&present.table, &present.roster, &condition.told);
         self.view.overrides = condition.overrides.stamp();
+        self.view.placed = Arc::clone(condition.overrides);
         let latest = &condition.overrides.latest;
         self.view.overridden = latest.as_ref().map_or(0, |map| map.moves.len());
         self.view.override_conflicts = condition.override_conflicts;

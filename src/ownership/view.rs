@@ -1,11 +1,14 @@
 //! What ownership shows of itself: plain values, filled by its shell and published by a watch.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use crate::{
     model::{
         member::{NodeId, Roster},
-        overrides::Stamp,
+        overrides::{Overrides, Stamp},
         slot::SLOTS,
     },
     ownership::{
@@ -36,12 +39,48 @@ pub struct View {
     pub on_hold: bool,
     /// Where `on_partition` is `minority_stops`.
     pub quorum: Option<Quorum>,
+    /// Whether this member works, or was told to give up its share and stay.
+    pub drain: Drain,
     /// Of the overrides that are in force, or soon will be.
     pub overrides: Option<Stamp>,
+    /// The overrides themselves: with the roster, all that owners follow from.
+    pub placed: Arc<Overrides>,
     /// How many slots they name.
     pub overridden: usize,
     /// How often since the start two maps of them met of which neither followed the other.
     pub override_conflicts: u64,
+}
+
+/// What became of an order to give up this member's share and stay up. It is not kept: a member that
+/// is started again works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Drain {
+    #[default]
+    Working,
+    /// Its share ends, or what it had of it is on its way to the new owners.
+    Draining,
+    /// The others have all that it had.
+    Drained,
+}
+
+impl Drain {
+    /// The name under which it is shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Working => "working",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+        }
+    }
+}
+
+/// Who has which slot.
+#[derive(Clone, Debug, Default)]
+pub struct Owners {
+    /// When this member saw it so for the first time.
+    pub since_ms: i64,
+    /// `None` while the fleet is not yet met.
+    pub table: Option<Arc<Table>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

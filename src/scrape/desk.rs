@@ -102,6 +102,11 @@ impl Desk {
         Arc::clone(&self.lock().orders.duties)
     }
 
+    /// Nothing divided is scraped for now.
+    pub(super) fn is_on_hold(&self) -> bool {
+        self.lock().orders.on_hold
+    }
+
     /// `change` tells whether it changes anything.
     pub(super) fn change(&self, change: impl FnOnce(&mut Orders) -> bool) -> bool {
         let mut content = self.lock();

@@ -347,9 +347,10 @@ impl Loops {
     }
 
     fn start(&mut self, orders: desk::Orders, stop: &Stop) -> Running {
-        let target = Arc::clone(&orders.setup.target);
-        let board = Arc::new(Board::new(target, self.context.meters.clone()));
-        self.start_again(Arc::new(Desk::new(orders)), board, stop)
+        let desk = Arc::new(Desk::new(orders));
+        let (meters, changes) = (self.context.meters.clone(), self.context.changes.clone());
+        let board = Arc::new(Board::new(Arc::clone(&desk), meters, changes));
+        self.start_again(desk, board, stop)
     }
 
     fn start_again(&mut self, desk: Arc<Desk>, board: Arc<Board>, stop: &Stop) -> Running {

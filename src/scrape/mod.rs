@@ -45,7 +45,7 @@ use tokio::{
 
 pub use crate::scrape::{
     metadata::Told,
-    status::{Handle, Health, TargetStatus},
+    status::{Handle, Health, HealthChange, TargetStatus},
 };
 use crate::{
     outbox,
@@ -95,18 +95,20 @@ impl Pool {
         let (boards, seen) = watch::channel(Arc::default());
         let (sender, ended) = mpsc::channel(ENDED_MAX);
         let (loads, weighed) = watch::channel(Arc::default());
+        let changes = status::changes();
         let context = Context {
             outbox,
             fetch: Arc::new(Shared::new()),
             library: Library::default(),
             meters,
+            changes: changes.clone(),
             budget: LogBudget::new(Instant::now()),
             failures: log,
             lease,
             time,
         };
         let loops = Loops::new(Arc::new(context), boards, sender);
-        (Handle::new(seen, weighed), Self { loops, ended, loads, reports, failures })
+        (Handle::new(seen, weighed, changes), Self { loops, ended, loads, reports, failures })
     }
 
     /// Returns when no scrape is under way any more and what they brought is in the outbox.

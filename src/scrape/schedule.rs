@@ -71,6 +71,11 @@ impl Grid {
         Self { interval_ms, phase_ms }
     }
 
+    /// Of each tick behind a multiple of the interval.
+    pub fn phase_ms(self) -> i64 {
+        self.phase_ms
+    }
+
     pub fn first_after(self, instant_ms: i64) -> i64 {
         let into_interval = (instant_ms - self.phase_ms).rem_euclid(self.interval_ms);
         instant_ms - into_interval + self.interval_ms

@@ -1,18 +1,24 @@
 //! How each target fares, for those who look in.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::{
     model::target::{Target, TargetId},
-    ownership::balance::Loads,
-    scrape::{metadata::Told, meters::Meters},
+    ownership::{balance::Loads, shares::Duties},
+    scrape::{desk::Desk, duties, metadata::Told, meters::Meters},
 };
+
+/// Durations of scrapes that are kept of each target; older ones are forgotten.
+pub const DURATIONS_MAX: usize = 16;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Health {
@@ -48,11 +54,54 @@ pub struct TargetStatus {
     pub series: usize,
 }
 
+/// A target with a loop here, and when that loop scrapes it.
+#[derive(Clone, Debug)]
+pub struct Scraped {
+    pub status: TargetStatus,
+    /// Of the last scrapes, the latest last; at most `DURATIONS_MAX`.
+    pub durations: Vec<Duration>,
+    duties: Duties,
+    is_at_work: bool,
+}
+
+impl Scraped {
+    pub fn is_divided(&self) -> bool {
+        duties::is_divided(&self.duties)
+    }
+
+    /// Whether a tick at that instant of fleet time is truly taken here: it is this member's, and
+    /// there is a loop that takes it.
+    pub fn is_scraped_at(&self, at_ms: i64) -> bool {
+        self.is_at_work && self.duties.iter().any(|duty| duty.contains(at_ms))
+    }
+}
+
+/// A target that was up is down, or the other way round; or its first scrape here has failed.
+#[derive(Clone, Debug)]
+pub struct HealthChange {
+    pub target: Arc<Target>,
+    pub is_up: bool,
+    pub error: Option<String>,
+    /// When the scrape started.
+    pub at_ms: i64,
+}
+
+/// Changes that a listener has not taken yet; of more he misses the oldest, and is told how many.
+const CHANGES_MAX: usize = 4_096;
+
+/// Where boards tell of changes; it never waits for who listens.
+pub(super) type Changes = broadcast::Sender<Arc<HealthChange>>;
+
+pub(super) fn changes() -> Changes {
+    broadcast::Sender::new(CHANGES_MAX)
+}
+
 /// Looks in. Cloned freely; a look costs a lock a target.
 #[derive(Clone)]
 pub struct Handle {
     boards: watch::Receiver<Arc<Boards>>,
     loads: watch::Receiver<Arc<Loads>>,
+    changes: Changes,
 }
 
 pub(super) type Boards = BTreeMap<(TargetId, Arc<str>), Arc<Board>>;
@@ -61,8 +110,14 @@ impl Handle {
     pub(super) fn new(
         boards: watch::Receiver<Arc<Boards>>,
         loads: watch::Receiver<Arc<Loads>>,
+        changes: Changes,
     ) -> Self {
-        Self { boards, loads }
+        Self { boards, loads, changes }
+    }
+
+    /// Changes of health from now on.
+    pub fn changes(&self) -> broadcast::Receiver<Arc<HealthChange>> {
+        self.changes.subscribe()
     }
 
     /// How busy the slots are of what is scraped here and divided.
@@ -74,6 +129,12 @@ impl Handle {
     pub fn targets(&self) -> Vec<TargetStatus> {
         let boards = Arc::clone(&self.boards.borrow());
         boards.values().map(|board| board.lock().status.clone()).collect()
+    }
+
+    /// The same with what their loops are about.
+    pub fn scraped(&self) -> Vec<Scraped> {
+        let boards = Arc::clone(&self.boards.borrow());
+        boards.values().map(|board| board.scraped()).collect()
     }
 
     /// `None` where it is not known, or not scraped yet.
@@ -96,26 +157,33 @@ impl Handle {
 }
 
 /// Where one loop writes how its target fares.
-#[derive(Debug)]
 pub(super) struct Board {
+    desk: Arc<Desk>,
     content: Mutex<Content>,
+    /// The loops that write here: one, or none while it is begun anew.
+    loops: AtomicUsize,
     meters: Meters,
+    changes: Changes,
 }
 
-#[derive(Debug)]
+/// A loop writes on the board as long as this lives.
+pub(super) struct Attended(Arc<Board>);
+
 pub(super) struct Content {
     pub(super) status: TargetStatus,
     /// What one scrape of the target brings, as far as is known; those that failed a while ago or
     /// were another member's count.
     pub(super) samples_expected: Option<usize>,
     pub(super) metadata: Arc<[Told]>,
+    /// Of the last scrapes, the latest last.
+    durations: VecDeque<Duration>,
 }
 
 impl Board {
-    pub(super) fn new(target: Arc<Target>, meters: Meters) -> Self {
+    pub(super) fn new(desk: Arc<Desk>, meters: Meters, changes: Changes) -> Self {
         meters.targets_of(Health::Unknown).inc();
         let status = TargetStatus {
-            target,
+            target: desk.setup().target,
             health: Health::Unknown,
             last_error: None,
             last_scrape_ms: 0,
@@ -124,12 +192,33 @@ impl Board {
             series: 0,
         };
         Self {
+            desk,
             content: Mutex::new(Content {
                 status,
                 samples_expected: None,
                 metadata: Arc::default(),
+                durations: VecDeque::new(),
             }),
+            loops: AtomicUsize::new(0),
             meters,
+            changes,
+        }
+    }
+
+    pub(super) fn attend(self: &Arc<Self>) -> Attended {
+        self.loops.fetch_add(1, Ordering::Relaxed);
+        Attended(Arc::clone(self))
+    }
+
+    fn scraped(&self) -> Scraped {
+        let (duties, is_on_hold) = (self.desk.duties(), self.desk.is_on_hold());
+        let content = self.lock();
+        Scraped {
+            status: content.status.clone(),
+            durations: content.durations.iter().copied().collect(),
+            is_at_work: self.loops.load(Ordering::Relaxed) > 0
+                && !(is_on_hold && duties::is_divided(&duties)),
+            duties,
         }
     }
 
@@ -147,8 +236,30 @@ impl Board {
         if content.status.health != status.health {
             self.meters.targets_of(content.status.health).dec();
             self.meters.targets_of(status.health).inc();
+            self.tell(content.status.health, &status);
         }
+        if content.durations.len() == DURATIONS_MAX {
+            content.durations.pop_front();
+        }
+        content.durations.push_back(status.duration);
         content.status = status;
+    }
+
+    /// That a target is up as it should be is no news where nothing was known of it: each that
+    /// moves here would be.
+    fn tell(&self, before: Health, now: &TargetStatus) {
+        let is_up = now.health == Health::Up;
+        if before == Health::Unknown && is_up {
+            return;
+        }
+        let change = HealthChange {
+            target: Arc::clone(&now.target),
+            is_up,
+            error: now.last_error.clone(),
+            at_ms: now.last_scrape_ms,
+        };
+        // Nobody may be listening.
+        let _ = self.changes.send(Arc::new(change));
     }
 
     pub(super) fn expect_samples(&self, samples: usize) {
@@ -161,6 +272,12 @@ impl Board {
 
     pub(super) fn set_metadata(&self, metadata: Arc<[Told]>) {
         self.lock().metadata = metadata;
+    }
+}
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        self.0.loops.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

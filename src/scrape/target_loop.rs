@@ -28,7 +28,7 @@ use crate::{
         read::{Counts, Moment, Reader},
         report::{self, Report},
         schedule::{Schedule, Tick},
-        status::{Board, Health, TargetStatus},
+        status::{Board, Changes, Health, TargetStatus},
     },
     wire::content_type,
 };
@@ -52,6 +52,7 @@ pub(super) struct Context {
     pub(super) fetch: Arc<Shared>,
     pub(super) library: Library,
     pub(super) meters: Meters,
+    pub(super) changes: Changes,
     pub(super) budget: LogBudget,
     pub(super) failures: FailureLog,
     pub(super) lease: Lease,
@@ -132,6 +133,7 @@ impl TargetLoop {
     /// lets it go.
     pub(super) async fn run(mut self, stop: Stop) {
         let _guard = PanicGuard::new(self.number, &self.ended);
+        let _attended = self.board.attend();
         let desk = Arc::clone(&self.desk);
         loop {
             let late_markers = self.take_orders();

@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use starling::{
     fleet::{
         Fleet, FleetSettings, Handle,
-        channel::{self, Channel, ChannelSettings, Inbox},
+        channel::{self, Channel, ChannelSettings, Inbox, Topic},
         membership::Order,
         node_id,
         peers::Peer,
@@ -60,12 +60,12 @@ impl Node {
             };
             // A port that is free for UDP may be somebody's for TCP.
             let bound = Channel::new(settings, fleet.status(), &mut registry).await;
-            let Ok((channel, inbox, speaking)) = bound else { continue };
+            let Ok((channel, inboxes, speaking)) = bound else { continue };
             let stop = Stop::new();
             tasks::spawn("fleet", part.run(stop.clone()));
             tasks::spawn("channel", speaking.run(stop.clone()));
             fleet.order(Order::Ready).await;
-            return Self { id, fleet, channel, inbox, stop };
+            return Self { id, fleet, channel, inbox: inboxes.letters, stop };
         }
     }
 
@@ -77,7 +77,7 @@ impl Node {
     async fn reaches(&self, other: &mut Self, text: &'static str) {
         let said = async {
             loop {
-                self.channel.send(other.id, Bytes::from_static(text.as_bytes()));
+                self.channel.send(other.id, Topic::Ownership, Bytes::from_static(text.as_bytes()));
                 match timeout(AGAIN, other.inbox.receive()).await {
                     Ok(Some((from, message))) if from == self.id && message == text => return,
                     Ok(_) | Err(_) => {}
@@ -105,5 +105,5 @@ async fn members_speak_as_soon_as_they_have_met() {
     let mut b = Node::start(b_id, "b", a.seed()).await;
     a.reaches(&mut b, "to the next life").await;
     b.reaches(&mut a, "from the next life").await;
-    assert!(!a.channel.send(id(), Bytes::new()), "said to who is no member");
+    assert!(!a.channel.send(id(), Topic::Ownership, Bytes::new()), "said to who is no member");
 }

@@ -91,12 +91,13 @@ fn open(status: Status) -> House {
     let fleet = FleetSources {
         me: NodeId(1),
         name: "n1".to_owned(),
-        cluster: "prod".to_owned(),
+        cluster: Some("prod".to_owned()),
         roster: watch::channel(Arc::new(roster())).1,
         status: watch::channel(Arc::new(status)).1,
         ownership: watch::channel(Arc::new(view())).1,
+        time: FleetTime::default(),
     };
-    House::open_in(Some(fleet), false)
+    House::open_in(fleet, false)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,7 +110,7 @@ async fn a_fleet_is_shown_as_this_member_knows_it() {
     let expected = json!({
         "node": {
             "id": one, "name": "n1", "cluster": "prod",
-            "standing": "active", "standing_at": from, "fleet_time": null, "fleet_offset_ms": 3,
+            "standing": "active", "standing_at": from, "drain": "working", "fleet_time": null, "fleet_offset_ms": 3,
         },
         "members": [
             {

@@ -14,8 +14,9 @@ use tokio::{
 
 use super::*;
 use crate::{
-    config::{self, Config, HttpClient},
-    discovery::JobTargets,
+    config::{self, Config, HttpClient, OnPartition},
+    discovery::{Discovery, JobTargets, provider::Nameservers},
+    fleet::alone,
     model::{
         slot::StreamKey,
         target::{DroppedTarget, Target, TargetId},
@@ -24,6 +25,79 @@ use crate::{
     runtime::{http::Caller, meters, tasks},
     scrape::Pool,
 };
+
+/// Ownership at work, as far as it can be without peers.
+fn divided(
+    fleet: &FleetSources,
+    outbox: &outbox::Handle,
+    found: &watch::Receiver<Arc<Snapshot>>,
+    config: &watch::Receiver<Arc<ConfigState>>,
+    folder: &Path,
+    stop: &Stop,
+) -> ownership::Handle {
+    let links = ownership::Links {
+        roster: fleet.roster.clone(),
+        status: fleet.status.clone(),
+        time: fleet.time.clone(),
+        fleet: None,
+        peers: None,
+        found: found.clone(),
+        config: config.clone(),
+        outbox: outbox.clone(),
+        pool: mpsc::channel(1).0,
+        reports: mpsc::channel(1).1,
+        loads: watch::channel(Arc::default()).1,
+    };
+    let settings = ownership::Settings {
+        me: fleet.me,
+        folder: folder.join("ownership"),
+        fence_max: Duration::from_secs(60),
+        on_partition: OnPartition::ScrapeAll,
+        reload_grace: Duration::from_secs(60),
+    };
+    let (handle, part) = ownership::Ownership::new(settings, links, &mut meters::registry());
+    tasks::spawn("ownership", part.run(stop.clone()));
+    handle
+}
+
+/// History at work, and who observes for it.
+fn kept(
+    fleet: &FleetSources,
+    division: &ownership::Handle,
+    scrape: &scrape::Handle,
+    outbox: &outbox::Handle,
+    config: &watch::Receiver<Arc<ConfigState>>,
+    folder: &tempfile::TempDir,
+    stop: &Stop,
+) -> (history::Handle, chronicle::Handle) {
+    let mut registry = meters::registry();
+    let settings = history::Settings {
+        me: fleet.me,
+        file: folder.path().join("history.db"),
+        section: config.borrow().config.history.clone(),
+        now_ms: fleet.time.now_ms(),
+    };
+    let (history, part) = history::History::new(settings, &mut registry);
+    tasks::spawn("history", part.run(stop.clone()));
+    let (discovery, _) = Discovery::new(Vec::new(), Nameservers::System, &mut registry);
+    let links = chronicle::Links {
+        me: fleet.me,
+        name: fleet.name.clone(),
+        time: fleet.time.clone(),
+        roster: fleet.roster.clone(),
+        status: fleet.status.clone(),
+        discovery,
+        config: config.clone(),
+        owners: division.owners(),
+        moves: division.moves(),
+        health: scrape.changes(),
+        outbox: outbox.clone(),
+        history: history.clone(),
+    };
+    let (chronicle, part) = chronicle::Chronicle::new(links);
+    tasks::spawn("chronicle", part.run(stop.clone()));
+    (history, chronicle)
+}
 
 /// A running window, and the other ends of its sources.
 struct House {
@@ -49,14 +123,18 @@ impl House {
     }
 
     fn open_with(may_quit: bool) -> Self {
-        Self::open_in(None, may_quit)
+        Self::open_in(alone(), may_quit)
     }
 
-    fn open_in(fleet: Option<FleetSources>, may_quit: bool) -> Self {
+    fn open_in(fleet: FleetSources, may_quit: bool) -> Self {
         let loaded = Arc::new(config::parse(Path::new("starling.yml"), CONFIG, &|_| None).unwrap());
         let (targets, seen_targets) = watch::channel(Arc::new(snapshot(&loaded)));
-        let state =
-            ConfigState { config: loaded.clone(), loaded_ms: 1_700_000_000_123, refused: None };
+        let state = ConfigState {
+            config: loaded.clone(),
+            loaded_ms: 1_700_000_000_123,
+            refused: None,
+            cause: crate::runtime::config_state::Cause::Start,
+        };
         let (config, seen_config) = watch::channel(Arc::new(state));
         let (reload, orders) = mpsc::channel(1);
         let (ready, seen_ready) = watch::channel(Readiness::Starting);
@@ -79,7 +157,13 @@ impl House {
             crate::runtime::clock::FleetTime::default(),
             &mut registry,
         );
+        let division = divided(&fleet, &outbox, &seen_targets, &seen_config, folder.path(), &stop);
+        let (history, chronicle) =
+            kept(&fleet, &division, &scrape, &outbox, &seen_config, &folder, &stop);
         let sources = Sources {
+            division,
+            history,
+            chronicle,
             config: seen_config,
             reload,
             targets: seen_targets,
@@ -123,6 +207,19 @@ impl House {
 
     async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
         ask(&self.url, method, path, headers).await
+    }
+}
+
+fn alone() -> FleetSources {
+    let (roster, status) = alone::alone(NodeId(1), "n1".to_owned(), "127.0.0.1:9733".to_owned());
+    FleetSources {
+        me: NodeId(1),
+        name: "n1".to_owned(),
+        cluster: None,
+        roster,
+        status,
+        ownership: watch::channel(Arc::default()).1,
+        time: FleetTime::default(),
     }
 }
 
@@ -407,6 +504,23 @@ async fn it_ends_when_told_even_with_a_client_that_stays() {
     let ended = tokio::time::timeout(limit, house.task).await;
     assert_eq!(ended.unwrap().unwrap(), Some(()), "it ends in time and without a panic");
     drop(house.targets);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_that_nobody_would_take_is_not_given_up() {
+    let house = House::open();
+    let refused = house.ask(Method::POST, "/api/v1/drain", &[]).await;
+    assert_eq!((refused.status, refused.header("content-type")), (409, "application/problem+json"));
+    assert!(refused.text().contains("no cluster"), "{}", refused.text());
+    let taken = house.ask(Method::POST, "/api/v1/undrain", &[]).await;
+    assert_eq!((taken.status, taken.json()), (202, json!({ "state": "working" })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_says_what_there_is() {
+    let house = House::open();
+    let answer = house.get("/api/openapi.json").await;
+    println!("{}", answer.text());
 }
 
 #[test]

@@ -4,19 +4,23 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
-    admin::{FleetSources, Window, view::seconds},
+    admin::{
+        FleetSources, Window,
+        view::{name_of, seconds, state_name},
+    },
     fleet::{Facts, Status, notice::Raised, standing::Standing},
     model::{
         member::{Interval, Member, MemberState, NodeId, Roster},
         slot::SLOTS,
         time::rfc3339,
     },
-    ownership::view::{HandOver, Quorum, Share, Spans, View},
+    ownership::view::{Drain, HandOver, Quorum, Share, Spans, View},
 };
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(in crate::admin) struct FleetShown {
     /// The one that answers.
     node: NodeShown,
@@ -27,7 +31,7 @@ pub(in crate::admin) struct FleetShown {
     warnings: Vec<Warning>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct NodeShown {
     /// `null` where no cluster is configured, as is `cluster`.
     id: Option<String>,
@@ -36,12 +40,14 @@ struct NodeShown {
     standing: &'static str,
     /// From when on it is active, or until when, in fleet time; it may lie ahead.
     standing_at: Option<String>,
+    /// `working`, or told to give up its share and stay: `draining`, then `drained`.
+    drain: &'static str,
     /// What this node takes for the time of the fleet, and how far that is ahead of its clock.
     fleet_time: String,
     fleet_offset_ms: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct MemberShown {
     id: Option<String>,
     name: String,
@@ -68,14 +74,14 @@ struct MemberShown {
     generation: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct IntervalShown {
     from: String,
     /// `null` while it means to stay.
     until: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct DivisionShown {
     slots: u16,
     imbalance: ImbalanceShown,
@@ -92,33 +98,46 @@ struct DivisionShown {
 }
 
 /// The hottest member's part as a multiple of its fair share.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ImbalanceShown {
     slots: f64,
     samples: Option<f64>,
 }
 
+/// What became of an order to drain.
+#[derive(Serialize, ToSchema)]
+pub(in crate::admin) struct DrainState {
+    /// As `drain` of the node in `/api/v1/fleet`.
+    state: &'static str,
+}
+
+impl DrainState {
+    pub(in crate::admin) fn of(drain: Drain) -> Self {
+        Self { state: drain.name() }
+    }
+}
+
 /// Of the last 256.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct SpansShown {
     last: Option<f64>,
     longest: Option<f64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct QuorumShown {
     holds: bool,
     here: usize,
     base: Vec<BaseMember>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct BaseMember {
     id: String,
     name: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct OverridesShown {
     version: u64,
     publisher: String,
@@ -127,7 +146,7 @@ struct OverridesShown {
 }
 
 /// Counted are lines: what one slot has for one destination.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct HandOverShown {
     taking: usize,
     giving: usize,
@@ -137,7 +156,7 @@ struct HandOverShown {
     refused_unnamed: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct RefusedShown {
     slot: u16,
     destination: String,
@@ -146,7 +165,7 @@ struct RefusedShown {
     reason: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Warning {
     kind: &'static str,
     /// A sentence that says what to do.
@@ -155,7 +174,8 @@ struct Warning {
 }
 
 pub(in crate::admin) fn fleet(window: &Window, now_ms: i64) -> FleetShown {
-    let Some(sources) = &window.sources.fleet else { return alone(window, now_ms) };
+    let sources = &window.sources.fleet;
+    let Some(cluster) = &sources.cluster else { return alone(window, now_ms) };
     let (roster, status, ownership) = (
         sources.roster.borrow().clone(),
         sources.status.borrow().clone(),
@@ -163,7 +183,7 @@ pub(in crate::admin) fn fleet(window: &Window, now_ms: i64) -> FleetShown {
     );
     let members = roster.members.values();
     FleetShown {
-        node: node(sources, &status, now_ms),
+        node: node(sources, cluster, &status, ownership.drain, now_ms),
         members: members
             .map(|one| member(one, status.facts.get(&one.id), ownership.shares.get(&one.id)))
             .collect(),
@@ -181,13 +201,14 @@ fn alone(window: &Window, now_ms: i64) -> FleetShown {
         cluster: None,
         standing: "alone",
         standing_at: Some(rfc3339(window.sources.started_ms)),
+        drain: Drain::Working.name(),
         fleet_time: rfc3339(now_ms),
         fleet_offset_ms: 0,
     };
     let member = MemberShown {
         id: None,
         name: window.hostname.clone(),
-        state: state(MemberState::Alive),
+        state: state_name(MemberState::Alive),
         api_address: window.api_address.clone(),
         cluster_address: None,
         weight: 100,
@@ -211,7 +232,13 @@ fn alone(window: &Window, now_ms: i64) -> FleetShown {
     }
 }
 
-fn node(sources: &FleetSources, status: &Status, now_ms: i64) -> NodeShown {
+fn node(
+    sources: &FleetSources,
+    cluster: &str,
+    status: &Status,
+    drain: Drain,
+    now_ms: i64,
+) -> NodeShown {
     let (standing, at_ms) = match status.standing {
         Standing::Seeking => ("seeking", None),
         Standing::Waiting => ("waiting", None),
@@ -224,9 +251,10 @@ fn node(sources: &FleetSources, status: &Status, now_ms: i64) -> NodeShown {
     NodeShown {
         id: Some(sources.me.to_string()),
         name: sources.name.clone(),
-        cluster: Some(sources.cluster.clone()),
+        cluster: Some(cluster.to_owned()),
         standing,
         standing_at: at_ms.map(rfc3339),
+        drain: drain.name(),
         fleet_time: rfc3339(now_ms.saturating_add(status.fleet_offset_ms)),
         fleet_offset_ms: status.fleet_offset_ms,
     }
@@ -237,7 +265,7 @@ fn member(member: &Member, facts: Option<&Facts>, share: Option<&Share>) -> Memb
     MemberShown {
         id: Some(member.id.to_string()),
         name: member.name.clone(),
-        state: state(member.state),
+        state: state_name(member.state),
         api_address: member.api_address.clone(),
         cluster_address: facts.map(|facts| facts.address.to_string()),
         weight: member.weight,
@@ -250,15 +278,6 @@ fn member(member: &Member, facts: Option<&Facts>, share: Option<&Share>) -> Memb
         targets_digest: facts.and_then(|facts| known(facts.targets_digest)),
         clock_ahead_ms: facts.and_then(|facts| facts.clock_ahead_ms),
         generation: facts.map(|facts| facts.generation),
-    }
-}
-
-fn state(state: MemberState) -> &'static str {
-    match state {
-        MemberState::Alive => "alive",
-        MemberState::Suspect => "suspect",
-        MemberState::Left => "left",
-        MemberState::Dead => "dead",
     }
 }
 
@@ -315,11 +334,6 @@ fn hand_over(view: &HandOver, roster: &Roster) -> HandOverShown {
         refused: refused.collect(),
         refused_unnamed: view.refused_unnamed,
     }
-}
-
-/// By its id where nobody knows the name any more.
-fn name_of(id: NodeId, roster: &Roster) -> String {
-    roster.members.get(&id).map_or_else(|| id.to_string(), |member| member.name.clone())
 }
 
 fn spans(spans: &Spans) -> SpansShown {

@@ -1,8 +1,9 @@
 //! The queues as JSON: what has not left yet, destination by destination.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     admin::view::seconds,
@@ -10,13 +11,13 @@ use crate::{
     outbox::{LaneState, LaneView, QueueView},
 };
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(in crate::admin) struct Queues {
     destinations: Vec<Queue>,
 }
 
 /// Of one destination. Bytes, samples and records are those not sent yet.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Queue {
     name: String,
     bytes: u64,
@@ -26,19 +27,19 @@ struct Queue {
     oldest_age_seconds: Option<f64>,
     in_flight: usize,
     sent_samples: u64,
-    dropped_samples: BTreeMap<&'static str, u64>,
+    dropped_samples: BTreeMap<Cow<'static, str>, u64>,
     last_answer: Option<LastAnswer>,
     disk: Disk,
     lanes: Vec<LaneShown>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct LastAnswer {
     text: String,
     time: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Disk {
     /// `null`: it works. Otherwise the queue lives in memory meanwhile.
     fault: Option<String>,
@@ -46,7 +47,7 @@ struct Disk {
     bytes: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct LaneShown {
     tenant: String,
     number: u16,

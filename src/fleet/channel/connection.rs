@@ -118,7 +118,7 @@ async fn introduce(
     read_body(&mut connection.stream, &mut connection.opening, head).await?;
     match head.0.kind {
         Kind::Pong => Ok(connection),
-        Kind::Ping | Kind::Message => Err(Refused::UnknownKind.into()),
+        Kind::Ping | Kind::Message(_) => Err(Refused::UnknownKind.into()),
     }
 }
 

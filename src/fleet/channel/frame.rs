@@ -12,6 +12,9 @@ pub(super) const HEAD_BYTES: usize = 1 + 4;
 /// Of a message. A larger one is not taken for sending, and a frame that says it is ends the
 /// connection unread.
 pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
+/// Of a message of a survey: what is longer comes in parts, so that a hand-over waits for no more
+/// than this.
+const SURVEY_BYTES_MAX: usize = 2 << 20;
 
 /// Why a connection was turned away, or ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,9 +62,29 @@ impl Refused {
     }
 }
 
+/// What a message is about. Each topic has queues, bounds and an inbox of its own, so that none waits
+/// for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// What ownership hands over; it goes first.
+    Ownership,
+    /// What members ask each other for those who look in.
+    Survey,
+}
+
+impl Topic {
+    /// Of one message.
+    pub(super) fn bytes_max(self) -> usize {
+        match self {
+            Self::Ownership => MESSAGE_BYTES_MAX,
+            Self::Survey => SURVEY_BYTES_MAX,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    Message,
+    Message(Topic),
     /// Are you there?
     Ping,
     /// I am.
@@ -79,14 +102,15 @@ impl Head {
     pub(super) fn read(head: [u8; HEAD_BYTES]) -> Result<Self, Refused> {
         let [kind, length @ ..] = head;
         let kind = match kind {
-            0 => Kind::Message,
+            0 => Kind::Message(Topic::Ownership),
             1 => Kind::Ping,
             2 => Kind::Pong,
+            3 => Kind::Message(Topic::Survey),
             _ => return Err(Refused::UnknownKind),
         };
         let bytes = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
         let bytes_max = match kind {
-            Kind::Message => MESSAGE_BYTES_MAX,
+            Kind::Message(topic) => topic.bytes_max(),
             Kind::Ping | Kind::Pong => 0,
         };
         if bytes > bytes_max {
@@ -102,9 +126,10 @@ impl Head {
 
     fn written(self) -> [u8; HEAD_BYTES] {
         let kind = match self.kind {
-            Kind::Message => 0,
+            Kind::Message(Topic::Ownership) => 0,
             Kind::Ping => 1,
             Kind::Pong => 2,
+            Kind::Message(Topic::Survey) => 3,
         };
         let length = u32::try_from(self.bytes).expect("a message is no longer than its maximum");
         let [a, b, c, d] = length.to_be_bytes();
@@ -201,7 +226,8 @@ mod tests {
     fn frames_are_read_in_the_order_they_were_sealed() {
         let check = |order: &[usize], expected: &[Result<&str, Refused>]| {
             let (mut sealing, mut opening) = ends();
-            let frames = ["a", "b", "c"].map(|text| sealing.frame(Kind::Message, text.as_bytes()));
+            let frames = ["a", "b", "c"]
+                .map(|text| sealing.frame(Kind::Message(Topic::Ownership), text.as_bytes()));
             let found = order.iter().map(|&n| read(&mut opening, &frames[n]));
             let found: Vec<_> = found
                 .map(|one| one.map(|(_, body)| String::from_utf8(body).unwrap()))
@@ -230,12 +256,14 @@ mod tests {
         let check = |head: [u8; 5], expected| {
             assert_eq!(Head::read(head).map(|head| (head.kind, head.bytes)), expected);
         };
-        check([0, 0, 0x80, 0, 0], Ok((Kind::Message, MESSAGE_BYTES_MAX)));
+        check([0, 0, 0x80, 0, 0], Ok((Kind::Message(Topic::Ownership), MESSAGE_BYTES_MAX)));
+        check([3, 0, 0x20, 0, 0], Ok((Kind::Message(Topic::Survey), SURVEY_BYTES_MAX)));
+        check([3, 0, 0x20, 0, 1], Err(Refused::TooLong));
         check([0, 0, 0x80, 0, 1], Err(Refused::TooLong));
         check([0, 255, 255, 255, 255], Err(Refused::TooLong));
         check([1, 0, 0, 0, 0], Ok((Kind::Ping, 0)));
         check([2, 0, 0, 0, 1], Err(Refused::TooLong));
-        check([3, 0, 0, 0, 0], Err(Refused::UnknownKind));
+        check([4, 0, 0, 0, 0], Err(Refused::UnknownKind));
     }
 
     proptest! {
@@ -245,8 +273,8 @@ mod tests {
         )) {
             let (mut sealing, mut opening) = ends();
             for body in bodies {
-                let frame = sealing.frame(Kind::Message, &body);
-                prop_assert_eq!(read(&mut opening, &frame), Ok((Kind::Message, body)));
+                let frame = sealing.frame(Kind::Message(Topic::Ownership), &body);
+                prop_assert_eq!(read(&mut opening, &frame), Ok((Kind::Message(Topic::Ownership), body)));
             }
         }
 
@@ -257,7 +285,7 @@ mod tests {
             bit in 0..8_u8,
         ) {
             let (mut sealing, mut opening) = ends();
-            let mut frame = sealing.frame(Kind::Message, &body);
+            let mut frame = sealing.frame(Kind::Message(Topic::Ownership), &body);
             let at = at.index(frame.len());
             frame[at] ^= 1 << bit;
             prop_assert!(read(&mut opening, &frame).is_err());
@@ -269,7 +297,7 @@ mod tests {
             at in any::<prop::sample::Index>(),
         ) {
             let (mut sealing, mut opening) = ends();
-            let frame = sealing.frame(Kind::Message, &body);
+            let frame = sealing.frame(Kind::Message(Topic::Ownership), &body);
             prop_assert!(read(&mut opening, &frame[..at.index(frame.len())]).is_err());
         }
 

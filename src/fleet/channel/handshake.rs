@@ -211,7 +211,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fleet::channel::frame::Kind;
+    use crate::fleet::channel::frame::{Kind, Topic};
 
     const A: NodeId = NodeId(1);
     const B: NodeId = NodeId(2);
@@ -242,7 +242,7 @@ mod tests {
         for (sealing, opening) in
             [(&mut ours.sealing, &mut theirs.opening), (&mut theirs.sealing, &mut ours.opening)]
         {
-            let mut frame = sealing.frame(Kind::Message, b"x");
+            let mut frame = sealing.frame(Kind::Message(Topic::Ownership), b"x");
             let (head, body) = frame.split_at_mut(5);
             assert_eq!(opening.open(head, body), Ok(()));
             assert_eq!(body[0], b'x');

@@ -13,7 +13,7 @@ use tracing::info;
 use crate::{
     fleet::channel::{
         connection::{self, Connection, Fault},
-        frame::{Kind, Refused},
+        frame::{Kind, Refused, Topic},
         meters::{DirectionMeters, Meters},
     },
     model::member::NodeId,
@@ -36,11 +36,17 @@ impl Arrived {
     }
 }
 
+/// Where the messages of one topic go, and the room for their bytes; shared by all connections.
+#[derive(Clone)]
+pub(super) struct Arrivals {
+    pub(super) arrived: mpsc::Sender<Arrived>,
+    pub(super) room: Arc<Semaphore>,
+}
+
 pub(super) struct Incoming {
     pub(super) from: NodeId,
-    pub(super) arrived: mpsc::Sender<Arrived>,
-    /// For the bytes of messages, shared by all connections.
-    pub(super) room: Arc<Semaphore>,
+    pub(super) letters: Arrivals,
+    pub(super) surveys: Arrivals,
     pub(super) meters: Meters,
 }
 
@@ -81,18 +87,12 @@ impl Incoming {
             let Connection { mut stream, mut sealing, mut opening, key: _ } = connection;
             loop {
                 let head = connection::read_head(&mut stream, SILENCE).await?;
-                // Where there is none, the reading waits, and the sender with it. Who stops in the
-                // midst of a message keeps its room for some seconds.
-                let room = self.room_for(head.0.bytes).await;
+                let room = self.room_for(head.0.kind, head.0.bytes).await;
                 let body = connection::read_body(&mut stream, &mut opening, head).await?;
                 match head.0.kind {
-                    Kind::Message => {
+                    Kind::Message(topic) => {
                         meters.message(head.0.frame_bytes());
-                        let message = Bytes::from(body);
-                        let arrived = Arrived { from: self.from, message, _room: room };
-                        if self.arrived.send(arrived).await.is_err() {
-                            return Err(Fault::Ended);
-                        }
+                        self.hand_up(topic, Bytes::from(body), room).await?;
                     }
                     Kind::Ping => {
                         meters.bytes(head.0.frame_bytes());
@@ -108,9 +108,43 @@ impl Incoming {
         }
     }
 
-    async fn room_for(&self, bytes: usize) -> OwnedSemaphorePermit {
+    /// Room for what is about to be read. For what is handed over the reading waits, and the sender
+    /// with it; who stops in the midst of a message keeps its room for some seconds. For a survey
+    /// nothing waits: where there is no room it is read and thrown away, and whoever asked is told
+    /// nothing.
+    async fn room_for(&self, kind: Kind, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes).expect("a message is no longer than its maximum");
-        let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
-        room.expect("nobody closes the room")
+        match kind {
+            Kind::Message(Topic::Ownership) => {
+                let room = Arc::clone(&self.letters.room).acquire_many_owned(bytes).await;
+                Some(room.expect("nobody closes the room"))
+            }
+            Kind::Message(Topic::Survey) => {
+                Arc::clone(&self.surveys.room).try_acquire_many_owned(bytes).ok()
+            }
+            Kind::Ping | Kind::Pong => None,
+        }
+    }
+
+    async fn hand_up(
+        &self,
+        topic: Topic,
+        message: Bytes,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Fault> {
+        let Some(room) = room else {
+            self.meters.unread();
+            return Ok(());
+        };
+        let arrived = Arrived { from: self.from, message, _room: room };
+        match topic {
+            Topic::Ownership => self.letters.arrived.send(arrived).await.map_err(|_| Fault::Ended),
+            Topic::Survey => {
+                if self.surveys.arrived.try_send(arrived).is_err() {
+                    self.meters.unread();
+                }
+                Ok(())
+            }
+        }
     }
 }

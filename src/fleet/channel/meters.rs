@@ -26,6 +26,7 @@ pub(super) struct Meters {
     connections: Family<Direction, Gauge>,
     refused: Family<Reason, Counter>,
     dropped: Counter,
+    unread: Counter,
 }
 
 impl Meters {
@@ -45,6 +46,9 @@ impl Meters {
         let dropped = meters.dropped.clone();
         let help = "Messages thrown away unsent, as their member could not be reached";
         registry.register("dropped_messages", help, dropped);
+        let unread = meters.unread.clone();
+        let help = "Questions and answers between members that arrived faster than they were read";
+        registry.register("unread_messages", help, unread);
         // Shown from the start, not from the first connection on.
         let _ = (meters.outgoing(), meters.incoming());
         meters
@@ -56,6 +60,10 @@ impl Meters {
 
     pub(super) fn dropped(&self, messages: u64) {
         self.dropped.inc_by(messages);
+    }
+
+    pub(super) fn unread(&self) {
+        self.unread.inc();
     }
 
     pub(super) fn outgoing(&self) -> DirectionMeters {

@@ -27,14 +27,14 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-pub use self::frame::MESSAGE_BYTES_MAX;
+pub use self::frame::{MESSAGE_BYTES_MAX, Topic};
 use self::{
     connection::{Connection, admit},
     frame::Refused,
     handshake::{KeyId, Keyring},
-    incoming::{Arrived, Incoming},
+    incoming::{Arrivals, Arrived, Incoming},
     meters::Meters,
-    outgoing::{Outgoing, Queue},
+    outgoing::{Outgoing, Queues, Room},
 };
 use crate::{
     fleet::{Status, seal::Secret},
@@ -49,9 +49,11 @@ const COMMANDS_MAX: usize = 16;
 const UNPROVEN_MAX: usize = 64;
 /// Bytes that wait for all members together, and of messages that arrive from all of them. As much
 /// as eight of the longest messages, so that some members who hang leave room for the others.
+/// Each topic has as much.
 const WAITING_BYTES_MAX: usize = 8 * MESSAGE_BYTES_MAX;
 const ARRIVING_BYTES_MAX: usize = 8 * MESSAGE_BYTES_MAX;
-/// Messages that have arrived and wait to be received; connections wait beyond that.
+/// Messages of one topic that have arrived and wait to be received. Beyond that, connections wait
+/// with what is handed over, and what is asked and answered is thrown away.
 const ARRIVED_MAX: usize = 256;
 /// An accept in vain, mostly for want of file descriptors, is followed by this pause.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -71,23 +73,32 @@ enum Command {
 }
 
 type Task = JoinHandle<Option<()>>;
-type Queues = Arc<BTreeMap<NodeId, Queue>>;
+type Ways = Arc<BTreeMap<NodeId, Queues>>;
 
 #[derive(Clone)]
 pub struct Handle {
-    queues: watch::Receiver<Queues>,
+    queues: watch::Receiver<Ways>,
     commands: mpsc::Sender<Command>,
 }
 
 impl Handle {
     /// False where `to` is no member, where too much waits for it already, or for all, and where the
-    /// message is longer than `MESSAGE_BYTES_MAX`. True is no promise that it arrives.
-    pub fn send(&self, to: NodeId, message: Bytes) -> bool {
-        if message.len() > MESSAGE_BYTES_MAX {
-            warn!(member = %to, bytes = message.len(), "a message is too long for the peer channel");
+    /// message is longer than its topic allows. True is no promise that it arrives.
+    pub fn send(&self, to: NodeId, topic: Topic, message: Bytes) -> bool {
+        !is_too_long(to, topic, &message)
+            && self.queues.borrow().get(&to).is_some_and(|queues| queues.of(topic).put(message))
+    }
+
+    /// The same, but waits for room: for one who has more to say than fits at once.
+    pub async fn send_when_room(&self, to: NodeId, topic: Topic, message: Bytes) -> bool {
+        if is_too_long(to, topic, &message) {
             return false;
         }
-        self.queues.borrow().get(&to).is_some_and(|queue| queue.put(message))
+        let queues = self.queues.borrow().get(&to).cloned();
+        match queues {
+            Some(queues) => queues.of(topic).put_when_room(message).await,
+            None => false,
+        }
     }
 
     /// From now on dials with the first of these and believes any; connections by others end. An
@@ -98,7 +109,7 @@ impl Handle {
     }
 }
 
-/// What members have said.
+/// What members have said of one topic.
 pub struct Inbox(mpsc::Receiver<Arrived>);
 
 impl Inbox {
@@ -108,20 +119,27 @@ impl Inbox {
     }
 }
 
+/// One a topic. Letters that nobody reads hold up letters alone; of surveys that nobody reads, what
+/// finds no room is thrown away.
+pub struct Inboxes {
+    pub letters: Inbox,
+    pub surveys: Inbox,
+}
+
 pub struct Channel {
     settings: ChannelSettings,
     listener: TcpListener,
     status: watch::Receiver<Arc<Status>>,
     keys: watch::Sender<Arc<Keyring>>,
-    queues: watch::Sender<Queues>,
+    queues: watch::Sender<Ways>,
     members: BTreeMap<NodeId, Known>,
     unproven: VecDeque<(Stop, Task)>,
     commands: mpsc::Receiver<Command>,
     admitted_sender: mpsc::Sender<Admitted>,
     admitted: mpsc::Receiver<Admitted>,
-    arrived: mpsc::Sender<Arrived>,
-    room_to_wait: Arc<Semaphore>,
-    room_to_arrive: Arc<Semaphore>,
+    letters: Arrivals,
+    surveys: Arrivals,
+    room_to_wait: Room,
     meters: Meters,
 }
 
@@ -156,17 +174,18 @@ impl Channel {
         settings: ChannelSettings,
         status: watch::Receiver<Arc<Status>>,
         registry: &mut Registry,
-    ) -> Result<(Handle, Inbox, Self), String> {
+    ) -> Result<(Handle, Inboxes, Self), String> {
         let keys = Keyring::new(&settings.secrets, &settings.cluster)
             .ok_or("a cluster needs a secret: set `--cluster.secret-file`")?;
         let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
             let listen = settings.listen;
             format!("cluster address `{listen}` can't be listened on by TCP: {error}")
         })?;
-        let (queues, queues_seen) = watch::channel(Queues::default());
+        let (queues, queues_seen) = watch::channel(Ways::default());
         let (command_sender, commands) = mpsc::channel(COMMANDS_MAX);
         let (admitted_sender, admitted) = mpsc::channel(UNPROVEN_MAX);
-        let (arrived, inbox) = mpsc::channel(ARRIVED_MAX);
+        let ((letters, letters_inbox), (surveys, surveys_inbox)) = (arrivals(), arrivals());
+        let room = || Arc::new(Semaphore::new(WAITING_BYTES_MAX));
         let part = Self {
             settings,
             listener,
@@ -178,13 +197,13 @@ impl Channel {
             commands,
             admitted_sender,
             admitted,
-            arrived,
-            room_to_wait: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
-            room_to_arrive: Arc::new(Semaphore::new(ARRIVING_BYTES_MAX)),
+            letters,
+            surveys,
+            room_to_wait: Room { letters: room(), surveys: room() },
             meters: Meters::new(registry),
         };
         let handle = Handle { queues: queues_seen, commands: command_sender };
-        Ok((handle, Inbox(inbox), part))
+        Ok((handle, Inboxes { letters: letters_inbox, surveys: surveys_inbox }, part))
     }
 
     /// Listens, dials and passes on until told to stop.
@@ -231,8 +250,8 @@ impl Channel {
                 });
                 continue;
             }
-            let (queue, known) = self.begin(id, facts.address, ended);
-            queues.get_or_insert_with(|| (**self.queues.borrow()).clone()).insert(id, queue);
+            let (own, known) = self.begin(id, facts.address, ended);
+            queues.get_or_insert_with(|| (**self.queues.borrow()).clone()).insert(id, own);
             self.members.insert(id, known);
         }
         if let Some(queues) = queues {
@@ -240,8 +259,8 @@ impl Channel {
         }
     }
 
-    fn begin(&self, to: NodeId, address: SocketAddr, ended: &Stop) -> (Queue, Known) {
-        let (queue, waiting) = Queue::new(&self.room_to_wait);
+    fn begin(&self, to: NodeId, address: SocketAddr, ended: &Stop) -> (Queues, Known) {
+        let (queues, waiting) = Queues::new(&self.room_to_wait);
         let (address, address_seen) = watch::channel(address);
         let outgoing = Outgoing {
             me: self.settings.me,
@@ -253,7 +272,7 @@ impl Channel {
         };
         let stop = ended.child();
         tasks::spawn("channel outgoing", outgoing.run(stop.clone()));
-        (queue, Known { address, outgoing: stop, incoming: None })
+        (queues, Known { address, outgoing: stop, incoming: None })
     }
 
     /// Asks for a proof, beside the loop.
@@ -306,8 +325,8 @@ impl Channel {
         });
         let incoming = Incoming {
             from,
-            arrived: self.arrived.clone(),
-            room: Arc::clone(&self.room_to_arrive),
+            letters: self.letters.clone(),
+            surveys: self.surveys.clone(),
             meters: self.meters.clone(),
         };
         let stop = ended.child();
@@ -326,6 +345,19 @@ impl Channel {
             }
         }
     }
+}
+
+fn arrivals() -> (Arrivals, Inbox) {
+    let (arrived, inbox) = mpsc::channel(ARRIVED_MAX);
+    (Arrivals { arrived, room: Arc::new(Semaphore::new(ARRIVING_BYTES_MAX)) }, Inbox(inbox))
+}
+
+fn is_too_long(to: NodeId, topic: Topic, message: &Bytes) -> bool {
+    let is_too_long = message.len() > topic.bytes_max();
+    if is_too_long {
+        warn!(member = %to, bytes = message.len(), "a message is too long for the peer channel");
+    }
+    is_too_long
 }
 
 /// The next connection. An error is of one, or of a moment: the next may be well.

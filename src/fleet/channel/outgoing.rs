@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::{
     fleet::channel::{
         connection::{self, Connection, Fault},
-        frame::{Kind, MESSAGE_BYTES_MAX, Opening, Refused},
+        frame::{Kind, MESSAGE_BYTES_MAX, Opening, Refused, Topic},
         handshake::Keyring,
         meters::Meters,
     },
@@ -22,7 +22,7 @@ use crate::{
     runtime::stop::Stop,
 };
 
-/// Messages that wait for one member; beyond that many `send` says no.
+/// Messages of one topic that wait for one member; beyond that many `send` says no.
 pub(super) const QUEUE_MESSAGES_MAX: usize = 1024;
 /// Their bytes: as many as one message may have.
 pub(super) const QUEUE_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
@@ -42,24 +42,60 @@ const FAILURES_TOLD: u32 = 10;
 
 /// A message, and the room that it takes.
 pub(super) struct Waiting {
+    topic: Topic,
     message: Bytes,
     _room: [OwnedSemaphorePermit; 2],
 }
 
-/// The sending end of one member's queue.
+/// The sending ends of one member's queues, one a topic.
+#[derive(Clone)]
+pub(super) struct Queues {
+    letters: Queue,
+    surveys: Queue,
+}
+
+/// What waits for one member, by topic.
+pub(super) struct Received {
+    letters: mpsc::Receiver<Waiting>,
+    surveys: mpsc::Receiver<Waiting>,
+}
+
 #[derive(Clone)]
 pub(super) struct Queue {
+    topic: Topic,
     waiting: mpsc::Sender<Waiting>,
     room: Arc<Semaphore>,
-    /// Shared by the queues of all members.
+    /// Shared by the queues of all members for the same topic.
     room_of_all: Arc<Semaphore>,
 }
 
+/// For the messages of all members that wait, by topic.
+pub(super) struct Room {
+    pub(super) letters: Arc<Semaphore>,
+    pub(super) surveys: Arc<Semaphore>,
+}
+
+impl Queues {
+    pub(super) fn new(room: &Room) -> (Self, Received) {
+        let (letters, letters_received) = Queue::new(Topic::Ownership, &room.letters);
+        let (surveys, surveys_received) = Queue::new(Topic::Survey, &room.surveys);
+        let received = Received { letters: letters_received, surveys: surveys_received };
+        (Self { letters, surveys }, received)
+    }
+
+    pub(super) fn of(&self, topic: Topic) -> &Queue {
+        match topic {
+            Topic::Ownership => &self.letters,
+            Topic::Survey => &self.surveys,
+        }
+    }
+}
+
 impl Queue {
-    pub(super) fn new(room_of_all: &Arc<Semaphore>) -> (Self, mpsc::Receiver<Waiting>) {
+    fn new(topic: Topic, room_of_all: &Arc<Semaphore>) -> (Self, mpsc::Receiver<Waiting>) {
         let (waiting, received) = mpsc::channel(QUEUE_MESSAGES_MAX);
         let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        (Self { waiting, room, room_of_all: Arc::clone(room_of_all) }, received)
+        (Self { topic, waiting, room, room_of_all: Arc::clone(room_of_all) }, received)
     }
 
     /// False where there is no room for it.
@@ -69,7 +105,42 @@ impl Queue {
         let (Ok(one), Ok(other)) = (room(&self.room), room(&self.room_of_all)) else {
             return false;
         };
-        self.waiting.try_send(Waiting { message, _room: [one, other] }).is_ok()
+        let topic = self.topic;
+        self.waiting.try_send(Waiting { topic, message, _room: [one, other] }).is_ok()
+    }
+
+    /// Waits for room. False where the member is none any more.
+    pub(super) async fn put_when_room(&self, message: Bytes) -> bool {
+        let Ok(bytes) = u32::try_from(message.len()) else { return false };
+        let room = async |of: &Arc<Semaphore>| Arc::clone(of).acquire_many_owned(bytes).await;
+        // The member's own room comes first: one that hangs takes nothing of what all share.
+        let Ok(one) = room(&self.room).await else { return false };
+        let Ok(other) = room(&self.room_of_all).await else { return false };
+        let topic = self.topic;
+        self.waiting.send(Waiting { topic, message, _room: [one, other] }).await.is_ok()
+    }
+}
+
+impl Received {
+    /// What is handed over goes before what is asked and answered. `None` when nobody can put
+    /// anything in any more: both ends are dropped together.
+    async fn next(&mut self) -> Option<Waiting> {
+        tokio::select! {
+            biased;
+            letter = self.letters.recv() => letter,
+            Some(survey) = self.surveys.recv() => Some(survey),
+        }
+    }
+
+    /// Throws away what waits, and tells how much that was.
+    fn drain(&mut self) -> u64 {
+        let mut dropped = 0;
+        for queue in [&mut self.letters, &mut self.surveys] {
+            while queue.try_recv().is_ok() {
+                dropped += 1;
+            }
+        }
+        dropped
     }
 }
 
@@ -78,7 +149,7 @@ pub(super) struct Outgoing {
     pub(super) to: NodeId,
     pub(super) address: watch::Receiver<SocketAddr>,
     pub(super) keys: watch::Receiver<Arc<Keyring>>,
-    pub(super) waiting: mpsc::Receiver<Waiting>,
+    pub(super) waiting: Received,
     pub(super) meters: Meters,
 }
 
@@ -88,7 +159,7 @@ impl Outgoing {
         let mut failures = 0;
         loop {
             let first = tokio::select! {
-                first = self.waiting.recv() => first,
+                first = self.waiting.next() => first,
                 () = stop.raised() => return,
             };
             let Some(first) = first else { return };
@@ -130,12 +201,8 @@ impl Outgoing {
     /// What waited is thrown away: the rules above say it again, fresh, while what is old by the
     /// time that the member is back would only keep it busy.
     fn give_up(&mut self, first: Waiting) {
-        let mut dropped = 1;
         drop(first);
-        while self.waiting.try_recv().is_ok() {
-            dropped += 1;
-        }
-        self.meters.dropped(dropped);
+        self.meters.dropped(1 + self.waiting.drain());
     }
 
     fn tell_failure(&self, failures: u32, fault: &Fault) {
@@ -165,9 +232,9 @@ impl Outgoing {
         // When the oldest ping was written that is not answered.
         let mut asked: Option<Instant> = None;
         loop {
-            if let Some(Waiting { message, _room }) = next.take() {
-                let written =
-                    connection::write_frame(&mut writer, &mut sealing, Kind::Message, &message);
+            if let Some(Waiting { topic, message, _room }) = next.take() {
+                let kind = Kind::Message(topic);
+                let written = connection::write_frame(&mut writer, &mut sealing, kind, &message);
                 match written.await {
                     Ok(bytes) => meters.message(bytes),
                     Err(fault) => return Some(fault),
@@ -202,7 +269,7 @@ impl Outgoing {
                         Err(fault) => return Some(fault),
                     }
                 }
-                waiting = self.waiting.recv() => match waiting {
+                waiting = self.waiting.next() => match waiting {
                     Some(waiting) => next = Some(waiting),
                     None => return None,
                 },
@@ -232,7 +299,7 @@ async fn hear(
             let head = connection::read_head(&mut reader, Duration::MAX).await?;
             match head.0.kind {
                 Kind::Pong => connection::read_body(&mut reader, &mut opening, head).await,
-                Kind::Ping | Kind::Message => Err(Fault::Refused(Refused::UnknownKind)),
+                Kind::Ping | Kind::Message(_) => Err(Fault::Refused(Refused::UnknownKind)),
             }
         };
         match read.await {

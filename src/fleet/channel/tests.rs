@@ -25,6 +25,7 @@ struct Running {
     address: SocketAddr,
     handle: Handle,
     inbox: Inbox,
+    surveys: Inbox,
     status: watch::Sender<Arc<Status>>,
     registry: Registry,
     stop: Stop,
@@ -41,11 +42,12 @@ impl Running {
         };
         let (status, seen) = watch::channel(Arc::new(status(&[])));
         let mut registry = Registry::default();
-        let (handle, inbox, part) = Channel::new(settings, seen, &mut registry).await.unwrap();
+        let (handle, inboxes, part) = Channel::new(settings, seen, &mut registry).await.unwrap();
+        let Inboxes { letters: inbox, surveys } = inboxes;
         let address = part.local_address();
         let stop = Stop::new();
         let task = tasks::spawn("channel", part.run(stop.clone()));
-        Self { id, address, handle, inbox, status, registry, stop, task }
+        Self { id, address, handle, inbox, surveys, status, registry, stop, task }
     }
 
     async fn usual(id: NodeId) -> Self {
@@ -56,7 +58,7 @@ impl Running {
     async fn meets(&self, members: &[(NodeId, SocketAddr)]) {
         self.status.send_replace(Arc::new(status(members)));
         let mut queues = self.handle.queues.clone();
-        let knows_all = |queues: &Queues| queues.keys().eq(members.iter().map(|(id, _)| id));
+        let knows_all = |queues: &Ways| queues.keys().eq(members.iter().map(|(id, _)| id));
         timeout(PATIENCE, queues.wait_for(knows_all)).await.unwrap().unwrap();
     }
 
@@ -66,7 +68,7 @@ impl Running {
     }
 
     fn says(&self, to: NodeId, text: &str) -> bool {
-        self.handle.send(to, Bytes::from(text.to_owned()))
+        self.handle.send(to, Topic::Ownership, Bytes::from(text.to_owned()))
     }
 
     /// Says it again and again, as the rules above do, until `other` has heard it.
@@ -320,7 +322,7 @@ async fn secrets_change_while_members_talk() {
 /// Says a megabyte to `to` until there is no room, and how many there was room for.
 fn fill(from: &Running, to: NodeId) -> usize {
     let megabyte = Bytes::from(vec![0; 1 << 20]);
-    (0..1000).take_while(|_| from.handle.send(to, megabyte.clone())).count()
+    (0..1000).take_while(|_| from.handle.send(to, Topic::Ownership, megabyte.clone())).count()
 }
 
 /// As much as both ends of one connection may hold.

@@ -20,7 +20,7 @@ use crate::{
     discovery::Snapshot,
     fleet::{
         Facts, Status,
-        channel::{self, Channel, ChannelSettings},
+        channel::{self, Channel, ChannelSettings, Topic},
         seal::Secret,
         standing::Standing,
     },
@@ -83,7 +83,12 @@ impl TestMember {
         let (channel, inbox, address) = channel_of(id, status_seen.clone(), &stop).await;
         let (roster, roster_seen) = watch::channel(Arc::default());
         let (found, found_seen) = watch::channel(Arc::default());
-        let state = ConfigState { config, loaded_ms: 0, refused: None };
+        let state = ConfigState {
+            config,
+            loaded_ms: 0,
+            refused: None,
+            cause: crate::runtime::config_state::Cause::Start,
+        };
         let (config, config_seen) = watch::channel(Arc::new(state));
         let (pool, orders) = mpsc::channel(4);
         let (reports, reported) = mpsc::channel(4);
@@ -235,7 +240,7 @@ impl Peer {
     }
 
     pub(super) fn says(&self, bundle: &Bytes) {
-        self.channel.send(self.talks_to, bundle.clone());
+        self.channel.send(self.talks_to, Topic::Ownership, bundle.clone());
     }
 
     /// Says it again and again, as the rules do, until something comes that `answer` knows.
@@ -247,7 +252,7 @@ impl Peer {
         let bundle = pack([letter]).remove(0);
         let asking = async {
             loop {
-                self.channel.send(self.talks_to, bundle.clone());
+                self.channel.send(self.talks_to, Topic::Ownership, bundle.clone());
                 let heard = timeout(Duration::from_millis(300), self.inbox.receive()).await;
                 let Ok(heard) = heard else { continue };
                 let letters = unpack(&heard.expect("the channel lives").1).unwrap();
@@ -277,11 +282,11 @@ async fn channel_of(
         listen: "127.0.0.1:0".parse().unwrap(),
         secrets: vec![Secret::new("s")],
     };
-    let (handle, inbox, part) =
+    let (handle, inboxes, part) =
         Channel::new(settings, status, &mut Registry::default()).await.unwrap();
     let address = part.local_address();
     drop(tasks::spawn("channel", part.run(stop.clone())));
-    (handle, inbox, address)
+    (handle, inboxes.letters, address)
 }
 
 fn status(standing: Standing, generation: u64) -> Status {
