@@ -46,8 +46,10 @@ fn show(fleet: &Fleet, all: bool) -> Sheet {
         left("CONFIG"),
         left("TARGETS"),
     ]);
-    let is_here = |member: &&Member| all || is_living(member);
-    for member in fleet.members.iter().filter(is_here) {
+    let mut members: Vec<&Member> =
+        fleet.members.iter().filter(|member| all || is_living(member)).collect();
+    members.sort_by_key(|member| &*member.name);
+    for member in members {
         let is_this = member.id == fleet.node.id;
         table.row([
             if is_this { Text::from(&*member.name).then("*") } else { (&*member.name).into() },

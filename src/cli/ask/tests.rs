@@ -143,8 +143,16 @@ async fn drain_waits_until_all_is_handed_over() {
     assert_eq!((code, looks.load(Ordering::SeqCst)), (0, 0), "{words}");
     let (code, words) = ended("drain --wait 1m", &fake.agent()).await;
     assert_eq!((code, looks.load(Ordering::SeqCst)), (0, 2), "{words}");
-    let (code, words) = ended("drain --wait 0", &fake.agent()).await;
-    assert_eq!(code, 1, "{words}");
+    let fake = FakeAgent::start(move |question| match question {
+        "POST /api/v1/drain" => (202, r#"{"state": "draining"}"#.to_owned()),
+        "POST /api/v1/undrain" => (202, r#"{"state": "working"}"#.to_owned()),
+        _ => (200, fleet("draining")),
+    })
+    .await;
+    for order in ["drain", "undrain"] {
+        let (code, words) = ended(&format!("{order} --wait 10ms"), &fake.agent()).await;
+        assert!(code == 1 && words.contains("within 10ms"), "{order}: {words}");
+    }
 }
 
 #[tokio::test]
