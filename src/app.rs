@@ -45,6 +45,7 @@ use crate::{
         tasks,
     },
     scrape::Pool,
+    survey::{self, Survey},
 };
 
 /// Orders that the pool has not seen yet; more are gathered into one.
@@ -103,6 +104,7 @@ struct Agent {
     chronicle: Running,
     history: Running,
     reload: Running,
+    survey: Running,
     admin: Running,
     division: ownership::Handle,
     ready: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -182,6 +184,18 @@ impl Agent {
             links,
             &mut registry,
         );
+        let surveyed = survey::Sources {
+            me,
+            name: members.name.clone(),
+            roster: members.roster.clone(),
+            time: members.time.clone(),
+            found: discovery.targets(),
+            config: reload.state(),
+            ownership: division.view(),
+            outbox: outbox.clone(),
+            scrape: scrape.clone(),
+        };
+        let (survey, survey_part) = Survey::new(surveyed, peers.surveys);
         let (chronicle, chronicle_part) = Chronicle::new(chronicle::Links {
             me,
             name: members.name.clone(),
@@ -211,6 +225,7 @@ impl Agent {
             division: division.clone(),
             history: history.clone(),
             chronicle,
+            survey,
             ready,
             registry: Arc::new(registry),
             flags: settings.flags,
@@ -228,6 +243,7 @@ impl Agent {
             chronicle: Running::start("chronicle", |stop| chronicle_part.run(stop)),
             history: Running::start("history", |stop| history_part.run(stop)),
             reload: Running::start("reload", |stop| reload_part.run(stop)),
+            survey: Running::start("survey", |stop| survey_part.run(stop)),
             admin: Running::start("admin", |stop| admin_part.run(stop)),
             ready: Box::pin(is_ready(discovery, members.fleet.clone(), members.status.clone())),
             division,
@@ -264,6 +280,7 @@ impl Agent {
             name = self.chronicle.ended() => name,
             name = self.history.ended() => name,
             name = self.reload.ended() => name,
+            name = self.survey.ended() => name,
             name = self.admin.ended() => name,
         }
     }
@@ -292,6 +309,7 @@ impl Agent {
             part.stop().await;
         }
         self.admin.stop().await;
+        self.survey.stop().await;
         info!("starling has stopped");
     }
 }

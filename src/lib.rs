@@ -9,6 +9,7 @@ pub mod admin;
 pub mod reload;
 // lookout: what happens, and what the others say
 pub mod chronicle;
+pub mod survey;
 // work: fetch samples
 pub mod scrape;
 // decision: who does what

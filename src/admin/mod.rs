@@ -2,6 +2,7 @@
 //! decides; nothing elsewhere knows HTTP servers or JSON.
 
 mod api;
+mod listing;
 mod selector;
 mod view;
 mod web;
@@ -45,7 +46,7 @@ use crate::{
         config_state::{ConfigState, ReloadOrder},
         stop::Stop,
     },
-    scrape,
+    scrape, survey,
 };
 
 /// Threads that answer. One that builds a long list leaves another for `/-/ready`.
@@ -72,6 +73,8 @@ pub struct Sources {
     pub division: ownership::Handle,
     pub history: history::Handle,
     pub chronicle: chronicle::Handle,
+    /// Asks the members.
+    pub survey: survey::Handle,
     pub ready: watch::Receiver<Readiness>,
     pub registry: Arc<Registry>,
     pub flags: BTreeMap<String, String>,

@@ -36,7 +36,7 @@ const INTERFACES_MAX: usize = 64;
 /// More members than that do not know each other, so nobody waits for more.
 const WAIT_FOR_SIZE_MAX: i128 = 1_024;
 /// A hundred times the default: a host that much larger than its neighbours is a typing error.
-const WEIGHT_MAX: i128 = 10_000;
+pub const WEIGHT_MAX: u32 = 10_000;
 /// Less than that is no time for the news to reach all members.
 const SETTLE_MIN: Duration = Duration::from_millis(200);
 /// Longer than that no service manager waits for a process to end.
@@ -327,7 +327,7 @@ fn typed(node: &Node, findings: &mut Findings) -> TypedCluster {
         wait_for_size: section.number("wait_for_size", 0..=WAIT_FOR_SIZE_MAX),
         wait_timeout: section.duration("wait_timeout"),
         settle: settle(&mut section),
-        weight: section.number("weight", 0..=WEIGHT_MAX),
+        weight: section.number("weight", 0..=i128::from(WEIGHT_MAX)),
         zone: name(&mut section, "zone", ZONE_BYTES_MAX),
         on_partition: section.word("on_partition", &ON_PARTITION),
         reload_grace: section.duration("reload_grace"),

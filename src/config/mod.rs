@@ -34,7 +34,8 @@ use std::{
 
 pub use crate::config::{
     cluster::{
-        AdvertiseAddress, Cluster, OnPartition, TypedCluster, cluster_keys_that_need_a_restart,
+        AdvertiseAddress, Cluster, OnPartition, TypedCluster, WEIGHT_MAX,
+        cluster_keys_that_need_a_restart,
     },
     digest::{digest, job_digest},
     global::Environment,

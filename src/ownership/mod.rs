@@ -18,12 +18,14 @@ pub mod meters;
 pub mod moves;
 pub mod orders;
 pub mod placement;
+pub mod plan;
 pub mod quorum;
 mod scales;
 pub mod shares;
 mod showing;
 mod standing;
 pub mod succession;
+pub mod verify;
 pub mod view;
 mod weighing;
 

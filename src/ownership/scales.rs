@@ -1,7 +1,7 @@
 //! How busy slots are, told around, and the overrides that come of it: what to ask whom, what to
 //! answer, and when the one member that may publishes a map. Pure; part of the shell in `mod`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
@@ -41,7 +41,7 @@ pub(super) struct Sight<'a> {
 #[derive(Debug)]
 pub(super) struct Scales {
     me: NodeId,
-    overrides: Arc<Overrides>,
+    overrides: Overrides,
     tag: OverridesTag,
     /// Two maps have met of which neither followed the other, and none was published since.
     is_forked: bool,
@@ -70,7 +70,7 @@ impl Scales {
         Self {
             me,
             tag: tag_of(&overrides),
-            overrides: Arc::new(overrides),
+            overrides,
             is_forked: false,
             conflicts: 0,
             told: Told::default(),
@@ -84,7 +84,7 @@ impl Scales {
         }
     }
 
-    pub(super) fn overrides(&self) -> &Arc<Overrides> {
+    pub(super) fn overrides(&self) -> &Overrides {
         &self.overrides
     }
 
@@ -134,7 +134,7 @@ impl Scales {
     }
 
     pub(super) fn asked_for_overrides(&mut self, from: NodeId) {
-        self.letters.push((from, Letter::Overrides((*self.overrides).clone())));
+        self.letters.push((from, Letter::Overrides(self.overrides.clone())));
     }
 
     pub(super) fn heard_loads(&mut self, from: NodeId, version: u32, vector: Bytes) {
@@ -153,7 +153,7 @@ impl Scales {
         heard: Overrides,
         at: Sight<'_>,
     ) -> bool {
-        let before = (*self.overrides).clone();
+        let before = self.overrides.clone();
         let mut after = before.clone();
         let merged = after.merge(heard.clone());
         let changes = after != before;
@@ -229,7 +229,7 @@ impl Scales {
         let Some(map) = map else { return false };
         self.set(self.overrides.followed_by(map));
         self.is_forked = false;
-        let letter = |id| (id, Letter::Overrides((*self.overrides).clone()));
+        let letter = |id| (id, Letter::Overrides(self.overrides.clone()));
         self.letters.extend(self.alive(at).map(letter));
         true
     }
@@ -245,7 +245,7 @@ impl Scales {
 
     fn set(&mut self, overrides: Overrides) {
         self.tag = tag_of(&overrides);
-        self.overrides = Arc::new(overrides);
+        self.overrides = overrides;
         self.is_unsaved = true;
     }
 

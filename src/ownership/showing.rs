@@ -46,7 +46,7 @@ pub(super) struct Condition<'a> {
     pub quorum: Option<Quorum>,
     /// The samples per second of each member that has told.
     pub told: BTreeMap<NodeId, f64>,
-    pub overrides: &'a Arc<Overrides>,
+    pub overrides: &'a Overrides,
     pub override_conflicts: u64,
 }
 
@@ -147,7 +147,7 @@ impl Showing {
         self.view.quorum = condition.quorum;
         self.view.weigh(&present.table, &present.roster, &condition.told);
         self.view.overrides = condition.overrides.stamp();
-        self.view.placed = Arc::clone(condition.overrides);
+        self.view.placed = condition.overrides.clone();
         let latest = &condition.overrides.latest;
         self.view.overridden = latest.as_ref().map_or(0, |map| map.moves.len());
         self.view.override_conflicts = condition.override_conflicts;

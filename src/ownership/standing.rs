@@ -107,7 +107,7 @@ impl Ownership {
         {
             warn!(%error, "the members that a majority is counted over can't be kept on disk");
         }
-        let overrides = (**self.scales.overrides()).clone();
+        let overrides = self.scales.overrides().clone();
         self.division.placed(roster, overrides, now_ms);
         self.look_at_hold();
     }

@@ -44,7 +44,7 @@ pub struct View {
     /// Of the overrides that are in force, or soon will be.
     pub overrides: Option<Stamp>,
     /// The overrides themselves: with the roster, all that owners follow from.
-    pub placed: Arc<Overrides>,
+    pub placed: Overrides,
     /// How many slots they name.
     pub overridden: usize,
     /// How often since the start two maps of them met of which neither followed the other.

@@ -45,7 +45,7 @@ use tokio::{
 
 pub use crate::scrape::{
     metadata::Told,
-    status::{Handle, Health, HealthChange, TargetStatus},
+    status::{Handle, Health, HealthChange, Scraped, TargetStatus},
 };
 use crate::{
     outbox,

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Durations of scrapes that are kept of each target; older ones are forgotten.
-pub const DURATIONS_MAX: usize = 16;
+pub(super) const DURATIONS_MAX: usize = 16;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Health {

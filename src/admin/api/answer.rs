@@ -38,20 +38,51 @@ pub(super) fn refused(fault: &str) -> HttpResponse {
     HttpResponse::BadRequest().json(view::Failure::new("bad_data", fault))
 }
 
-/// 304 where the client has the same already. `told` beside the answer, as how long it took to ask,
-/// is no reason to send it again.
+/// A list, or 304 where the client has the same already.
 pub(super) fn listed(request: &HttpRequest, list: &impl Serialize) -> HttpResponse {
-    let body = match serde_json::to_vec(list) {
-        Ok(body) => body,
-        Err(_) => return problem(500, "an answer could not be written"),
-    };
-    let tag = EntityTag::new_weak(format!("{:016x}", xxh3_64(&body)));
-    let is_known = match IfNoneMatch::parse(request) {
-        Ok(IfNoneMatch::Any) => true,
-        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(&tag)),
-        Err(_) => false,
-    };
-    let mut answer = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    answer.insert_header(header::ETag(tag)).insert_header((header::CACHE_CONTROL, "no-cache"));
-    if is_known { answer.finish() } else { answer.content_type("application/json").body(body) }
+    match Written::of(list) {
+        Ok(written) => written.answer(request),
+        Err(_) => problem(500, "an answer could not be written"),
+    }
+}
+
+/// A list that is written already, off the threads that answer.
+pub(super) struct Written {
+    body: Vec<u8>,
+    tag: u64,
+}
+
+impl Written {
+    pub(super) fn of(list: &impl Serialize) -> serde_json::Result<Self> {
+        let body = serde_json::to_vec(list)?;
+        Ok(Self { tag: xxh3_64(&body), body })
+    }
+
+    /// How long the members took to answer is told, but it is no reason to send a list again.
+    pub(super) fn timeless<T: Serialize>(
+        list: &mut T,
+        asked: impl Fn(&mut T) -> &mut [view::AskedShown],
+    ) -> serde_json::Result<Self> {
+        let times: Vec<f64> = asked(list).iter_mut().map(view::AskedShown::take_time).collect();
+        let tag = xxh3_64(&serde_json::to_vec(list)?);
+        asked(list).iter_mut().zip(times).for_each(|(one, seconds)| one.set_time(seconds));
+        Ok(Self { body: serde_json::to_vec(list)?, tag })
+    }
+
+    /// 304 where the client has the same already.
+    pub(super) fn answer(self, request: &HttpRequest) -> HttpResponse {
+        let tag = EntityTag::new_weak(format!("{:016x}", self.tag));
+        let is_known = match IfNoneMatch::parse(request) {
+            Ok(IfNoneMatch::Any) => true,
+            Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(&tag)),
+            Err(_) => false,
+        };
+        let mut answer = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+        answer.insert_header(header::ETag(tag)).insert_header((header::CACHE_CONTROL, "no-cache"));
+        if is_known {
+            answer.finish()
+        } else {
+            answer.content_type("application/json").body(self.body)
+        }
+    }
 }

@@ -5,6 +5,7 @@
 mod answer;
 pub(super) mod events;
 mod fleet;
+mod fleet_targets;
 mod history;
 mod life;
 mod openapi;
@@ -15,17 +16,20 @@ mod targets;
 
 use actix_web::{
     FromRequest, Handler, HttpRequest, HttpResponse, Resource,
-    error::InternalError,
+    error::{InternalError, JsonPayloadError},
     http::{
         Method,
         header::{self, HeaderValue},
     },
-    web::{self, Data, QueryConfig, ServiceConfig},
+    web::{self, Data, JsonConfig, QueryConfig, ServiceConfig},
 };
 use utoipa::openapi::{OpenApi, path::Operation};
 
 pub(super) use self::answer::problem;
 use crate::admin::{Window, api::answer::refused, web as page};
+
+/// Of any order or question; larger ones are refused.
+const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Path and methods stand at each handler, in its `utoipa::path`, and nowhere else.
 macro_rules! endpoints {
@@ -54,6 +58,11 @@ endpoints! {
     prometheus::status_runtime,
     prometheus::status_build,
     fleet::fleet,
+    fleet_targets::fleet_targets,
+    fleet::verify,
+    fleet::plan,
+    fleet::fleet_queues,
+    fleet::fleet_config,
     fleet::queues,
     targets::explain,
     targets::past,
@@ -115,7 +124,8 @@ where
     F: Handler<Args, Output = HttpResponse> + Clone,
     Args: FromRequest + 'static,
 {
-    let mut resource = web::resource(&endpoint.path).app_data(question_fault());
+    let mut resource =
+        web::resource(&endpoint.path).app_data(question_fault()).app_data(body_fault());
     for method in &endpoint.methods {
         resource = resource.route(web::method(method.clone()).to(handler.clone()));
     }
@@ -139,6 +149,22 @@ fn question_fault() -> QueryConfig {
     QueryConfig::default().error_handler(|fault, _| {
         let answer = refused(&fault.to_string());
         InternalError::from_response(fault, answer).into()
+    })
+}
+
+/// A body that can't be read.
+fn body_fault() -> JsonConfig {
+    JsonConfig::default().limit(BODY_BYTES_MAX).error_handler(|fault, _| {
+        let (status, detail) = match &fault {
+            JsonPayloadError::ContentType => {
+                (415, "expected a body of `Content-Type: application/json`".to_owned())
+            }
+            JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
+                (413, format!("expected a body of at most {BODY_BYTES_MAX} bytes"))
+            }
+            fault => (400, format!("the body can't be read: {fault}")),
+        };
+        InternalError::from_response(fault, problem(status, &detail)).into()
     })
 }
 

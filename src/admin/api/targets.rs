@@ -21,7 +21,8 @@ use crate::{
     config::Job,
     discovery::Snapshot,
     history::EventFilter,
-    model::{labels::Labels, target::TargetId},
+    model::{labels::Labels, member::NodeId, target::TargetId},
+    survey::{FleetTarget, FleetTargets},
 };
 
 #[derive(IntoParams)]
@@ -58,9 +59,11 @@ pub(super) async fn explain(
         Ok(id) => id,
         Err(expected) => return problem(400, &format!("`id`: expected {expected}, found `{id}`")),
     };
+    let known = window.sources.survey.targets().await;
     let answer = web::block(move || {
         let found = window.sources.targets.borrow().clone();
-        let (job, discovered) = find(&found, id, question.job.as_deref())?;
+        let (job, discovered) = find(&found, id, question.job.as_deref())
+            .map_err(|fault| fault.with_scrapers(id, &known, &window))?;
         let fleet = &window.sources.fleet;
         let (roster, owners) = (fleet.roster.borrow().clone(), fleet.ownership.borrow().clone());
         let division = view::Division {
@@ -68,7 +71,11 @@ pub(super) async fn explain(
             overrides: &owners.placed,
             now_ms: fleet.time.now_ms(),
         };
-        Ok(view::explanation(id, job, discovered, &division, None))
+        let moves = window.sources.history.last_moves().borrow().clone();
+        let telling = view::Telling { roster: &roster, moves: &moves };
+        let status = status(id, &job.job_name, &known, fleet.me);
+        let status = status.map(|row| view::target_row(row, &telling));
+        Ok(view::explanation(id, job, discovered, &division, status))
     });
     match answer.await {
         Ok(Ok(explanation)) => HttpResponse::Ok().json(explanation),
@@ -186,6 +193,34 @@ fn unknown(id: TargetId) -> HttpResponse {
 struct NotOne {
     status: u16,
     detail: String,
+}
+
+impl NotOne {
+    /// A target that others discover is explained by those.
+    fn with_scrapers(self, id: TargetId, known: &FleetTargets, window: &Window) -> Self {
+        let of_id = known.targets.iter().filter(|row| row.target.id == id);
+        let roster = window.sources.fleet.roster.borrow();
+        let mut names: Vec<String> =
+            of_id.filter_map(|row| row.owner).map(|id| view::name_of(id, &roster)).collect();
+        names.dedup();
+        if self.status != 404 || names.is_empty() {
+            return self;
+        }
+        let detail = format!("{}; ask {}, where it is scraped", self.detail, names.join(" or "));
+        Self { detail, ..self }
+    }
+}
+
+/// How it fares: of a target that each member scrapes for itself, here where it is scraped here.
+fn status<'f>(
+    id: TargetId,
+    job: &str,
+    known: &'f FleetTargets,
+    me: NodeId,
+) -> Option<&'f FleetTarget> {
+    let of_name =
+        || known.targets.iter().filter(|row| row.target.id == id && *row.target.job == *job);
+    of_name().find(|row| row.owner == Some(me)).or_else(|| of_name().next())
 }
 
 /// The job, and what was discovered.

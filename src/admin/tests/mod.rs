@@ -160,7 +160,20 @@ impl House {
         let division = divided(&fleet, &outbox, &seen_targets, &seen_config, folder.path(), &stop);
         let (history, chronicle) =
             kept(&fleet, &division, &scrape, &outbox, &seen_config, &folder, &stop);
+        let surveyed = survey::Sources {
+            me: fleet.me,
+            name: fleet.name.clone(),
+            roster: fleet.roster.clone(),
+            time: fleet.time.clone(),
+            found: seen_targets.clone(),
+            config: seen_config.clone(),
+            ownership: fleet.ownership.clone(),
+            outbox: outbox.clone(),
+            scrape: scrape.clone(),
+        };
+        let (survey, _) = survey::Survey::new(surveyed, None);
         let sources = Sources {
+            survey,
             division,
             history,
             chronicle,

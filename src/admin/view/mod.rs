@@ -4,8 +4,10 @@
 mod explain;
 mod fleet;
 mod history;
+mod plan;
 mod prometheus;
 mod queues;
+mod rounds;
 mod targets;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -14,17 +16,25 @@ use actix_web::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::model::{
-    labels::Labels,
-    member::{MemberState, NodeId, Roster},
+use crate::{
+    model::{
+        labels::Labels,
+        member::{MemberState, NodeId, Roster},
+    },
+    survey::Asked,
 };
 
 pub(super) use self::{
     explain::{Division, Explanation, explanation},
     fleet::{DrainState, FleetShown, fleet},
     history::{EventsOrFleet, Hello, TargetHistory, event, events, fleet_then, target_history},
+    plan::{Plan, PlanShown, plan},
     prometheus::*,
     queues::{Queues, queues},
+    rounds::{
+        FleetConfigsShown, FleetQueuesShown, VerifiedShown, fleet_configs, fleet_queues, verified,
+    },
+    targets::{TargetList, Telling, dropped_list, target_list, target_row},
 };
 
 /// An error of one of Starling's own paths (RFC 9457).
@@ -86,7 +96,32 @@ pub(super) struct AskedShown {
     took_seconds: f64,
 }
 
-fn name_of(id: NodeId, roster: &Roster) -> String {
+fn asked(asked: &[Asked]) -> Vec<AskedShown> {
+    asked.iter().map(asked_one).collect()
+}
+
+fn asked_one(asked: &Asked) -> AskedShown {
+    AskedShown {
+        id: asked.id.to_string(),
+        name: asked.name.clone(),
+        answered: asked.answered,
+        error: asked.error.clone(),
+        took_seconds: asked.took.as_secs_f64(),
+    }
+}
+
+impl AskedShown {
+    /// What is told of how long it took, taken out.
+    pub(super) fn take_time(&mut self) -> f64 {
+        std::mem::take(&mut self.took_seconds)
+    }
+
+    pub(super) fn set_time(&mut self, seconds: f64) {
+        self.took_seconds = seconds;
+    }
+}
+
+pub(super) fn name_of(id: NodeId, roster: &Roster) -> String {
     roster.members.get(&id).map_or_else(|| id.to_string(), |member| member.name.clone())
 }
 

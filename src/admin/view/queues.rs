@@ -18,7 +18,7 @@ pub(in crate::admin) struct Queues {
 
 /// Of one destination. Bytes, samples and records are those not sent yet.
 #[derive(Serialize, ToSchema)]
-struct Queue {
+pub(super) struct Queue {
     name: String,
     bytes: u64,
     samples: u64,
@@ -63,7 +63,7 @@ pub(in crate::admin) fn queues(queues: &[Arc<QueueView>]) -> Queues {
     Queues { destinations: queues.iter().map(|view| queue(view)).collect() }
 }
 
-fn queue(queue: &QueueView) -> Queue {
+pub(super) fn queue(queue: &QueueView) -> Queue {
     Queue {
         name: queue.name.to_string(),
         bytes: queue.bytes,

@@ -51,7 +51,8 @@ pub fn ranking(slot: Slot, instant_ms: i64, roster: &Roster) -> Vec<NodeId> {
     bids.into_iter().map(|bid| bid.id).collect()
 }
 
-fn candidates(roster: &Roster, instant_ms: i64) -> impl Iterator<Item = &Member> {
+/// Who takes part at that instant, in the order of their ids.
+pub fn candidates(roster: &Roster, instant_ms: i64) -> impl Iterator<Item = &Member> {
     roster.active_at(instant_ms).filter(|member| member.weight > 0)
 }
 

@@ -240,11 +240,10 @@ impl World {
 
 fn place(node: &mut Node, roster: &Roster) {
     let overrides = node.scales.overrides();
-    if node.placement.roster().members != roster.members
-        || node.placement.overrides() != &**overrides
+    if node.placement.roster().members != roster.members || node.placement.overrides() != overrides
     {
         let placement = std::mem::take(&mut node.placement);
-        node.placement = placement.renewed(Arc::new(roster.clone()), (**overrides).clone());
+        node.placement = placement.renewed(Arc::new(roster.clone()), overrides.clone());
     }
 }
 

@@ -1,0 +1,198 @@
+//! What members ask each other and what they answer, and its bytes. Pure.
+//!
+//! Members of two versions talk to each other: a question that is not known is answered with
+//! `Unknown`, and what is asked or answered in another form gets a question of its own, as the bytes
+//! of one do not tell how it is laid out.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    model::{
+        labels::Labels,
+        member::NodeId,
+        overrides::Stamp,
+        slot::StreamKey,
+        target::{Target, TargetId, TargetName},
+    },
+    outbox::QueueView,
+    scrape::Health,
+};
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Message {
+    Ask {
+        /// Names the question for its answer.
+        number: u64,
+        /// A `Question`, apart: of one that is not known the number is needed even so.
+        question: Bytes,
+    },
+    /// A part of an `Answer`; the parts come in order.
+    Tell {
+        number: u64,
+        /// Of the whole answer.
+        bytes_total: u64,
+        part: Bytes,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Question {
+    /// What do you scrape? `TargetsTold`.
+    Targets,
+    /// What are these? `Vec<Description>`, without those that are not known.
+    Describe(Vec<TargetName>),
+    /// What that is divided do you scrape at that instant of fleet time? `VerifyTold`.
+    Verify { at_ms: i64 },
+    /// What that is divided has your discovery found? `Vec<TargetName>`.
+    Found,
+    /// `Vec<QueueView>`.
+    Queues,
+    /// `ConfigTold`.
+    Config,
+    /// How busy are your slots? `Vec<(u16, f64)>`, the idle ones left out.
+    Loads,
+}
+
+/// What becomes of a question.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer<T> {
+    Given(T),
+    /// The question is none that this member knows.
+    Unknown,
+    /// Too many ask at once.
+    Busy,
+    Failed(String),
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct TargetsTold {
+    /// What times are counted back from.
+    pub at_ms: i64,
+    pub jobs: Vec<Arc<str>>,
+    pub targets: Vec<Told>,
+}
+
+/// How one target fares. Ten thousand of them are to fit into a megabyte.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Told {
+    pub id: TargetId,
+    /// Its place among `jobs`.
+    pub job: u32,
+    pub is_divided: bool,
+    pub health: HealthTold,
+    /// So long before `at_ms` its last scrape began.
+    pub scraped_before_ms: Option<u64>,
+    pub last_error: Option<String>,
+    pub duration_us: u64,
+    pub samples: u64,
+    /// In tenths of a millisecond, the latest last.
+    pub durations: Vec<u32>,
+    /// Of a target that each member scrapes for itself; others are known to most, and asked for by
+    /// those who don't know them.
+    pub description: Option<Box<Description>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum HealthTold {
+    Unknown,
+    Up,
+    Down,
+}
+
+/// A target as it travels, without what discovery knew of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Description {
+    job: Arc<str>,
+    id: TargetId,
+    key: StreamKey,
+    labels: Vec<(String, String)>,
+    url: String,
+    interval: Duration,
+    timeout: Duration,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct VerifyTold {
+    pub scrapes: Vec<TargetName>,
+    /// Of what `Found` would tell.
+    pub found_digest: u64,
+    pub config_digest: u64,
+    pub targets_digest: u64,
+    /// Who takes part at that instant, with their weights.
+    pub roster: Vec<(NodeId, u32)>,
+    /// Of the overrides that hold at that instant.
+    pub overrides: Option<Stamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct ConfigTold {
+    pub digest: u64,
+    /// Without secrets.
+    pub yaml: String,
+    pub loaded_ms: i64,
+    pub refused: Option<String>,
+}
+
+pub(super) type QueuesTold = Vec<QueueView>;
+pub(super) type LoadsTold = Vec<(u16, f64)>;
+
+pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("plain values serialize into memory")
+}
+
+/// `None`: of another version, or none of ours. What comes behind it is passed over.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    postcard::take_from_bytes(bytes).ok().map(|(value, _)| value)
+}
+
+impl Description {
+    pub(super) fn of(target: &Target) -> Self {
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        Self {
+            job: Arc::clone(&target.job),
+            id: target.id,
+            key: target.key,
+            labels: target.labels.iter().map(owned).collect(),
+            url: target.url.clone(),
+            interval: target.interval,
+            timeout: target.timeout,
+        }
+    }
+
+    pub(super) fn target(self) -> Target {
+        let labels = self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        Target {
+            labels: labels.collect(),
+            job: self.job,
+            discovered: Labels::new(),
+            id: self.id,
+            key: self.key,
+            url: self.url,
+            interval: self.interval,
+            timeout: self.timeout,
+        }
+    }
+}
+
+impl From<Health> for HealthTold {
+    fn from(health: Health) -> Self {
+        match health {
+            Health::Unknown => Self::Unknown,
+            Health::Up => Self::Up,
+            Health::Down => Self::Down,
+        }
+    }
+}
+
+impl From<HealthTold> for Health {
+    fn from(health: HealthTold) -> Self {
+        match health {
+            HealthTold::Unknown => Self::Unknown,
+            HealthTold::Up => Self::Up,
+            HealthTold::Down => Self::Down,
+        }
+    }
+}

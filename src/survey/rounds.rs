@@ -1,0 +1,380 @@
+//! One round of a question: every living member is asked at once, and what comes back by then is put
+//! together.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use futures_util::future::join_all;
+use serde::de::DeserializeOwned;
+use tokio::{task::spawn_blocking, time::Instant};
+
+use crate::{
+    model::{
+        member::{MemberState, NodeId},
+        slot::Slot,
+        target::{Target, TargetName},
+    },
+    outbox::QueueView,
+    ownership::{
+        balance::Loads,
+        placement::Table,
+        verify::{Disagreement, Judgement, Said, judge},
+    },
+    runtime::clock,
+    survey::{
+        PATIENCE,
+        answering::{digest, found_names, found_targets, name_of},
+        asking::{Asked, Asker},
+        message::{
+            ConfigTold, Description, LoadsTold, Question, QueuesTold, TargetsTold, VerifyTold,
+        },
+        targets::{FleetTargets, Known, merge, unknown},
+    },
+};
+
+/// So far ahead is the instant that members are asked about: the question is there by then, and what
+/// is to change at that instant all have heard of for long.
+const AHEAD_MS: i64 = 300;
+/// Targets at fault that are named; more are counted.
+pub const NAMED_MAX: usize = 100;
+
+/// Whether all divided targets have exactly one owner each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified {
+    pub is_ok: bool,
+    /// The instant that was asked about, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// Divided targets, as all members together have found or scrape them.
+    pub targets: usize,
+    pub members: Vec<VerifiedMember>,
+    /// At most `NAMED_MAX`, as are the doubled ones.
+    pub unowned: Vec<TargetRef>,
+    pub unowned_total: usize,
+    pub doubled: Vec<(TargetRef, Vec<NodeId>)>,
+    pub doubled_total: usize,
+    pub disagreements: Vec<Disagreement>,
+}
+
+impl Verified {
+    pub fn unanswered(&self) -> impl Iterator<Item = &Asked> {
+        self.members.iter().map(|member| &member.asked).filter(|asked| !asked.answered)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerifiedMember {
+    pub asked: Asked,
+    /// How many divided targets it scrapes.
+    pub scrapes: Option<usize>,
+    pub config_digest: Option<u64>,
+    pub targets_digest: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetRef {
+    pub name: TargetName,
+    /// `None` where who knows it did not answer.
+    pub url: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FleetQueues {
+    pub asked: Vec<Asked>,
+    pub members: Vec<MemberQueues>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemberQueues {
+    pub id: NodeId,
+    pub name: String,
+    /// `None` where it did not answer.
+    pub destinations: Option<Vec<QueueView>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FleetConfigs {
+    pub asked: Vec<Asked>,
+    pub members: Vec<MemberConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemberConfig {
+    pub id: NodeId,
+    pub name: String,
+    /// `None` where it did not answer.
+    pub config: Option<Config>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Of what shapes the division: members that differ in it disagree.
+    pub digest: u64,
+    /// As it runs, without secrets.
+    pub yaml: String,
+    /// In milliseconds since the Unix epoch.
+    pub loaded_ms: i64,
+    /// Why a later one was refused.
+    pub refused: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FleetLoads {
+    pub asked: Vec<Asked>,
+    /// Of all that answered.
+    pub loads: Loads,
+    /// All answered, so that nothing is missing from `loads`.
+    pub is_complete: bool,
+}
+
+/// Whom to ask, and by when they must have answered.
+struct Round<'a> {
+    asker: &'a Asker,
+    until: Instant,
+    members: Vec<(NodeId, String)>,
+}
+
+impl<'a> Round<'a> {
+    fn begin(asker: &'a Asker) -> Self {
+        let sources = asker.sources();
+        let roster = sources.roster.borrow();
+        let living = roster.members.values().filter(|member| match member.state {
+            MemberState::Alive | MemberState::Suspect => true,
+            MemberState::Left | MemberState::Dead => false,
+        });
+        let mut members: BTreeMap<NodeId, String> =
+            living.map(|member| (member.id, member.name.clone())).collect();
+        // A newcomer answers for itself before the roster has it.
+        members.entry(sources.me).or_insert_with(|| sources.name.clone());
+        let members = members.into_iter().collect();
+        Self { asker, until: Instant::now() + PATIENCE, members }
+    }
+
+    /// What all members say, and what is to be shown of each, in the same order.
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        question: &Question,
+    ) -> (BTreeMap<NodeId, T>, Vec<Asked>) {
+        let began = Instant::now();
+        let ask = async |(id, name): &(NodeId, String)| {
+            let answer = self.asker.ask::<T>(*id, question, self.until).await;
+            let took = began.elapsed();
+            let (answer, error) = match answer {
+                Ok(answer) => (Some(answer), None),
+                Err(reason) => (None, Some(reason)),
+            };
+            let answered = answer.is_some();
+            (answer, Asked { id: *id, name: name.clone(), answered, error, took })
+        };
+        let mut told = BTreeMap::new();
+        let mut asked = Vec::new();
+        for (answer, one) in join_all(self.members.iter().map(ask)).await {
+            told.extend(answer.map(|answer| (one.id, answer)));
+            asked.push(one);
+        }
+        (told, asked)
+    }
+
+    /// The targets of these names, as those tell who know them. Who does not, or not in time, leaves
+    /// them out; `asked` says so.
+    async fn describe(
+        &self,
+        names: BTreeMap<NodeId, Vec<TargetName>>,
+        asked: &mut [Asked],
+    ) -> Vec<Arc<Target>> {
+        let ask = async |(id, names): (NodeId, Vec<TargetName>)| {
+            let question = Question::Describe(names);
+            (id, self.asker.ask::<Vec<Description>>(id, &question, self.until).await)
+        };
+        let mut targets = Vec::new();
+        for (id, answer) in join_all(names.into_iter().map(ask)).await {
+            match answer {
+                Ok(told) => targets.extend(told.into_iter().map(|one| Arc::new(one.target()))),
+                Err(reason) => {
+                    let of = asked.iter_mut().find(|asked| asked.id == id);
+                    of.into_iter().for_each(|asked| asked.error = Some(reason.clone()));
+                }
+            }
+        }
+        targets
+    }
+}
+
+pub(super) async fn targets(asker: &Asker, number: u64) -> FleetTargets {
+    let round = Round::begin(asker);
+    let at_ms = clock::now_ms();
+    let (told, mut asked) = round.ask::<TargetsTold>(&Question::Targets).await;
+    let sources = asker.sources().clone();
+    let snapshot = Arc::clone(&sources.found.borrow());
+    let found = found_targets(&snapshot);
+    let described = round.describe(unknown(&told, &found), &mut asked).await;
+    let silent = silent(&asked);
+    let merging = move || {
+        let placed = sources.ownership.borrow().placed.clone();
+        let owners = Table::new(sources.time.now_ms(), &sources.roster.borrow(), &placed);
+        let undivided = snapshot.jobs.iter().filter(|job| !job.job.clustering.enabled);
+        let undivided: Vec<Arc<Target>> =
+            undivided.flat_map(|job| job.active.iter().cloned()).collect();
+        let (found, undivided) = (&found[..], &undivided[..]);
+        merge(told, described, &Known { found, undivided, owners: &owners, silent: &silent })
+    };
+    // Ten thousand targets take their time, and others wait for this thread.
+    let targets = spawn_blocking(merging).await.expect("what is told can't make it panic");
+    FleetTargets { round: number, at_ms, asked, targets }
+}
+
+fn silent(asked: &[Asked]) -> BTreeSet<NodeId> {
+    asked.iter().filter(|asked| !asked.answered).map(|asked| asked.id).collect()
+}
+
+/// What one look has shown.
+struct Look {
+    at_ms: i64,
+    told: BTreeMap<NodeId, VerifyTold>,
+    asked: Vec<Asked>,
+    judgement: Judgement,
+    /// Who has found what this member has not.
+    finders: BTreeMap<TargetName, NodeId>,
+}
+
+/// A fault that a second look does not find again was news on its way.
+pub(super) async fn verify(asker: &Asker) -> Verified {
+    let mut look = look(asker, &Round::begin(asker)).await;
+    if !look.judgement.is_faultless() {
+        let earlier = look.judgement;
+        look = self::look(asker, &Round::begin(asker)).await;
+        look.judgement = look.judgement.lasting(&earlier);
+    }
+    let refs = references(asker, &mut look).await;
+    let named = |name: &TargetName| TargetRef {
+        name: name.clone(),
+        url: refs.get(name).map(|target| target.url.clone()),
+    };
+    let Look { at_ms, told, asked, judgement, finders: _ } = look;
+    let is_answered = asked.iter().all(|asked| asked.answered);
+    let member = |asked: Asked| {
+        let told = told.get(&asked.id);
+        VerifiedMember {
+            scrapes: told.map(|told| told.scrapes.len()),
+            config_digest: told.map(|told| told.config_digest),
+            targets_digest: told.map(|told| told.targets_digest),
+            asked,
+        }
+    };
+    Verified {
+        is_ok: judgement.is_faultless() && is_answered,
+        at_ms,
+        targets: judgement.targets,
+        members: asked.into_iter().map(member).collect(),
+        unowned: judgement.unowned.iter().take(NAMED_MAX).map(named).collect(),
+        unowned_total: judgement.unowned.len(),
+        doubled: judgement
+            .doubled
+            .iter()
+            .take(NAMED_MAX)
+            .map(|(name, by)| (named(name), by.clone()))
+            .collect(),
+        doubled_total: judgement.doubled.len(),
+        disagreements: judgement.disagreements,
+    }
+}
+
+async fn look(asker: &Asker, round: &Round<'_>) -> Look {
+    let sources = asker.sources();
+    let at_ms = sources.time.now_ms() + AHEAD_MS;
+    let (told, mut asked) = round.ask::<VerifyTold>(&Question::Verify { at_ms }).await;
+    let own = found_names(&sources.found.borrow());
+    let own_digest = digest(&own);
+    let mut found: BTreeSet<TargetName> = own.into_iter().collect();
+    let mut finders = BTreeMap::new();
+    let others = told.iter().filter(|(_, told)| told.found_digest != own_digest);
+    let ask = async |id: NodeId| {
+        (id, asker.ask::<Vec<TargetName>>(id, &Question::Found, round.until).await)
+    };
+    for (id, answer) in join_all(others.map(|(id, _)| ask(*id))).await {
+        match answer {
+            Ok(names) => {
+                for name in names {
+                    if found.insert(name.clone()) {
+                        finders.insert(name, id);
+                    }
+                }
+            }
+            Err(reason) => {
+                let of = asked.iter_mut().find(|asked| asked.id == id);
+                of.into_iter().for_each(|asked| {
+                    (asked.answered, asked.error) = (false, Some(reason.clone()));
+                });
+            }
+        }
+    }
+    let said = |told: &VerifyTold| Said {
+        scrapes: told.scrapes.clone(),
+        config_digest: told.config_digest,
+        targets_digest: told.targets_digest,
+        roster: told.roster.clone(),
+        overrides: told.overrides,
+    };
+    let said = told.iter().map(|(id, told)| (*id, said(told))).collect();
+    let judgement = judge(&said, &found);
+    Look { at_ms, told, asked, judgement, finders }
+}
+
+/// Where the targets at fault answer: asked for where this member does not know them.
+async fn references(asker: &Asker, look: &mut Look) -> BTreeMap<TargetName, Arc<Target>> {
+    let unowned = look.judgement.unowned.iter().take(NAMED_MAX);
+    let doubled = look.judgement.doubled.iter().take(NAMED_MAX);
+    let mut wanted: BTreeMap<TargetName, Option<NodeId>> =
+        unowned.map(|name| (name.clone(), look.finders.get(name).copied())).collect();
+    wanted.extend(doubled.map(|(name, by)| (name.clone(), by.first().copied())));
+    if wanted.is_empty() {
+        return BTreeMap::new();
+    }
+    let found = found_targets(&asker.sources().found.borrow());
+    let found = found.into_iter().map(|target| (name_of(&target), target));
+    let mut known: BTreeMap<TargetName, Arc<Target>> =
+        found.filter(|(name, _)| wanted.contains_key(name)).collect();
+    let mut missing: BTreeMap<NodeId, Vec<TargetName>> = BTreeMap::new();
+    for (name, by) in wanted.into_iter().filter(|(name, _)| !known.contains_key(name)) {
+        by.into_iter().for_each(|id| missing.entry(id).or_default().push(name.clone()));
+    }
+    let described = Round::begin(asker).describe(missing, &mut look.asked).await;
+    known.extend(described.into_iter().map(|target| (name_of(&target), target)));
+    known
+}
+
+pub(super) async fn queues(asker: &Asker) -> FleetQueues {
+    let (mut told, asked) = Round::begin(asker).ask::<QueuesTold>(&Question::Queues).await;
+    let member = |asked: &Asked| MemberQueues {
+        id: asked.id,
+        name: asked.name.clone(),
+        destinations: told.remove(&asked.id),
+    };
+    FleetQueues { members: asked.iter().map(member).collect(), asked }
+}
+
+pub(super) async fn configs(asker: &Asker) -> FleetConfigs {
+    let (mut told, asked) = Round::begin(asker).ask::<ConfigTold>(&Question::Config).await;
+    let config = |told: ConfigTold| {
+        let ConfigTold { digest, yaml, loaded_ms, refused } = told;
+        Config { digest, yaml, loaded_ms, refused }
+    };
+    let member = |asked: &Asked| MemberConfig {
+        id: asked.id,
+        name: asked.name.clone(),
+        config: told.remove(&asked.id).map(config),
+    };
+    FleetConfigs { members: asked.iter().map(member).collect(), asked }
+}
+
+pub(super) async fn loads(asker: &Asker) -> FleetLoads {
+    let (told, asked) = Round::begin(asker).ask::<LoadsTold>(&Question::Loads).await;
+    let mut loads = Loads::default();
+    for (number, load) in told.into_values().flatten() {
+        if let Some(slot) = Slot::new(number).filter(|_| load.is_finite() && load >= 0.0) {
+            loads.add(slot, load);
+        }
+    }
+    FleetLoads { is_complete: asked.iter().all(|asked| asked.answered), asked, loads }
+}
