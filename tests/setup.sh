@@ -2,7 +2,7 @@
 # Installs what the tests run beside the agent: real servers from Debian's packages.
 set -eu
 
-packages=(prometheus prometheus-node-exporter python3 python3-yaml python3-snappy curl
+packages=(prometheus prometheus-node-exporter python3 python3-yaml python3-snappy curl jq
   iproute2 nftables faketime avahi-daemon avahi-utils dbus)
 missing=()
 for package in "${packages[@]}"; do

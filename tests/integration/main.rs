@@ -8,6 +8,7 @@ mod delivery;
 mod demo;
 mod operation;
 mod process;
+mod readme;
 mod target;
 
 use std::{future::Future, time::Duration};

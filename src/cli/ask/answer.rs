@@ -193,7 +193,8 @@ pub(super) struct Planned {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct PlannedMoves {
-    pub(super) from: Node,
+    /// `None`: nobody has them now.
+    pub(super) from: Option<Node>,
     pub(super) to: Node,
     pub(super) slots: usize,
     pub(super) targets: usize,

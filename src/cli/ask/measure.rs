@@ -16,7 +16,7 @@ pub(super) fn seconds(seconds: f64) -> String {
     match s {
         s if s < 0.0005 => "0ms".to_owned(),
         s if s < 0.9995 => format!("{:.0}ms", s * 1000.0),
-        s if s < 9.95 => format!("{s:.1}s"),
+        s if s < 9.95 => format!("{s:.1}s").replace(".0s", "s"),
         s if s < MINUTE => format!("{}s", whole(s)),
         s if s < HOUR => format!("{}m{:02}s", whole(s / MINUTE), whole(s % MINUTE)),
         s if s < DAY => format!("{}h{:02}m", whole(s / HOUR), whole(s % HOUR / MINUTE)),
@@ -132,6 +132,7 @@ mod tests {
         check(0.0, "0ms");
         check(0.35, "350ms");
         check(1.24, "1.2s");
+        check(5.0, "5s");
         check(59.9, "59s");
         check(200.0, "3m20s");
         check(18_120.0, "5h02m");

@@ -11,7 +11,7 @@ use crate::cli::ask::{
     answer::{Plan as Answered, Planned},
     measure::{counted, percent, rate},
     sheet::{Sheet, Table, left, right},
-    text::{Text, faint, head},
+    text::{Text, faint, head, warning},
 };
 
 /// What a member has where nothing else is said.
@@ -99,7 +99,9 @@ fn show(plan: &Answered) -> Sheet {
     ]);
     let slots = |of: fn(&Planned) -> usize| plan.members.iter().map(of).sum::<usize>();
     let (all_before, all_after) = (slots(|one| one.slots_before), slots(|one| one.slots_after));
-    for member in &plan.members {
+    let mut members: Vec<&Planned> = plan.members.iter().collect();
+    members.sort_by_key(|member| &*member.name);
+    for member in members {
         let weight = |weight: Option<u32>| weight.map_or_else(|| "-".into(), |w| w.to_string());
         let load = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), rate);
         table.row([
@@ -115,7 +117,7 @@ fn show(plan: &Answered) -> Sheet {
     let mut table = Table::new([left("FROM"), left("TO"), right("SLOTS"), right("TARGETS")]);
     for moves in &plan.moves {
         table.row([
-            (&*moves.from.name).into(),
+            moves.from.as_ref().map_or_else(|| warning("nobody"), |node| (&*node.name).into()),
             (&*moves.to.name).into(),
             moves.slots.to_string().into(),
             moves.targets.to_string().into(),

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::cli::ask::{
     Code, Question, Told,
     agent::{Agent, Fault, Query},
-    answer::{FleetQueues, Queue, Queues as Answered},
+    answer::{FleetQueues, MemberQueues, Queue, Queues as Answered},
     measure::{bytes, seconds},
     sheet::{Column, Sheet, Table, left, long, right},
     targets::show_silent,
@@ -51,7 +51,9 @@ fn show(answer: &Answered) -> Sheet {
 fn show_fleet(answer: &FleetQueues) -> Sheet {
     let mut sheet = Sheet::default();
     let mut table = Table::new([vec![left("MEMBER")], columns()].concat());
-    for member in &answer.members {
+    let mut members: Vec<&MemberQueues> = answer.members.iter().collect();
+    members.sort_by_key(|member| &*member.name);
+    for member in members {
         for queue in member.destinations.iter().flatten() {
             table.row([vec![Text::from(&*member.name)], cells(queue)].concat());
         }

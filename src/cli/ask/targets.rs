@@ -224,7 +224,7 @@ mod tests {
             show(&answer, NOON_MS).draw(PLAIN),
             "\
 HEALTH   OWNER   JOB   URL                  SCRAPED  TOOK  SAMPLES  ERROR
-up       a       node  http://h:1/metrics  3.0s ago  12ms      420
+up       a       node  http://h:1/metrics    3s ago  12ms      420
 down     a ! b   node  http://h:2/metrics   10s ago   10s        -  connection refused
 unknown  nobody  x     http://h:3/metrics         -     -        -
 4 targets: 2 up, 1 down, 1 unknown; 3 shown
