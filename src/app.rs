@@ -128,7 +128,7 @@ impl Agent {
                 me,
                 file: settings.storage_path.join("history.db"),
                 section: config.history.clone(),
-                now_ms: members.time.now_ms(),
+                time: members.time.clone(),
             },
             &mut registry,
         );
@@ -194,6 +194,8 @@ impl Agent {
             ownership: division.view(),
             outbox: outbox.clone(),
             scrape: scrape.clone(),
+            history: history.clone(),
+            status: members.status.clone(),
         };
         let (survey, survey_part) = Survey::new(surveyed, peers.surveys);
         let (chronicle, chronicle_part) = Chronicle::new(chronicle::Links {

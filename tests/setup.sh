@@ -2,8 +2,8 @@
 # Installs what the tests run beside the agent: real servers from Debian's packages.
 set -eu
 
-packages=(prometheus prometheus-node-exporter python3 python3-yaml python3-snappy curl jq
-  iproute2 nftables faketime avahi-daemon avahi-utils dbus)
+packages=(prometheus prometheus-node-exporter python3 python3-venv python3-yaml python3-snappy curl
+  jq iproute2 nftables faketime avahi-daemon avahi-utils dbus)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||

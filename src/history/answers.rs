@@ -167,6 +167,7 @@ pub struct Page {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct After {
     pub(super) table: u8,
+    pub(super) at_ms: i64,
     pub(super) row: i64,
 }
 

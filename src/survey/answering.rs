@@ -14,6 +14,7 @@ use crate::{
     config,
     discovery::{Snapshot, digest::jobs_digests},
     fleet::drift,
+    history::{EventFilter, EventPage, Kind, Unanswered},
     model::{
         member::Roster,
         target::{Target, TargetId, TargetName},
@@ -24,42 +25,70 @@ use crate::{
     survey::{
         Sources,
         message::{
-            Answer, ConfigTold, Description, LoadsTold, Question, QueuesTold, TargetsTold, Told,
-            VerifyTold, decode, encode,
+            Answer, ConfigTold, Description, HealthEvent, LoadsTold, Question, QueuesTold,
+            TargetsTold, Told, VerifyTold, decode, encode,
         },
     },
 };
 
+/// Of one answer; whoever wants more asks for another stretch of time.
+pub(super) const HEALTH_EVENTS_MAX: usize = 1_000;
+/// Of one page.
+const HISTORY_ROWS_MAX: usize = 10_000;
 /// Of an error that is told to others; the rest is cut off.
 const ERROR_CHARS_MAX: usize = 1_024;
 
 /// The bytes of an `Answer`.
 pub(super) async fn answer(sources: &Sources, question: &[u8]) -> Vec<u8> {
     let Some(question) = decode(question) else { return encode(&Answer::<()>::Unknown) };
-    let sources = sources.clone();
-    // Ten thousand targets take their time, and others wait for this thread.
-    let answer = spawn_blocking(move || answer_now(&sources, question)).await;
-    answer.unwrap_or_else(|_| encode(&Answer::<()>::Failed("failed to answer".to_owned())))
+    match question {
+        Question::Targets => beside(sources, targets).await,
+        Question::Describe(names) => beside(sources, move |of| describe(of, &names)).await,
+        Question::Verify { at_ms } => beside(sources, move |of| verify(of, at_ms)).await,
+        Question::Found => beside(sources, |of| found_names(&of.found.borrow())).await,
+        Question::Queues => given(&queues(sources)),
+        Question::Config => given(&config_told(sources)),
+        Question::Loads => given(&loads(sources)),
+        Question::HealthHistory { target, job, from_ms, until_ms, limit } => {
+            let kind = Some(Kind::Health);
+            let filter =
+                EventFilter { target: Some(target), job, kind, from_ms, until_ms, node: None };
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(HEALTH_EVENTS_MAX);
+            let page = sources.history.events(filter, None, limit).await;
+            given_or_not(page.map(|EventPage { items, next: _ }| {
+                items.into_iter().map(HealthEvent::of).collect::<Vec<HealthEvent>>()
+            }))
+        }
+        Question::History { from_ms, until_ms, after, limit } => {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(HISTORY_ROWS_MAX);
+            given_or_not(sources.history.since(from_ms, until_ms, after, limit).await)
+        }
+    }
 }
 
 pub(super) fn busy() -> Vec<u8> {
     encode(&Answer::<()>::Busy)
 }
 
-fn answer_now(sources: &Sources, question: Question) -> Vec<u8> {
-    match question {
-        Question::Targets => given(&targets(sources)),
-        Question::Describe(names) => given(&describe(sources, &names)),
-        Question::Verify { at_ms } => given(&verify(sources, at_ms)),
-        Question::Found => given(&found_names(&sources.found.borrow())),
-        Question::Queues => given(&queues(sources)),
-        Question::Config => given(&config_told(sources)),
-        Question::Loads => given(&loads(sources)),
-    }
+/// Ten thousand targets take their time, and others wait for this thread.
+async fn beside<T: Serialize + Send + 'static>(
+    sources: &Sources,
+    tell: impl FnOnce(&Sources) -> T + Send + 'static,
+) -> Vec<u8> {
+    let sources = sources.clone();
+    let answer = spawn_blocking(move || given(&tell(&sources))).await;
+    answer.unwrap_or_else(|_| encode(&Answer::<()>::Failed("failed to answer".to_owned())))
 }
 
 fn given(told: &impl Serialize) -> Vec<u8> {
     encode(&Answer::Given(told))
+}
+
+fn given_or_not<T: Serialize>(told: Result<T, Unanswered>) -> Vec<u8> {
+    match told {
+        Ok(told) => given(&told),
+        Err(reason) => encode(&Answer::<()>::Failed(reason.to_string())),
+    }
 }
 
 fn targets(sources: &Sources) -> TargetsTold {

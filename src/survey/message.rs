@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    history::{After, Event, Kind, NodeRef, TargetRef},
     model::{
         labels::Labels,
         member::NodeId,
@@ -54,6 +55,16 @@ pub(super) enum Question {
     Config,
     /// How busy are your slots? `Vec<(u16, f64)>`, the idle ones left out.
     Loads,
+    /// How did the target fare under you? `Vec<HealthEvent>`, the newest first.
+    HealthHistory {
+        target: TargetId,
+        job: Option<Arc<str>>,
+        from_ms: Option<i64>,
+        until_ms: Option<i64>,
+        limit: u64,
+    },
+    /// What happened then? A `history::Page`.
+    History { from_ms: i64, until_ms: i64, after: Option<After>, limit: u64 },
 }
 
 /// What becomes of a question.
@@ -134,6 +145,46 @@ pub(super) struct ConfigTold {
     pub yaml: String,
     pub loaded_ms: i64,
     pub refused: Option<String>,
+}
+
+/// A change of a target's health, as the member tells it that saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct HealthEvent {
+    at_ms: i64,
+    summary: String,
+    node: Option<(NodeId, String)>,
+    target: Option<(TargetId, Arc<str>, String)>,
+    error: Option<String>,
+}
+
+impl HealthEvent {
+    pub(super) fn of(event: Event) -> Self {
+        Self {
+            at_ms: event.at_ms,
+            summary: event.summary,
+            node: event.node.map(|NodeRef { id, name }| (id, name)),
+            target: event.target.map(|TargetRef { id, job, url }| (id, job, url)),
+            error: event.error,
+        }
+    }
+
+    /// Its place in the other member's file says nothing here.
+    pub(super) fn event(self) -> Event {
+        Event {
+            id: None,
+            at_ms: self.at_ms,
+            kind: Kind::Health,
+            summary: self.summary,
+            node: self.node.map(|(id, name)| NodeRef { id, name }),
+            reason: None,
+            from: None,
+            to: None,
+            slots: None,
+            targets: None,
+            target: self.target.map(|(id, job, url)| TargetRef { id, job, url }),
+            error: self.error,
+        }
+    }
 }
 
 pub(super) type QueuesTold = Vec<QueueView>;

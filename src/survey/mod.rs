@@ -4,6 +4,7 @@
 
 mod answering;
 mod asking;
+mod catch_up;
 mod message;
 mod rounds;
 mod targets;
@@ -21,8 +22,8 @@ use tracing::debug;
 pub use self::{
     asking::Asked,
     rounds::{
-        Config, FleetConfigs, FleetLoads, FleetQueues, MemberConfig, MemberQueues, NAMED_MAX,
-        TargetRef, Verified, VerifiedMember,
+        Config, FleetConfigs, FleetHealth, FleetLoads, FleetQueues, MemberConfig, MemberQueues,
+        NAMED_MAX, TargetRef, Verified, VerifiedMember,
     },
     targets::{Fare, FleetTarget, FleetTargets},
 };
@@ -33,10 +34,15 @@ use self::{
 use crate::{
     discovery::Snapshot,
     fleet::{
+        Status,
         channel::{self, Inbox, Topic},
         node_id,
     },
-    model::member::{NodeId, Roster},
+    history,
+    model::{
+        member::{NodeId, Roster},
+        target::TargetId,
+    },
     outbox,
     ownership::view::View,
     runtime::{clock::FleetTime, config_state::ConfigState, stop::Stop},
@@ -67,6 +73,22 @@ pub struct Sources {
     pub ownership: watch::Receiver<Arc<View>>,
     pub outbox: outbox::Handle,
     pub scrape: scrape::Handle,
+    pub history: history::Handle,
+    /// Whether the fleet is met, before which there is nobody to ask.
+    pub status: watch::Receiver<Arc<Status>>,
+}
+
+/// What is to be known of a target's health.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthPast {
+    pub target: TargetId,
+    /// Where two jobs have the target in common.
+    pub job: Option<Arc<str>>,
+    /// From this instant on.
+    pub from_ms: Option<i64>,
+    /// Until before this one.
+    pub until_ms: Option<i64>,
+    pub limit: usize,
 }
 
 /// Asks the fleet. Cloned freely; what one asks serves all who ask within the next seconds.
@@ -102,6 +124,12 @@ impl Handle {
 
     pub async fn configs(&self) -> Arc<FleetConfigs> {
         self.shared.configs.get(FRESH, || rounds::configs(&self.shared.asker)).await
+    }
+
+    /// How a target fared under each member that scraped it, the newest first; at most `limit` of
+    /// each, and a thousand.
+    pub async fn health_history(&self, past: HealthPast) -> FleetHealth {
+        rounds::health_history(&self.shared.asker, past).await
     }
 
     /// How busy the slots are: what a plan weighs.
@@ -162,6 +190,8 @@ impl Survey {
 
     pub async fn run(mut self, stop: Stop) {
         let mut answers: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+        let asker = self.asker.clone();
+        answers.push(Box::pin(async move { catch_up::catch_up(&asker).await }));
         loop {
             tokio::select! {
                 () = stop.raised() => break,
@@ -233,3 +263,6 @@ async fn receive(peers: &mut Option<(channel::Handle, Inbox)>) -> Option<(NodeId
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

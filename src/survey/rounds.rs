@@ -2,6 +2,7 @@
 //! together.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::{task::spawn_blocking, time::Instant};
 
 use crate::{
+    history::Event,
     model::{
         member::{MemberState, NodeId},
         slot::Slot,
@@ -24,11 +26,12 @@ use crate::{
     },
     runtime::clock,
     survey::{
-        PATIENCE,
+        HealthPast, PATIENCE,
         answering::{digest, found_names, found_targets, name_of},
         asking::{Asked, Asker},
         message::{
-            ConfigTold, Description, LoadsTold, Question, QueuesTold, TargetsTold, VerifyTold,
+            ConfigTold, Description, HealthEvent, LoadsTold, Question, QueuesTold, TargetsTold,
+            VerifyTold,
         },
         targets::{FleetTargets, Known, merge, unknown},
     },
@@ -126,6 +129,13 @@ pub struct FleetLoads {
     pub loads: Loads,
     /// All answered, so that nothing is missing from `loads`.
     pub is_complete: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FleetHealth {
+    pub asked: Vec<Asked>,
+    /// The newest first.
+    pub events: Vec<Event>,
 }
 
 /// Whom to ask, and by when they must have answered.
@@ -366,6 +376,19 @@ pub(super) async fn configs(asker: &Asker) -> FleetConfigs {
         config: told.remove(&asked.id).map(config),
     };
     FleetConfigs { members: asked.iter().map(member).collect(), asked }
+}
+
+pub(super) async fn health_history(asker: &Asker, past: HealthPast) -> FleetHealth {
+    let HealthPast { target, job, from_ms, until_ms, limit } = past;
+    let limit = limit as u64;
+    let question = Question::HealthHistory { target, job, from_ms, until_ms, limit };
+    let (told, asked) = Round::begin(asker).ask::<Vec<HealthEvent>>(&question).await;
+    let mut events: Vec<Event> = told.into_values().flatten().map(HealthEvent::event).collect();
+    let order = |event: &Event| (Reverse(event.at_ms), event.node.clone(), event.target.clone());
+    events.sort_by_key(order);
+    // Two tell the same where one has fetched from the other what it missed.
+    events.dedup_by_key(|event| order(event));
+    FleetHealth { asked, events }
 }
 
 pub(super) async fn loads(asker: &Asker) -> FleetLoads {

@@ -48,44 +48,54 @@ fn examples(text: &str) -> Vec<Example> {
     found
 }
 
-/// Of a flock of one, whose one destination takes nothing.
-async fn agent(directory: &Path, targets: &[Target; 2]) -> Agent {
-    let config = format!(
-        "global: {{ scrape_interval: 1s }}\n\
-         cluster: {{ enabled: true, node_name: a, insecure: true, \
-           listen_address: '127.0.0.1:{}' }}\n\
-         scrape_configs:\n\
-         - job_name: node\n  \
-           clustering: {{ enabled: true }}\n  \
-           static_configs:\n  \
-           - {{ targets: ['{}'], labels: {{ env: prod }} }}\n  \
-           - targets: ['{}', 'nowhere:9102']\n  \
-           relabel_configs:\n  \
-           - {{ source_labels: [__address__], regex: '.*:9102', action: drop }}\n\
-         remote_write: [{{ name: backend, url: 'http://127.0.0.1:{}/api/v1/write' }}]\n",
-        free_port(),
-        targets[0].address,
-        targets[1].address,
-        free_port(),
-    );
-    let agent = Agent::start(directory, &config).await;
-    eventually("both targets were up, and samples waited", PATIENCE, || async {
-        let targets = agent.json("/api/v1/fleet/targets?sort=health").await;
-        let queues = agent.json("/api/v1/queues").await;
-        let waits = queues["destinations"][0]["oldest_age_seconds"].is_number();
-        let fleet = agent.json("/api/v1/fleet").await;
-        let has_share = fleet["members"][0]["samples_per_second"].is_number();
-        (targets["counts"]["up"] == 2 && waits && has_share).then_some(())
+/// A flock of two, whose one destination takes nothing.
+async fn flock(directories: [&Path; 2], targets: &[Target; 2]) -> [Agent; 2] {
+    let (ports, nobody) = ([free_port(), free_port()], free_port());
+    let config = |name: &str, port: u16| {
+        format!(
+            "global: {{ scrape_interval: 1s }}\n\
+             cluster: {{ enabled: true, node_name: {name}, insecure: true, \
+               listen_address: '127.0.0.1:{port}', \
+               peers: ['127.0.0.1:{}', '127.0.0.1:{}'] }}\n\
+             scrape_configs:\n\
+             - job_name: node\n  \
+               clustering: {{ enabled: true }}\n  \
+               static_configs:\n  \
+               - {{ targets: ['{}'], labels: {{ env: prod }} }}\n  \
+               - targets: ['{}', 'nowhere:9102']\n  \
+               relabel_configs:\n  \
+               - {{ source_labels: [__address__], regex: '.*:9102', action: drop }}\n\
+             remote_write: [{{ name: backend, url: 'http://127.0.0.1:{nobody}/api/v1/write' }}]\n",
+            ports[0], ports[1], targets[0].address, targets[1].address,
+        )
+    };
+    let agents = [
+        Agent::start(directories[0], &config("a", ports[0])).await,
+        Agent::start(directories[1], &config("b", ports[1])).await,
+    ];
+    eventually("both have their share, and all there is to tell is known", PATIENCE, || async {
+        let targets = agents[0].json("/api/v1/fleet/targets").await;
+        let queues = agents[0].json("/api/v1/queues").await;
+        let fleet = agents[0].json("/api/v1/fleet").await;
+        let verdict = agents[0].json("/api/v1/fleet/verify").await;
+        let all = [
+            targets["counts"]["up"] == 2,
+            queues["destinations"][0]["oldest_age_seconds"].is_number(),
+            fleet["members"][0]["samples_per_second"].is_number(),
+            fleet["members"][1]["samples_per_second"].is_number(),
+            verdict["ok"] == true,
+        ];
+        (all == [true; 5]).then_some(())
     })
     .await;
-    agent
+    agents
 }
 
 async fn check(document: &str, examples_min: usize) {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();
-    let directory = tempfile::tempdir().unwrap();
+    let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let targets = [Target::start(0).await, Target::start(0).await];
-    let agent = agent(directory.path(), &targets).await;
+    let flock = flock([directories[0].path(), directories[1].path()], &targets).await;
     let (mut named, mut faults, mut count) = (String::new(), Vec::new(), 0);
     for example in examples(&text) {
         // Later commands use what earlier ones have found.
@@ -95,7 +105,7 @@ async fn check(document: &str, examples_min: usize) {
             continue;
         }
         count += 1;
-        let found = tokio::task::block_in_place(|| run(&agent, &named, &example));
+        let found = tokio::task::block_in_place(|| run(&flock[0], &named, &example));
         if let Err(fault) = found.and_then(|found| compare(&example, &found)) {
             faults.push(format!("{document}:{}: `{}`: {fault}", example.line, example.command));
         }

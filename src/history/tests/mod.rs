@@ -1,0 +1,1 @@
+//! History against real files.

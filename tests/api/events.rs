@@ -1,0 +1,1 @@
+//! Events, by a client that listens, goes, and comes back.
