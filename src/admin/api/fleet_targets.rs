@@ -33,17 +33,17 @@ pub(super) struct TargetsQuestion {
     job: Option<String>,
     /// That this member scrapes, named by its id or its name.
     owner: Option<String>,
-    #[param(value_type = Option<HealthName>)]
+    #[param(inline, value_type = Option<HealthName>)]
     health: Option<Health>,
     /// `dropped`: those that a rule dropped or that can't be scraped, as this member's discovery knows
     /// them. They have no owner and no health.
-    #[param(value_type = Option<State>)]
+    #[param(inline, value_type = Option<State>)]
     state: State,
     /// Words that all must be found in its URL, job, labels, owner's name or error, in any case.
     q: Option<String>,
     /// What comes first: what is down, what was not scraped for longest, what is slowest; else in the
     /// order of the alphabet.
-    #[param(value_type = Option<OrderName>)]
+    #[param(inline, value_type = Option<OrderName>)]
     sort: Order,
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: usize,

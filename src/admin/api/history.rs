@@ -28,7 +28,7 @@ pub(super) struct HistoryQuestion {
     /// What is about this member, by its id or its name; with `at`, what it had.
     node: Option<String>,
     /// Of this kind.
-    #[param(value_type = Option<KindName>)]
+    #[param(inline, value_type = Option<KindName>)]
     kind: Option<Kind>,
     /// From this time on.
     #[param(value_type = Option<String>, format = DateTime)]

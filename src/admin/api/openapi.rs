@@ -26,11 +26,17 @@ use crate::{
 
 const PROBLEM: &str = "application/problem+json";
 /// What may be left out of an answer; all else that is not known is `null`.
-const LEFT_OUT: [(&str, &str); 4] = [
+const LEFT_OUT: [(&str, &str); 10] = [
     ("Dropped", "error"),
     ("Metadata", "metric"),
     ("RuntimeInfo", "reloadConfigError"),
     ("LaneShown", "reason"),
+    ("Rule", "source_labels"),
+    ("Rule", "separator"),
+    ("Rule", "regex"),
+    ("Rule", "modulus"),
+    ("Rule", "target_label"),
+    ("Rule", "replacement"),
 ];
 /// Shapes that clients send: what they leave out has a default.
 const SENT: [&str; 2] = ["Plan", "Joining"];

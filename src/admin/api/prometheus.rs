@@ -51,7 +51,10 @@ pub(super) struct TargetsQuestion {
 /// The targets that this member's discovery has found, as Prometheus tells them.
 #[utoipa::path(
     get, path = "/api/v1/targets", tag = "Prometheus", params(TargetsQuestion),
-    responses((status = 200, body = view::Success<view::Targets>, description = "the targets"))
+    responses(
+        (status = 200, body = view::Success<view::Targets>, description = "the targets"),
+        (status = 400, body = view::Failure<'_>, description = "the question can't be read")
+    )
 )]
 pub(super) async fn targets(
     window: Data<Window>,
@@ -93,6 +96,7 @@ pub(super) struct MetadataQuestion {
     get, path = "/api/v1/targets/metadata", tag = "Prometheus", params(MetadataQuestion),
     responses(
         (status = 200, body = view::Success<Vec<view::Metadata>>, description = "the metadata"),
+        (status = 400, body = view::Failure<'_>, description = "the question can't be read"),
         (status = 404, body = view::Failure<'_>, description = "nothing is known of any")
     )
 )]

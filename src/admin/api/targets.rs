@@ -1,6 +1,6 @@
 //! One target: why it is what it is, and what became of it.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 use actix_web::{
     HttpResponse,
@@ -20,9 +20,9 @@ use crate::{
     },
     config::Job,
     discovery::Snapshot,
-    history::EventFilter,
+    history::{EventFilter, Kind},
     model::{labels::Labels, member::NodeId, target::TargetId},
-    survey::{FleetTarget, FleetTargets},
+    survey::{FleetTarget, FleetTargets, HealthPast},
 };
 
 #[derive(IntoParams)]
@@ -149,19 +149,34 @@ async fn past_of(
     let name = (id, Arc::clone(&job));
     let past = history.target(name, from_ms, until_ms).await.map_err(refused)?;
     let past = past.ok_or_else(|| unknown(id))?;
-    let filter = EventFilter {
-        target: Some(id),
-        job: Some(job),
+    // Members know alike who had it; how it fared knows each that scraped it.
+    let asking = HealthPast {
+        target: id,
+        job: Some(Arc::clone(&job)),
         from_ms,
         until_ms,
-        ..EventFilter::default()
+        limit: question.limit,
     };
-    let changes = history.events(filter, None, question.limit).await.map_err(refused)?.items;
+    let health = window.sources.survey.health_history(asking).await;
+    let mut changes = health.events;
+    for kind in [Kind::Moves, Kind::Target] {
+        let filter = EventFilter {
+            target: Some(id),
+            job: Some(Arc::clone(&job)),
+            kind: Some(kind),
+            from_ms,
+            until_ms,
+            ..EventFilter::default()
+        };
+        changes.extend(history.events(filter, None, question.limit).await.map_err(refused)?.items);
+    }
+    changes.sort_by_key(|event| Reverse(event.at_ms));
+    changes.truncate(question.limit);
     let began_ms = past.spans.first().map_or(window.sources.started_ms, |span| span.from_ms);
     let until_ms = until_ms.unwrap_or_else(|| window.sources.fleet.time.now_ms());
     let from_ms = from_ms.unwrap_or(began_ms).min(until_ms);
     let unwatched = history.unwatched(from_ms, until_ms).await.map_err(refused)?;
-    Ok(view::target_history(&past, &changes, &unwatched, Vec::new()))
+    Ok(view::target_history(&past, &changes, &unwatched, &health.asked))
 }
 
 /// Which job's target is meant: that of the question, or the only one that discovery or history knows.

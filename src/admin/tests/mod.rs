@@ -75,7 +75,7 @@ fn kept(
         me: fleet.me,
         file: folder.path().join("history.db"),
         section: config.borrow().config.history.clone(),
-        now_ms: fleet.time.now_ms(),
+        time: fleet.time.clone(),
     };
     let (history, part) = history::History::new(settings, &mut registry);
     tasks::spawn("history", part.run(stop.clone()));
@@ -170,6 +170,8 @@ impl House {
             ownership: fleet.ownership.clone(),
             outbox: outbox.clone(),
             scrape: scrape.clone(),
+            history: history.clone(),
+            status: fleet.status.clone(),
         };
         let (survey, _) = survey::Survey::new(surveyed, None);
         let sources = Sources {

@@ -4,11 +4,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    admin::view::{AskedShown, Node},
+    admin::view::{AskedShown, Node, asked},
     history::{
         Event, EventPage, MemberAt, NodeRef, Span, StateAt, StoreState, TargetPast, TargetRef,
     },
     model::time::rfc3339,
+    survey::Asked,
 };
 
 /// One thing that happened.
@@ -172,7 +173,7 @@ pub(in crate::admin) fn target_history(
     past: &TargetPast,
     changes: &[Event],
     unwatched: &[(i64, i64)],
-    asked: Vec<AskedShown>,
+    told: &[Asked],
 ) -> TargetHistory {
     let span = |span: &Span| SpanShown {
         owner: span.owner.as_ref().map(node),
@@ -187,7 +188,7 @@ pub(in crate::admin) fn target_history(
         spans: past.spans.iter().map(span).collect(),
         changes: changes.iter().map(event).collect(),
         unwatched: unwatched.iter().map(gap).collect(),
-        asked,
+        asked: asked(told),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
     outbox::{Node, Outbox},
     ownership::{self, Links, Ownership, view::View},
     runtime::{
-        clock::{self, FleetTime},
+        clock::FleetTime,
         config_state::{Cause, ConfigState},
         lease::Lease,
         stop::Stop,
@@ -135,7 +135,7 @@ impl TestMember {
             me,
             file: storage.path().join("history.db"),
             section: config::HistorySettings::default(),
-            now_ms: clock::now_ms(),
+            time: time.clone(),
         };
         let (history, history_part) = History::new(settings, &mut registry);
         let sources = Sources {
