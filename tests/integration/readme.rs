@@ -11,7 +11,7 @@ use crate::{
     target::Target,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What curl ends with when `--max-time` is over, as it must be for a stream without an end.
 const TIME_IS_OVER: i32 = 28;
 
