@@ -125,7 +125,6 @@ impl Agent {
         let (mut members, peers) = Members::meet(me, &settings, &config, &mut registry).await?;
         let (history, history_part) = History::new(
             history::Settings {
-                me,
                 file: settings.storage_path.join("history.db"),
                 section: config.history.clone(),
                 time: members.time.clone(),
@@ -154,6 +153,7 @@ impl Agent {
         let listeners = Listeners {
             outbox: outbox.clone(),
             discovery: discovery.clone(),
+            history: history.clone(),
             fleet: members.fleet.clone(),
             channel: members.channel.clone(),
         };

@@ -14,7 +14,7 @@ use crate::{
     config::{self, Config, TypedCluster},
     discovery,
     fleet::{self, channel, settings},
-    outbox,
+    history, outbox,
     runtime::{
         clock,
         config_state::{Cause, ConfigState, ReloadOrder},
@@ -30,6 +30,7 @@ const ORDERS_MAX: usize = 4;
 pub struct Listeners {
     pub outbox: outbox::Handle,
     pub discovery: discovery::Handle,
+    pub history: history::Handle,
     /// `None` of a cluster of one, as is the channel.
     pub fleet: Option<fleet::Handle>,
     pub channel: Option<channel::Handle>,
@@ -146,6 +147,7 @@ impl Reload {
         }
         self.listeners.outbox.apply(config.outbox.clone(), config.destinations.clone()).await?;
         self.listeners.discovery.apply(config.jobs.clone()).await;
+        self.listeners.history.apply(config.history.clone());
         if running.cluster.keys != config.cluster.keys {
             self.change_secrets(&config).await;
         }
