@@ -4,7 +4,7 @@
 set -eu
 
 packages=(prometheus prometheus-node-exporter python3 python3-venv python3-yaml python3-snappy curl
-  iproute2 nftables faketime avahi-daemon avahi-utils dbus chromium chromium-driver)
+  jq iproute2 nftables faketime avahi-daemon avahi-utils dbus chromium chromium-driver)
 command -v npm >/dev/null || packages+=(npm)
 missing=()
 for package in "${packages[@]}"; do

@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and which part does it.
 
+mod ask;
 pub mod check;
 mod cluster;
 pub mod debug_parse;
@@ -57,6 +58,8 @@ enum Command {
     /// Show it all on this machine: agents that share example targets, a receiver that checks each
     /// sample; kill one and watch
     Demo(demo::Flags),
+    #[command(flatten)]
+    Ask(ask::Command),
     /// Run one step of the agent on JSON lines from standard input
     #[command(subcommand)]
     Debug(Debug),
@@ -174,6 +177,7 @@ pub fn main() -> ExitCode {
             on_output(|out| check::check(&asked, strict, out))
         }),
         Command::Demo(flags) => demo::run(&flags),
+        Command::Ask(command) => Ok(command.run()),
         Command::Debug(Debug::Relabel) => {
             on_output(|out| debug_relabel::run(io::stdin().lock(), out).map(|()| 0))
         }
@@ -295,6 +299,26 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Line::command().debug_assert();
+    }
+
+    /// Manual pages are named after commands; a command without one would be missed by packages.
+    #[test]
+    fn each_command_has_a_manual_page_and_is_completed() {
+        let folder = tempfile::tempdir().unwrap();
+        man_pages(folder.path()).unwrap();
+        let mut script = Vec::new();
+        clap_complete::generate(Shell::Bash, &mut Line::command(), "starling", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        for command in Line::command().get_subcommands().map(clap::Command::get_name) {
+            let page = folder.path().join(format!("starling-{command}.1"));
+            assert!(page.is_file(), "{}", page.display());
+            assert!(script.contains(&format!("starling__subcmd__{command})")), "{command}");
+        }
+        let page = fs::read_to_string(folder.path().join("starling-verify.1")).unwrap();
+        assert!(page.contains("exactly one owner") && page.contains("Exit codes"), "{page}");
+        // What a flag can be is completed, too.
+        assert!(script.contains("up down unknown"), "values of --health");
+        assert!(script.contains("member moves target health config"), "values of --kind");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod demo;
 mod door;
 mod operation;
 mod process;
+mod readme;
 mod secrets;
 mod target;
 

@@ -7,7 +7,7 @@ mod folder;
 mod kills;
 mod ledger;
 mod receiver;
-mod server;
+pub(super) mod server;
 mod show;
 mod summary;
 mod targets;

@@ -16,7 +16,7 @@ use crate::runtime::{stop::Stop, tasks};
 const CONNECTIONS_MAX: usize = 128;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) async fn serve<F, A>(stop: &Stop, answer: F) -> io::Result<SocketAddr>
+pub(in crate::cli) async fn serve<F, A>(stop: &Stop, answer: F) -> io::Result<SocketAddr>
 where
     F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
