@@ -90,10 +90,10 @@ fn above<'a>(lines: &[&'a str], at: usize, line: &str) -> Vec<&'a str> {
     above
 }
 
-/// The dash of a list's entry counts for what comes behind it.
+/// A list's entry hangs below the key in the same column.
 fn depth_of(line: &str) -> usize {
     let text = line.trim_start();
-    2 * (line.len() - text.len()) + usize::from(!text.starts_with('-'))
+    2 * (line.len() - text.len()) + usize::from(text.starts_with('-'))
 }
 
 #[cfg(test)]

@@ -73,10 +73,18 @@ impl Present {
                 changes.extend(came.map(|came| change(&one.job, came, Reason::Config, at_ms)));
                 continue;
             };
-            if Arc::ptr_eq(&before, &one.active) {
+            let is_config = job_before != one.job;
+            if !is_config && Arc::ptr_eq(&before, &one.active) {
                 continue;
             }
-            let is_config = job_before != one.job;
+            if job_before.clustering != one.job.clustering {
+                // They hang on other slots from now on.
+                let went = before.iter().map(|target| (target, false));
+                changes.extend(went.map(|went| change(&job_before, went, Reason::Config, at_ms)));
+                let came = one.active.iter().map(|target| (target, true));
+                changes.extend(came.map(|came| change(&one.job, came, Reason::Config, at_ms)));
+                continue;
+            }
             let ids = |targets: &[Arc<Target>]| -> BTreeSet<TargetId> {
                 targets.iter().map(|target| target.id).collect()
             };
@@ -207,7 +215,10 @@ mod tests {
     fn found(jobs: &[(&str, &[&str])]) -> Snapshot {
         let text: String = jobs
             .iter()
-            .map(|(head, _)| format!("- {{job_name: {head}, clustering: {{enabled: true}}}}\n"))
+            .map(|(head, _)| match head.contains("clustering") {
+                true => format!("- {{job_name: {head}}}\n"),
+                false => format!("- {{job_name: {head}, clustering: {{enabled: true}}}}\n"),
+            })
             .collect();
         let config =
             config::parse(Path::new(""), &format!("scrape_configs:\n{text}"), &|_| None).unwrap();
@@ -252,6 +263,9 @@ mod tests {
             ],
         );
         check(&[("b", &["x"])], &["-a config http://x/p"]);
+        // The same targets, on other slots.
+        let other = "b, clustering: {enabled: true, key_exclude: [instance]}";
+        check(&[(other, &["x"])], &["-b config http://x/metrics", "+b config http://x/metrics"]);
     }
 
     #[test]

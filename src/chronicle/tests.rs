@@ -239,7 +239,7 @@ async fn history_knows_what_the_simulation_knows() {
     }
     let end_ms = world.now_ms + 10_000;
     let book = book.reopened().await;
-    assert_eq!(book.handle.last_moves().borrow().owners(), world.owners_at(end_ms));
+    assert!(book.handle.last_moves().borrow().owners() == world.owners_at(end_ms));
     for _ in 0..200 {
         let at_ms = world.rng.random_range(begin_ms..end_ms);
         let expected = world.owners_at(at_ms);
@@ -416,9 +416,10 @@ async fn a_burst_of_moves_is_kept_whole_and_nobody_waits() {
     watched.eventually(of_kind(Kind::Target), all).await;
     let start_ms = clock::now_ms();
     for n in 0..10 {
-        let (from, to) = (u128::from(n == 0) + 2 * u128::from(n > 0), 2);
-        let looks: Vec<Move> = (0..SLOTS).map(|slot| moved(slot, start_ms + n, from, to)).collect();
-        watched.moves.send(looks.into()).unwrap();
+        // There and back again.
+        let (from, to) = if n % 2 == 0 { (1, 2) } else { (2, 1) };
+        let all = (0..SLOTS).map(|slot| moved(slot, start_ms + n, from, to));
+        watched.moves.send(all.collect()).unwrap();
     }
     let whole = |events: &[Event]| {
         let burst = events.iter().filter(|event| event.at_ms >= start_ms);
@@ -427,7 +428,7 @@ async fn a_burst_of_moves_is_kept_whole_and_nobody_waits() {
     };
     watched.eventually(of_kind(Kind::Moves), whole).await;
     let found = watched.book.handle.owners_at(start_ms + 10).await.unwrap();
-    assert_eq!(found, vec![Some(NodeId(2)); usize::from(SLOTS)]);
+    assert!(found.iter().all(|owner| *owner == Some(ME)));
     assert_eq!(watched.book.handle.store().fault, None);
     let book = Book::over(watched.stop().await);
     let (mut after, mut rows) = (None, 0);
@@ -451,31 +452,26 @@ async fn a_burst_of_moves_is_kept_whole_and_nobody_waits() {
 async fn moves_that_were_missed_are_found_by_the_owners() {
     let mut watched = Watched::new(tempfile::tempdir().unwrap(), 10);
     watched.book.handle.gave_up();
-    let start_ms = clock::now_ms();
-    // Nobody listens yet, and only the last 256 are kept.
-    for n in 0..1_000 {
-        let one = moved(u16::try_from(n).unwrap(), start_ms, 1, 2);
-        watched.moves.send([one].into()).unwrap();
-    }
     watched.start();
-    watched.eventually(of_kind(Kind::Moves), |events| !events.is_empty()).await;
+    watched.eventually(of_kind(Kind::Moves), |events| events.len() == 1).await;
+    let start_ms = clock::now_ms() + 1_000;
     let two = Roster {
         members: [Member { id: NodeId(2), ..some_member() }].map(|m| (m.id, m)).into(),
         version: 2,
     };
     let table = Some(Arc::new(Table::new(start_ms, &two, &Overrides::default())));
     watched.owners.send_replace(Arc::new(view::Owners { since_ms: start_ms + 5, table }));
-    for n in 0..1_000 {
-        let one = moved(u16::try_from(n).unwrap(), start_ms + 1, 1, 2);
-        let _ = watched.moves.send([one].into());
+    // Nobody gets to listen in between, and only the last 256 are kept.
+    for slot in 0..1_000 {
+        watched.moves.send([moved(slot, start_ms + 1, 1, 2)].into()).unwrap();
     }
     let is_all = |events: &[Event]| {
         let unseen = |event: &&Event| event.reason.as_deref() == Some("unseen");
-        events.iter().filter(unseen).any(|event| event.slots > Some(1_000))
+        events.iter().filter(unseen).any(|event| event.slots == Some(4_096 - 256))
     };
     watched.eventually(of_kind(Kind::Moves), is_all).await;
     let owners = watched.book.handle.owners_at(start_ms + 10).await.unwrap();
-    assert_eq!(owners, vec![Some(NodeId(2)); usize::from(SLOTS)]);
+    assert!(owners.iter().all(|owner| *owner == Some(NodeId(2))));
     watched.stop().await;
 }
 
