@@ -119,7 +119,10 @@ mod tests {
 
     #[test]
     fn a_large_change_is_bounded() {
-        let lines = |word: &str| (0..5_000).map(|n| format!("{word}{n}\n")).collect::<String>();
+        let lines = |word: &str| {
+            let lines: Vec<String> = (0..5_000).map(|n| format!("{word}{n}")).collect();
+            lines.join("\n")
+        };
         let found = changes(&lines("a"), &lines("b"));
         assert!(
             found.starts_with("-a0\n-a1\n") && found.len() <= CHANGES_BYTES_MAX,

@@ -50,7 +50,9 @@ impl Change {
 
 /// What was there when it was last looked at.
 #[derive(Debug, Default)]
-pub(super) struct Present(BTreeMap<Arc<str>, (Arc<Job>, Arc<[Arc<Target>]>)>);
+pub(super) struct Present(BTreeMap<Arc<str>, Found>);
+
+type Found = (Arc<Job>, Arc<[Arc<Target>]>);
 
 impl Present {
     /// All that is there now and was not, or the other way round.
@@ -213,13 +215,15 @@ mod tests {
     };
 
     fn found(jobs: &[(&str, &[&str])]) -> Snapshot {
-        let text: String = jobs
+        let lines: Vec<String> = jobs
             .iter()
-            .map(|(head, _)| match head.contains("clustering") {
-                true => format!("- {{job_name: {head}}}\n"),
-                false => format!("- {{job_name: {head}, clustering: {{enabled: true}}}}\n"),
+            .map(|(head, _)| {
+                let divided = ", clustering: {enabled: true}";
+                let divided = if head.contains("clustering") { "" } else { divided };
+                format!("- {{job_name: {head}{divided}}}")
             })
             .collect();
+        let text = lines.join("\n");
         let config =
             config::parse(Path::new(""), &format!("scrape_configs:\n{text}"), &|_| None).unwrap();
         let resolved = config.jobs.iter().zip(jobs).map(|(job, (_, addresses))| {

@@ -176,8 +176,8 @@ impl Observer {
         }
         let moves = self.trail.advance(&mut self.placement, now_ms, is_news).unwrap_or_default();
         self.owners.moved(&moves);
-        let moved: Vec<Moved> = moves.iter().map(Moved::from).collect();
-        entries.extend(moves::entries(&moved, &self.targets, now_ms));
+        let told: Vec<Moved> = moves.iter().map(Moved::from).collect();
+        entries.extend(moves::entries(&told, &self.targets, now_ms));
         assert!(now_ms >= world.now_ms);
         entries
     }
@@ -206,11 +206,12 @@ fn slot_of(id: u64) -> Slot {
 
 /// 10,000 targets, 20 members, 100 changes of who is there: at any instant history knows what was,
 /// also after it was closed and opened again.
+#[expect(clippy::print_stderr, reason = "shown where the test fails")]
 #[tokio::test]
 async fn history_knows_what_the_simulation_knows() {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| rand::rng().random());
-    println!("SEED={seed}");
+    eprintln!("SEED={seed}");
     let begin_ms = clock::now_ms() - 24 * HOUR_MS;
     let mut world = World::new(seed, begin_ms);
     let mut book = Book::over(tempfile::tempdir().unwrap());

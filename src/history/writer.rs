@@ -25,6 +25,9 @@ pub(super) const LOG_RESERVE_BYTES: u64 = 16 << 20;
 /// What a file is taken to have missed that has just begun.
 const NEW_MISSED_MS: i64 = 24 * 3_600_000;
 
+/// From an instant until another.
+type Stretch = (i64, i64);
+
 pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) file: PathBuf,
@@ -54,7 +57,7 @@ impl Writer {
     }
 
     /// What this member has not seen before `now_ms`.
-    pub(super) fn missed(&self, now_ms: i64) -> Result<Option<(i64, i64)>, Fault> {
+    pub(super) fn missed(&self, now_ms: i64) -> Result<Option<Stretch>, Fault> {
         let seen: Option<i64> =
             self.connection.query_row("SELECT max(until_ms) FROM watches", [], |row| row.get(0))?;
         let from_ms = seen.unwrap_or(now_ms - NEW_MISSED_MS);

@@ -151,6 +151,7 @@ impl Drop for SmallDisk {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "says what was not tested")]
 #[tokio::test]
 async fn a_full_disk_stops_history_until_there_is_room() {
     let Some(disk) = SmallDisk::new(2_048) else {
