@@ -268,7 +268,7 @@ mod tests {
         );
         check(&[("b", &["x"])], &["-a config http://x/p"]);
         // The same targets, on other slots.
-        let other = "b, clustering: {enabled: true, key_exclude: [instance]}";
+        let other = "b, clustering: {enabled: true, key_exclude: [__address__]}";
         check(&[(other, &["x"])], &["-b config http://x/metrics", "+b config http://x/metrics"]);
     }
 

@@ -17,7 +17,7 @@ use crate::{
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
 
 /// Who writes while another does waits so long: only a person with `sqlite3` would.
-const BUSY_MAX: Duration = Duration::from_secs(2);
+pub(super) const BUSY_MAX: Duration = Duration::from_secs(2);
 /// Of the log of changes beside the file, once what it holds is in the file.
 pub(super) const LOG_BYTES_MAX: u64 = 4 << 20;
 /// Files that were set aside; of more the oldest is deleted.

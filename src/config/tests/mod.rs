@@ -370,7 +370,7 @@ fn what_comes_later_is_told_as_that() {
         &[
             "1:1: `gateway` is not supported yet",
             "2:1: `admin` is not supported yet",
-            "6:3: `fallback_scrape_protocol: PrometheusProto` is not supported yet",
+            "5:3: `fallback_scrape_protocol: PrometheusProto` is not supported yet",
         ],
     );
     check_warnings(

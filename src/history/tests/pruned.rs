@@ -69,3 +69,31 @@ async fn the_file_never_grows_beyond_its_bytes_and_the_oldest_makes_room() {
     let oldest = book.count("SELECT min(at_ms) FROM health_changes");
     assert!(oldest > begin, "{oldest}");
 }
+
+/// A person looks, and goes to lunch: the log can't be emptied, and must not fill the disk.
+#[tokio::test]
+async fn an_open_transaction_elsewhere_stops_history_before_the_log_is_too_large() {
+    let bytes_max = 32 << 20;
+    let section = HistorySettings { bytes_max, ..HistorySettings::default() };
+    let book = Book::over(tempfile::tempdir().unwrap(), section);
+    book.record(vec![came(now_ms(), [1])]).await;
+    let mut person = rusqlite::Connection::open(book.file()).unwrap();
+    let looking = person.transaction().unwrap();
+    let _: i64 = looking.query_row("SELECT count(*) FROM targets", [], |row| row.get(0)).unwrap();
+    let error = "e".repeat(900);
+    let mut round = 0;
+    while book.handle.store().fault.is_none() {
+        let begin = now_ms() - DAY_MS + round * 1_000;
+        let entry = |n: i64| health(begin + n, n.unsigned_abs(), Some(&error));
+        book.record((0..1_000).map(entry).collect()).await;
+        assert!(file::bytes(&book.file()) <= bytes_max);
+        round += 1;
+    }
+    let fault = book.handle.store().fault.clone().unwrap();
+    assert!(fault.contains("another process"), "{fault}");
+    drop(looking);
+    eventually(|| book.handle.store().fault.is_none()).await;
+    let before = book.handle.common.meters.entries.get();
+    book.record(vec![came(now_ms(), [2])]).await;
+    assert_eq!(book.handle.common.meters.entries.get(), before + 1);
+}
