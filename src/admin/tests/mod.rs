@@ -73,7 +73,6 @@ fn kept(
 ) -> (history::Handle, chronicle::Handle) {
     let mut registry = meters::registry();
     let settings = history::Settings {
-        me: fleet.me,
         file: folder.path().join("history.db"),
         section: config.borrow().config.history.clone(),
         time: fleet.time.clone(),
