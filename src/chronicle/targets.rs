@@ -14,6 +14,7 @@ use crate::{
         event::Names,
     },
     model::{
+        hidden,
         slot::Slot,
         target::{Target, TargetId, TargetName},
     },
@@ -140,7 +141,7 @@ impl Which {
     fn seen(&self, slot: Option<Slot>) -> TargetSeen {
         match self {
             Self::Seen(target) => {
-                let labels = target.public_labels();
+                let labels = hidden::labels(&target.public_labels());
                 let labels = labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
                 TargetSeen { id: target.id, url: shown_url(target), labels: labels.collect(), slot }
             }
