@@ -62,9 +62,7 @@ const two = (great, greatUnit, small, smallUnit) =>
 
 export function ago(time) {
   const seconds = (now() - Date.parse(time)) / 1000;
-  // The two clocks agree to about a second.
-  if (seconds > -1.5) return `${span(seconds)} ago`;
-  return `in ${span(-seconds)}`;
+  return seconds >= 0 ? `${span(seconds)} ago` : `in ${span(-seconds)}`;
 }
 
 const digits = (value, width = 2) => String(value).padStart(width, '0');

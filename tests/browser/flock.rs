@@ -13,7 +13,7 @@ use crate::{
 pub(crate) const NAMES: [&str; 3] = ["avocet", "bittern", "curlew"];
 /// In the configuration, and nowhere on the page.
 pub(crate) const SECRET: &str = "heron-under-the-bridge";
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_secs(120);
 
 pub(crate) struct Flock {
     /// `None` once it was killed.
@@ -41,6 +41,7 @@ impl Flock {
         let urls = ports.map(|(admin, _)| format!("http://127.0.0.1:{admin}")).to_vec();
         let flock = Self { members, urls, directory };
         flock.divided().await;
+        flock.answers().await;
         flock
     }
 
@@ -63,6 +64,18 @@ impl Flock {
             })
             .await;
         }
+    }
+
+    /// Until the first member is answered by all. Those that have just met have a lot to tell each
+    /// other first, on a slow machine.
+    async fn answers(&self) {
+        eventually("all members answered", START_MAX, || async {
+            let queues = self.json("/api/v1/fleet/queues").await;
+            let asked = queues["asked"].as_array()?;
+            let answered = asked.iter().filter(|one| one["answered"] == true).count();
+            (answered == NAMES.len()).then_some(())
+        })
+        .await;
     }
 
     /// As the first member tells it.

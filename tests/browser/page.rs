@@ -218,7 +218,8 @@ async fn until(browser: &Browser, what: &str, condition: &str) {
     let began = Instant::now();
     while browser.run(condition).await != true {
         if began.elapsed() > PATIENCE {
-            let seen = browser.run("return document.querySelector('main').innerText.slice(0, 2000)").await;
+            let seen =
+                browser.run("return document.querySelector('main').innerText.slice(0, 2000)").await;
             panic!(
                 "waited {PATIENCE:?} in vain until {what}; seen is:\n{}",
                 seen.as_str().unwrap()

@@ -3,7 +3,7 @@
 import { ask, attempt } from '../api.js';
 import { el, patch } from '../dom.js';
 import { clock, count, duration, isKnown, labels, now, percent, plural, span } from '../format.js';
-import { age, around, empty, events, facts, mark, node, problem, section, table, time, unanswered } from '../parts.js';
+import { age, around, empty, events, facts, mark, next, node, problem, section, table, time, unanswered } from '../parts.js';
 import { lane, spark } from '../pictures.js';
 import { labelChanges } from './labels.js';
 
@@ -42,7 +42,7 @@ function state({ outcome, reason, labels: own, schedule, divided, placement: pla
       status && ['Last scrape', age(status.last_scrape)],
       status && ['Took', [spark(status.durations_seconds), ' ', duration(status.last_duration_seconds)]],
       status && isKnown(status.samples) && ['Samples a scrape', count(status.samples)],
-      schedule && ['Next scrape', age(schedule.next_tick)],
+      schedule && ['Next scrape', next(schedule.next_tick, schedule.interval_seconds)],
       schedule && ['Interval', `${span(schedule.interval_seconds)}, timeout ${span(schedule.timeout_seconds)}`],
       status?.others?.length > 0 && divided && ['Also scraped by', mark('suspect', status.others.map((one) => one.name).join(', '))]),
     own && outcome === 'kept' && el('p', { class: 'labels mono' }, labels(own)));
