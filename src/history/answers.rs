@@ -179,6 +179,4 @@ pub struct LastKnown {
     pub targets: Vec<TargetName>,
     /// By slot number; empty where no owner was ever known.
     pub owners: Vec<Option<NodeId>>,
-    /// Of what this member ran, and the lines of it.
-    pub config_digest: Option<u64>,
 }

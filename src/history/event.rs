@@ -209,7 +209,7 @@ impl Event {
     }
 
     /// `targets` may be more than are listed; the first is named where it is the only one.
-    pub(super) fn targets(change: &TargetsChange, targets: u64) -> Self {
+    pub fn targets(change: &TargetsChange, targets: u64) -> Self {
         let TargetsChange { at_ms, job, came, reason, targets: listed } = change;
         let one = listed.first().filter(|_| targets == 1).map(|target| TargetRef {
             id: target.id,

@@ -58,7 +58,6 @@ const ORDERS_MAX: usize = 4;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub me: NodeId,
     pub file: PathBuf,
     pub section: HistorySettings,
     pub time: FleetTime,
@@ -66,7 +65,6 @@ pub struct Settings {
 
 #[derive(Clone)]
 pub struct Handle {
-    me: NodeId,
     entries: mpsc::Sender<Entry>,
     orders: mpsc::Sender<Order>,
     sections: Arc<watch::Sender<HistorySettings>>,
@@ -164,8 +162,7 @@ impl Handle {
 
     /// What the file knew when it was last written.
     pub async fn last_known(&self) -> Result<LastKnown, Unanswered> {
-        let me = self.me;
-        let ask = move |connection: &mut _| Ok(questions::last_known::last_known(connection, me)?);
+        let ask = |connection: &mut _| Ok(questions::last_known::last_known(connection)?);
         self.common.readers.ask(ask).await
     }
 
@@ -233,7 +230,7 @@ impl History {
     /// Opens the file, or sets it aside and begins a new one. Where neither is possible, it is tried
     /// again while this runs.
     pub fn new(settings: Settings, registry: &mut Registry) -> (Handle, Self) {
-        let Settings { me, file, section, time } = settings;
+        let Settings { file, section, time } = settings;
         let (entry_sender, entries) = mpsc::channel(ENTRIES_MAX);
         let (order_sender, orders) = mpsc::channel(ORDERS_MAX);
         let common = Common {
@@ -267,7 +264,6 @@ impl History {
         let (state_sender, state) = watch::channel(Arc::new(first));
         let (last_sender, last_moves) = watch::channel(last);
         let handle = Handle {
-            me,
             entries: entry_sender,
             orders: order_sender,
             sections: Arc::new(sections),

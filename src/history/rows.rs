@@ -210,7 +210,10 @@ fn targets(connection: &Connection, change: &TargetsChange) -> Result<()> {
     let TargetsChange { at_ms, job, came, reason, targets } = change;
     let mut changed = 0;
     for target in targets {
-        let number = target_number(connection, job, target, *at_ms)?;
+        let number = match known_target(connection, job, target, *at_ms)?.filter(|_| !came) {
+            Some(number) => number,
+            None => target_number(connection, job, target, *at_ms)?,
+        };
         let row = params![number, at_ms, reason.name()];
         changed += if *came {
             connection
@@ -240,6 +243,22 @@ fn targets(connection: &Connection, change: &TargetsChange) -> Result<()> {
             .execute(params![at_ms, &**job, came, reason.name(), changed])?;
     }
     Ok(())
+}
+
+/// What it was last known as stays: who only tells that it went may know no more than its name.
+fn known_target(
+    connection: &Connection,
+    job: &str,
+    target: &TargetSeen,
+    at_ms: i64,
+) -> Result<Option<i64>> {
+    connection
+        .prepare_cached(
+            "UPDATE targets SET last_seen_ms = max(last_seen_ms, ?3)
+              WHERE id = ?1 AND job = ?2 RETURNING number",
+        )?
+        .query_row(params![target.id.to_string(), job, at_ms], |row| row.get(0))
+        .optional()
 }
 
 fn target_number(
@@ -276,23 +295,11 @@ fn target_number(
 fn health(connection: &Connection, nodes: &mut Nodes, change: &HealthChange) -> Result<()> {
     let HealthChange { at_ms, target, job, url, is_up, error, by } = change;
     let by = nodes.number(connection, Some(*by), *at_ms)?;
-    let id = target.to_string();
-    let known = connection
-        .prepare_cached(
-            "UPDATE targets SET last_seen_ms = max(last_seen_ms, ?3)
-              WHERE id = ?1 AND job = ?2 RETURNING number",
-        )?
-        .query_row(params![id, &**job, at_ms], |row| row.get(0))
-        .optional()?;
-    let number: i64 = match known {
+    let seen = TargetSeen { id: *target, url: url.clone(), labels: Vec::new(), slot: None };
+    let number = match known_target(connection, job, &seen, *at_ms)? {
         Some(number) => number,
         // It is told of before discovery has told of it here.
-        None => connection
-            .prepare_cached(
-                "INSERT INTO targets (id, job, url, labels, first_seen_ms, last_seen_ms)
-                 VALUES (?1, ?2, ?3, '{}', ?4, ?4) RETURNING number",
-            )?
-            .query_row(params![id, &**job, url, at_ms], |row| row.get(0))?,
+        None => target_number(connection, job, &seen, *at_ms)?,
     };
     let error = error.as_ref().map(|error| cut(error, TEXT_BYTES_MAX));
     connection

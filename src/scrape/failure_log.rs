@@ -154,7 +154,7 @@ fn append(file: &Path, text: &str) -> io::Result<()> {
 }
 
 /// Without what may be secret in it.
-pub(super) fn shown_url(target: &Target) -> String {
+pub fn shown_url(target: &Target) -> String {
     let Ok(mut url) = Url::parse(&target.url) else { return String::new() };
     url.set_query(None);
     // Neither can fail for a URL with a host, and one without has none to show.

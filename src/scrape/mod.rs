@@ -44,6 +44,7 @@ use tokio::{
 };
 
 pub use crate::scrape::{
+    failure_log::shown_url,
     metadata::Told,
     status::{Handle, Health, HealthChange, Scraped, TargetStatus},
 };

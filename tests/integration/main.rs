@@ -6,8 +6,10 @@ mod backend;
 mod conformance;
 mod delivery;
 mod demo;
+mod door;
 mod operation;
 mod process;
+mod secrets;
 mod target;
 
 use std::{future::Future, time::Duration};

@@ -1,6 +1,6 @@
 //! What the file knew last: what a member that starts compares its first look with.
 
-use rusqlite::{Connection, OptionalExtension, Result};
+use rusqlite::{Connection, Result};
 
 use crate::{
     history::{
@@ -10,10 +10,10 @@ use crate::{
         questions::{Members, owners},
         rows::state_named,
     },
-    model::{member::NodeId, target::TargetId},
+    model::target::TargetId,
 };
 
-pub(in crate::history) fn last_known(connection: &mut Connection, me: NodeId) -> Result<LastKnown> {
+pub(in crate::history) fn last_known(connection: &mut Connection) -> Result<LastKnown> {
     let connection = &*connection.transaction()?;
     let mut statement = connection.prepare_cached(
         "SELECT id, name, api_address, weight, zone, state FROM members WHERE state <> ''",
@@ -46,22 +46,5 @@ pub(in crate::history) fn last_known(connection: &mut Connection, me: NodeId) ->
     let owners = owners::numbers_at(connection, i64::MAX)?;
     let is_known = owners.iter().any(|owner| *owner != NOBODY);
     let owners = owners.into_iter().map(|number| known.id(number));
-    Ok(LastKnown {
-        members,
-        targets,
-        owners: if is_known { owners.collect() } else { Vec::new() },
-        config_digest: config_digest(connection, me)?,
-    })
-}
-
-fn config_digest(connection: &Connection, me: NodeId) -> Result<Option<u64>> {
-    let digest: Option<String> = connection
-        .prepare_cached(
-            "SELECT digest FROM config_versions
-              WHERE by_node = (SELECT number FROM members WHERE id = ?1) AND refused IS NULL
-              ORDER BY at_ms DESC LIMIT 1",
-        )?
-        .query_row([me.to_string()], |row| row.get(0))
-        .optional()?;
-    Ok(digest.and_then(|digest| u64::from_str_radix(&digest, 16).ok()))
+    Ok(LastKnown { members, targets, owners: if is_known { owners.collect() } else { Vec::new() } })
 }

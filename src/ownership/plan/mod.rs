@@ -120,9 +120,10 @@ pub fn plan(now: &Division<'_>, change: &Change) -> Result<Plan, String> {
     if tables[1].nodes().is_empty() {
         return Err("nobody would be left that takes part".to_owned());
     }
-    let node = |id: NodeId| Node {
-        id: (!newcomers.contains_key(&id)).then_some(id),
-        name: after.members.get(&id).map(|member| member.name.clone()).unwrap_or_default(),
+    let node = |id: NodeId| {
+        let member = after.members.get(&id).or_else(|| now.roster.members.get(&id));
+        let name = member.map(|member| member.name.clone()).unwrap_or_default();
+        Node { id: (!newcomers.contains_key(&id)).then_some(id), name }
     };
     let mut flows: BTreeMap<(Option<NodeId>, NodeId), [usize; 2]> = BTreeMap::new();
     let owners = |slot: Slot| (tables[0].owner(slot), tables[1].owner(slot));
@@ -288,10 +289,7 @@ fn members(
     let mut members: Vec<Planned> = ids
         .into_iter()
         .map(|id| Planned {
-            node: Node {
-                name: now.roster.members.get(&id).map_or_else(|| node(id).name, |m| m.name.clone()),
-                ..node(id)
-            },
+            node: node(id),
             weight_before: weights[0].get(&id).copied(),
             weight_after: weights[1].get(&id).copied(),
             before: part(&shares[0], id, now),
@@ -324,3 +322,6 @@ fn shares(now: &Division<'_>, table: &Table) -> BTreeMap<NodeId, Part> {
     }
     shares
 }
+
+#[cfg(test)]
+mod tests;

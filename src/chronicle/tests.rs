@@ -1,0 +1,1 @@
+//! The observer over real parts.
