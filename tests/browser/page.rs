@@ -178,7 +178,7 @@ async fn faults_of(browser: &Browser) -> Vec<String> {
     let wide = browser
         .run("const page = document.documentElement; return page.scrollWidth - page.clientWidth")
         .await;
-    if wide != 0 {
+    if wide.as_i64() > Some(0) {
         faults.push(format!("is {wide} pixels too wide"));
     }
     let text = browser.run("return document.documentElement.outerHTML").await;

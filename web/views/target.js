@@ -16,19 +16,19 @@ export function open(ui) {
   const path = `targets/${encodeURIComponent(id)}`;
   const { job } = ui.params;
   return async (signal) => {
-    const [explained, past] = await Promise.all([
-      attempt(ask(`${path}/explain`, { job }, signal)),
-      attempt(ask(`${path}/history`, { job, limit: CHANGES_MAX }, signal)),
-    ]);
+    const explained = await attempt(ask(`${path}/explain`, { job }, signal));
+    // What is dropped has no owner, and nobody keeps its past.
+    const isKept = explained.problem || explained.outcome === 'kept';
+    const past = isKept && await attempt(ask(`${path}/history`, { job, limit: CHANGES_MAX }, signal));
     const { status } = explained;
     const name = explained.url ?? past.target?.url ?? id;
     document.title = `${name} – Starling`;
     patch(ui.root, el('p', { class: 'crumb' }, el('a', { href: '#/targets' }, 'Targets'), ' / ', explained.job ?? job ?? ''),
       el('h1', { tabindex: -1, class: 'url' }, name), unanswered(past.asked),
       explained.problem ? problem(explained.problem) : [state(explained, status)],
-      past.problem ? section('Who owned it', problem(past.problem)) : ownership(past),
+      past && (past.problem ? section('Who owned it', problem(past.problem)) : ownership(past)),
       !explained.problem && [placement(explained), steps(explained)],
-      !past.problem && section('What happened to it', past.changes.length === 0 ? empty('Nothing is recorded.') : events(past.changes)));
+      past && !past.problem && section('What happened to it', past.changes.length === 0 ? empty('Nothing is recorded.') : events(past.changes)));
   };
 }
 
