@@ -101,9 +101,15 @@ export const eventKey = (one) => `${one.id ?? ''} ${one.at} ${one.kind} ${one.su
 const event = (one) => el('li', { 'data-key': eventKey(one), class: `event is-${one.kind}` },
   time(one.at),
   el('span', { class: 'kind' }, one.kind),
-  el('span', { class: 'what' }, one.summary,
-    one.target && [' ', targetLink(one.target)],
-    one.error && el('span', { class: 'error' }, one.error)),
+  el('span', { class: 'what' }, summary(one), one.error && el('span', { class: 'error' }, one.error)),
   around(one.at));
+
+/** The target that it is about is a link, where it is named or else after it. */
+function summary({ summary: text, target }) {
+  if (!target) return text;
+  const at = target.url ? text.indexOf(target.url) : -1;
+  return at < 0 ? [text, ' ', targetLink(target)]
+    : [text.slice(0, at), targetLink(target), text.slice(at + target.url.length)];
+}
 
 export const events = (list) => el('ol', { class: 'events' }, list.map(event));

@@ -10,6 +10,7 @@ use crate::{
     driver::Browser,
     eventually,
     flock::{Flock, NAMES, SECRET},
+    prefix::below_a_path,
 };
 
 /// For what takes a moment where nothing else runs.
@@ -143,6 +144,40 @@ async fn every_view_is_whole_at_every_width_in_every_light() {
     }
     faults.extend(browser.console().await.iter().map(Value::to_string));
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_path_prefix_the_page_works_as_well() {
+    let flock = Flock::start(10).await;
+    let browser = Browser::start(flock.directory.path()).await;
+    let url = below_a_path(&flock.urls[0]).await;
+    browser.open(&format!("{url}/")).await;
+    until(&browser, "three members are shown", &members_are(&NAMES)).await;
+    until(&browser, "the events are listened to", DRAWN).await;
+    assert_eq!(browser.console().await, [] as [Value; 0]);
+
+    // While a browser is here: the one rule of the page that is worth a table.
+    browser.run(&format!("window.rules = '{url}/views/difference.js'")).await;
+    for (before, after, expected) in [
+        ("a b c", "a b c", ""),
+        ("a b c", "a x c", "1: a -b +x c"),
+        ("", "a", "1: - +a"),
+        ("a b", "b", "1: -a b"),
+        ("1 2 3 4 5 6 7 8 9", "1 2 3 4 x 6 7 8 9", "2: 2 3 4 -5 +x 6 7 8"),
+        ("a 1 2 3 4 5 6 7 b", "A 1 2 3 4 5 6 7 B", "1: -a +A 1 2 3 / 6: 5 6 7 -b +B"),
+        ("a 1 2 b", "A 1 2 B", "1: -a +A 1 2 -b +B"),
+        ("a a a", "a a", "1: a a -a"),
+    ] {
+        let found = browser
+            .run_async(&format!(
+                "const sign = {{ gone: '-', new: '+', '': '' }}; \
+                 const text = (hunk) => `${{hunk.from}}: ${{hunk.lines.map((one) => sign[one.kind] + one.text).join(' ')}}`; \
+                 import(window.rules).then(({{ hunks }}) => \
+                   done(hunks('{before}'.split(' '), '{after}'.split(' ')).map(text).join(' / ')))"
+            ))
+            .await;
+        assert_eq!(found, expected, "{before} → {after}");
+    }
 }
 
 /// Each by the address that someone would pass on, and with something to show.

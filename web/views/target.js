@@ -10,6 +10,7 @@ import { labelChanges } from './labels.js';
 export const title = 'Target';
 
 const CHANGES_MAX = 100;
+const WRITTEN_MS_MAX = 15_000;
 
 export function open(ui) {
   const { id } = ui.view;
@@ -49,8 +50,9 @@ function state({ outcome, reason, labels: own, schedule, divided, placement: pla
 }
 
 /** A lane for each owner, so that a move is a step from one line to the next. */
-function ownership({ spans, unwatched }) {
+function ownership({ spans, unwatched: all }) {
   if (spans.length === 0) return section('Who owned it', empty('Nothing is recorded.'));
+  const unwatched = all.filter((one) => !isYetToBeWritten(one));
   const from = Math.min(...spans.map((one) => Date.parse(one.from)));
   const until = now();
   const owners = [...new Set(spans.map((one) => one.owner?.name ?? 'nobody'))];
@@ -75,6 +77,12 @@ function ownership({ spans, unwatched }) {
       { head: el('span', { class: 'unseen' }, 'Look'), name: 'Look', cell: (one) => around(one.from) },
     ], [...spans].reverse(), { key: (one) => one.from }));
 }
+
+/** That someone looks is written every few seconds; the last of them are always missing. */
+const isYetToBeWritten = ({ from, until }) => {
+  const [begin, end] = [Date.parse(from), until ? Date.parse(until) : now()];
+  return now() - end < WRITTEN_MS_MAX && end - begin < WRITTEN_MS_MAX;
+};
 
 function placement({ placement: place, divided }) {
   if (!divided || !place) return null;
@@ -104,5 +112,5 @@ function steps({ discovered_labels: discovered, steps: list, outcome, reason, la
 function rule(said) {
   const { action, ...others } = said;
   return el('code', null, Object.entries(others).filter(([, value]) => isKnown(value))
-    .map(([name, value]) => `${name}: ${Array.isArray(value) ? `[${value.join(', ')}]` : JSON.stringify(value)}`).join('  '));
+    .map(([name, value]) => `${name}: ${Array.isArray(value) ? `[${value.join(', ')}]` : `'${value}'`}`).join('  '));
 }
