@@ -194,11 +194,11 @@ fn dropped(
         }
         for target in one.dropped.iter() {
             let text = || {
-                let error = target.error.as_deref().unwrap_or_default();
-                let labels = target.discovered.iter();
-                let labels: String =
-                    labels.map(|(name, value)| format!("\n{name}={value}")).collect();
-                format!("{job}\n{error}{labels}")
+                let mut text = format!("{job}\n{}", target.error.as_deref().unwrap_or_default());
+                for (name, value) in target.discovered.iter() {
+                    text.extend(["\n", name, "=", value]);
+                }
+                text
             };
             if words.are_in(text) {
                 matching.push((target.id(job), job, target));
