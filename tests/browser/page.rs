@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    driver::Browser,
+    driver::{Browser, Size},
     eventually,
     flock::{Flock, NAMES, SECRET},
     prefix::below_a_path,
@@ -20,7 +20,7 @@ const SEARCH_MAX: Duration = Duration::from_secs(2);
 /// How often the page is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const TARGETS: usize = 10_000;
-const SIZES: [(&str, (u32, u32)); 2] = [("desk", (1280, 800)), ("phone", (360, 780))];
+const SIZES: [(&str, Size); 2] = [("desk", (1280, 800)), ("phone", (360, 780))];
 const SCHEMES: [&str; 2] = ["light", "dark"];
 const ENTER: &str = "\u{e007}";
 
@@ -113,9 +113,9 @@ async fn one_of_ten_thousand_targets_is_found_as_its_name_is_typed() {
     until(&browser, "Back finds the search as it was", kept).await;
 
     browser.open(&format!("{}/#/targets?job=silent", flock.urls[0])).await;
-    until(&browser, "the first page is there", &format!("{} .length === 100", ROWS)).await;
+    until(&browser, "the first page is there", &format!("{ROWS} .length === 100")).await;
     browser.run("window.scrollTo(0, document.body.scrollHeight)").await;
-    until(&browser, "more come as one scrolls", &format!("{} .length > 100", ROWS)).await;
+    until(&browser, "more come as one scrolls", &format!("{ROWS} .length > 100")).await;
     assert_eq!(browser.console().await, [] as [Value; 0]);
 }
 
