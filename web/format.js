@@ -63,8 +63,8 @@ const two = (great, greatUnit, small, smallUnit) =>
 export function ago(time) {
   const seconds = (now() - Date.parse(time)) / 1000;
   // The two clocks agree to about a second.
-  if (seconds > -1.5) return `${span(seconds)} ago`;
-  return `in ${span(-seconds)}`;
+  if (Math.abs(seconds) < 1.5) return 'now';
+  return seconds > 0 ? `${span(seconds)} ago` : `in ${span(-seconds)}`;
 }
 
 const digits = (value, width = 2) => String(value).padStart(width, '0');

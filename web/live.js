@@ -7,8 +7,7 @@ const KINDS = ['member', 'moves', 'target', 'health', 'config', 'placement', 'no
 /** A browser tries again by itself when a stream breaks, not when it was refused. */
 const RETRY_MS = 5000;
 /** Events tell what changed; numbers such as rates and ages change without one. */
-const ASK_LIVE_MS = 10_000;
-const ASK_BLIND_MS = 5000;
+const ASK_MS = 5000;
 
 const touch = { isStreaming: false, isLost: false, answeredAt: null };
 const handlers = { event: () => {}, ask: () => {}, touch: () => {} };
@@ -71,5 +70,5 @@ function plan() {
   timer = setTimeout(() => {
     handlers.ask();
     plan();
-  }, touch.isStreaming ? ASK_LIVE_MS : ASK_BLIND_MS);
+  }, ASK_MS);
 }

@@ -2,14 +2,14 @@
 
 import { el } from './dom.js';
 import { query } from './api.js';
-import { ago, clock, utc } from './format.js';
+import { ago, clock, now, utc } from './format.js';
 
 /** A sign and a word each, as colour alone tells not everyone. */
 const MARKS = {
   up: ['●', 'good'], down: ['▼', 'bad'], unknown: ['○', 'dim'], dropped: ['–', 'dim'],
   alive: ['●', 'good'], suspect: ['◐', 'warn'], dead: ['▼', 'bad'], left: ['○', 'dim'],
   sending: ['●', 'good'], idle: ['●', 'good'], waiting: ['◐', 'warn'], held: ['▼', 'bad'],
-  same: ['=', 'dim'], differs: ['≠', 'warn'], refused: ['▼', 'bad'], ok: ['●', 'good'],
+  same: ['=', 'dim'], alike: ['≈', 'dim'], differs: ['≠', 'warn'], refused: ['▼', 'bad'], ok: ['●', 'good'],
 };
 
 export function mark(kind, text = kind) {
@@ -23,8 +23,17 @@ export const time = (at) => (at ? el('time', { datetime: at, title: utc(at) }, c
 export const age = (at) =>
   (at ? el('time', { datetime: at, 'data-age': true, title: `${clock(at)}, ${utc(at)}` }, ago(at)) : 'never');
 
+/** Of what comes again and again: the next one. */
+export const next = (at, everySeconds) =>
+  el('time', { datetime: at, 'data-age': true, 'data-every': everySeconds, title: `${clock(at)}, ${utc(at)}` }, ago(at));
+
 export function tick() {
   for (const element of document.querySelectorAll('time[data-age]')) {
+    const every = Number(element.dataset.every) * 1000;
+    const passed = now() - Date.parse(element.dateTime);
+    if (every > 0 && passed > 0) {
+      element.dateTime = new Date(Date.parse(element.dateTime) + every * Math.ceil(passed / every)).toISOString();
+    }
     const text = ago(element.dateTime);
     if (element.textContent !== text) element.firstChild.data = text;
   }
@@ -92,9 +101,15 @@ export const eventKey = (one) => `${one.id ?? ''} ${one.at} ${one.kind} ${one.su
 const event = (one) => el('li', { 'data-key': eventKey(one), class: `event is-${one.kind}` },
   time(one.at),
   el('span', { class: 'kind' }, one.kind),
-  el('span', { class: 'what' }, one.summary,
-    one.target && [' ', targetLink(one.target)],
-    one.error && el('span', { class: 'error' }, one.error)),
+  el('span', { class: 'what' }, summary(one), one.error && el('span', { class: 'error' }, one.error)),
   around(one.at));
+
+/** The target that it is about is a link, where it is named or else after it. */
+function summary({ summary: text, target }) {
+  if (!target) return text;
+  const at = target.url ? text.indexOf(target.url) : -1;
+  return at < 0 ? [text, ' ', targetLink(target)]
+    : [text.slice(0, at), targetLink(target), text.slice(at + target.url.length)];
+}
 
 export const events = (list) => el('ol', { class: 'events' }, list.map(event));

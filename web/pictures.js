@@ -50,5 +50,5 @@ export function lane(spans, unwatched, from, until) {
   return svg('svg', { class: 'lane', 'aria-hidden': 'true' },
     svg('rect', { class: 'rail', width: '100%', height: '100%' }),
     unwatched.map((one) => block('unwatched', one, `${words(one)}: not watched`)),
-    spans.map((one) => block(one.until ? 'was' : 'is', one, `${words(one)}: ${one.reason}`)));
+    spans.map((one) => block(!one.owner ? 'none' : one.until ? 'was' : 'is', one, `${words(one)}: ${one.reason}`)));
 }

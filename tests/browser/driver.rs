@@ -1,4 +1,4 @@
-//! A browser as a test sees it: Chromium through its driver, spoken to as W3C WebDriver says.
+//! A browser as a test sees it: Chromium through its driver, spoken to as the standard of the web's drivers says.
 
 use std::{
     fs,
@@ -21,6 +21,9 @@ use crate::{
 
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 const ARGUMENTS: [&str; 3] = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage"];
+
+/// Of a screen: its width and height.
+pub(crate) type Size = (u32, u32);
 
 pub(crate) struct Browser {
     caller: Caller,
@@ -79,7 +82,7 @@ impl Browser {
     }
 
     /// As a screen of this size would show it to someone who likes it so.
-    pub(crate) async fn look_like(&self, (width, height): (u32, u32), scheme: &str) {
+    pub(crate) async fn look_like(&self, (width, height): Size, scheme: &str) {
         let tell = async |command: &str, parameters: Value| {
             self.post("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters })).await
         };

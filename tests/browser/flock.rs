@@ -1,19 +1,25 @@
 //! Three agents on this machine that share a long list of targets, of which one answers.
 
-use std::{fmt::Write, fs, path::Path, process::Command, time::Duration};
+use std::{cell::Cell, fmt::Write, fs, path::Path, process::Command, time::Duration};
 
 use serde_json::Value;
 
+use tokio::time::sleep;
+
 use crate::{
     eventually,
-    process::{Process, free_port, json, status},
+    process::{Process, free_port, get, json, status},
     target::Target,
 };
 
 pub(crate) const NAMES: [&str; 3] = ["avocet", "bittern", "curlew"];
 /// In the configuration, and nowhere on the page.
 pub(crate) const SECRET: &str = "heron-under-the-bridge";
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_secs(120);
+/// The flock is calm when a member hears no more messages than that in this time.
+const CALM: Duration = Duration::from_secs(1);
+const CALM_MESSAGES_MAX: f64 = 50.0;
+const HEARD: &str = "starling_cluster_channel_messages_total{direction=\"in\"}";
 
 pub(crate) struct Flock {
     /// `None` once it was killed.
@@ -41,6 +47,7 @@ impl Flock {
         let urls = ports.map(|(admin, _)| format!("http://127.0.0.1:{admin}")).to_vec();
         let flock = Self { members, urls, directory };
         flock.divided().await;
+        flock.calm().await;
         flock
     }
 
@@ -65,6 +72,24 @@ impl Flock {
         }
     }
 
+    /// Until all answer the first member, and have little else to tell it: those that have just met
+    /// tell each other what each slot has, and questions wait behind that.
+    async fn calm(&self) {
+        let heard = Cell::new(f64::MAX);
+        eventually("the flock was calm", START_MAX, || async {
+            sleep(CALM).await;
+            let (metrics, before) =
+                (get(&format!("{}/metrics", self.urls[0])).await?.1, heard.get());
+            let counted = metrics.lines().find_map(|line| line.strip_prefix(HEARD))?;
+            heard.set(counted.trim().parse().ok()?);
+            let queues = self.json("/api/v1/fleet/queues").await;
+            let mut asked = queues["asked"].as_array()?.iter();
+            let is_calm = (0.0..CALM_MESSAGES_MAX).contains(&(heard.get() - before));
+            (is_calm && asked.all(|one| one["answered"] == true)).then_some(())
+        })
+        .await;
+    }
+
     /// As the first member tells it.
     pub(crate) async fn json(&self, path: &str) -> Value {
         json(&format!("{}{path}", self.urls[0])).await.unwrap()
@@ -83,6 +108,8 @@ fn member(directory: &Path, name: &str, (admin, cluster): (u16, u16), peers: &st
         format!("--cluster.peers={peers}"),
         format!("--cluster.listen-address=127.0.0.1:{cluster}"),
         format!("--cluster.secret-file={at}/secret"),
+        // Or the first one would take all, and hand most of it over.
+        format!("--cluster.wait-for-size={}", NAMES.len()),
     ]);
     Process::start(&mut command, &directory.join(format!("{name}.log")))
 }

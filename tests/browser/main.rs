@@ -5,6 +5,7 @@
 mod driver;
 mod flock;
 mod page;
+mod prefix;
 #[path = "../integration/process.rs"]
 #[expect(dead_code, reason = "the tests of one agent ask for more")]
 mod process;

@@ -7,9 +7,10 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    driver::Browser,
+    driver::{Browser, Size},
     eventually,
     flock::{Flock, NAMES, SECRET},
+    prefix::below_a_path,
 };
 
 /// For what takes a moment where nothing else runs.
@@ -19,7 +20,7 @@ const SEARCH_MAX: Duration = Duration::from_secs(2);
 /// How often the page is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const TARGETS: usize = 10_000;
-const SIZES: [(&str, (u32, u32)); 2] = [("desk", (1280, 800)), ("phone", (360, 780))];
+const SIZES: [(&str, Size); 2] = [("desk", (1280, 800)), ("phone", (360, 780))];
 const SCHEMES: [&str; 2] = ["light", "dark"];
 const ENTER: &str = "\u{e007}";
 
@@ -112,9 +113,9 @@ async fn one_of_ten_thousand_targets_is_found_as_its_name_is_typed() {
     until(&browser, "Back finds the search as it was", kept).await;
 
     browser.open(&format!("{}/#/targets?job=silent", flock.urls[0])).await;
-    until(&browser, "the first page is there", &format!("{} .length === 100", ROWS)).await;
+    until(&browser, "the first page is there", &format!("{ROWS} .length === 100")).await;
     browser.run("window.scrollTo(0, document.body.scrollHeight)").await;
-    until(&browser, "more come as one scrolls", &format!("{} .length > 100", ROWS)).await;
+    until(&browser, "more come as one scrolls", &format!("{ROWS} .length > 100")).await;
     assert_eq!(browser.console().await, [] as [Value; 0]);
 }
 
@@ -143,6 +144,40 @@ async fn every_view_is_whole_at_every_width_in_every_light() {
     }
     faults.extend(browser.console().await.iter().map(Value::to_string));
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_path_prefix_the_page_works_as_well() {
+    let flock = Flock::start(10).await;
+    let browser = Browser::start(flock.directory.path()).await;
+    let url = below_a_path(&flock.urls[0]).await;
+    browser.open(&format!("{url}/")).await;
+    until(&browser, "three members are shown", &members_are(&NAMES)).await;
+    until(&browser, "the events are listened to", DRAWN).await;
+    assert_eq!(browser.console().await, [] as [Value; 0]);
+
+    // While a browser is here: the one rule of the page that is worth a table.
+    browser.run(&format!("window.rules = '{url}/views/difference.js'")).await;
+    for (before, after, expected) in [
+        ("a b c", "a b c", ""),
+        ("a b c", "a x c", "1: a -b +x c"),
+        ("", "a", "1: - +a"),
+        ("a b", "b", "1: -a b"),
+        ("1 2 3 4 5 6 7 8 9", "1 2 3 4 x 6 7 8 9", "2: 2 3 4 -5 +x 6 7 8"),
+        ("a 1 2 3 4 5 6 7 b", "A 1 2 3 4 5 6 7 B", "1: -a +A 1 2 3 / 6: 5 6 7 -b +B"),
+        ("a 1 2 b", "A 1 2 B", "1: -a +A 1 2 -b +B"),
+        ("a a a", "a a", "1: a a -a"),
+    ] {
+        let found = browser
+            .run_async(&format!(
+                "const sign = {{ gone: '-', new: '+', '': '' }}; \
+                 const text = (hunk) => `${{hunk.from}}: ${{hunk.lines.map((one) => sign[one.kind] + one.text).join(' ')}}`; \
+                 import(window.rules).then(({{ hunks }}) => \
+                   done(hunks('{before}'.split(' '), '{after}'.split(' ')).map(text).join(' / ')))"
+            ))
+            .await;
+        assert_eq!(found, expected, "{before} → {after}");
+    }
 }
 
 /// Each by the address that someone would pass on, and with something to show.
@@ -178,7 +213,7 @@ async fn faults_of(browser: &Browser) -> Vec<String> {
     let wide = browser
         .run("const page = document.documentElement; return page.scrollWidth - page.clientWidth")
         .await;
-    if wide != 0 {
+    if wide.as_i64() > Some(0) {
         faults.push(format!("is {wide} pixels too wide"));
     }
     let text = browser.run("return document.documentElement.outerHTML").await;
@@ -218,7 +253,8 @@ async fn until(browser: &Browser, what: &str, condition: &str) {
     let began = Instant::now();
     while browser.run(condition).await != true {
         if began.elapsed() > PATIENCE {
-            let seen = browser.run("return document.querySelector('main').innerText.slice(0, 2000)").await;
+            let seen =
+                browser.run("return document.querySelector('main').innerText.slice(0, 2000)").await;
             panic!(
                 "waited {PATIENCE:?} in vain until {what}; seen is:\n{}",
                 seen.as_str().unwrap()

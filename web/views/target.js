@@ -3,32 +3,33 @@
 import { ask, attempt } from '../api.js';
 import { el, patch } from '../dom.js';
 import { clock, count, duration, isKnown, labels, now, percent, plural, span } from '../format.js';
-import { age, around, empty, events, facts, mark, node, problem, section, table, time, unanswered } from '../parts.js';
+import { age, around, empty, events, facts, mark, next, node, problem, section, table, time, unanswered } from '../parts.js';
 import { lane, spark } from '../pictures.js';
 import { labelChanges } from './labels.js';
 
 export const title = 'Target';
 
 const CHANGES_MAX = 100;
+const WRITTEN_MS_MAX = 15_000;
 
 export function open(ui) {
   const { id } = ui.view;
   const path = `targets/${encodeURIComponent(id)}`;
   const { job } = ui.params;
   return async (signal) => {
-    const [explained, past] = await Promise.all([
-      attempt(ask(`${path}/explain`, { job }, signal)),
-      attempt(ask(`${path}/history`, { job, limit: CHANGES_MAX }, signal)),
-    ]);
+    const explained = await attempt(ask(`${path}/explain`, { job }, signal));
+    // What is dropped has no owner, and nobody keeps its past.
+    const isKept = explained.problem || explained.outcome === 'kept';
+    const past = isKept && await attempt(ask(`${path}/history`, { job, limit: CHANGES_MAX }, signal));
     const { status } = explained;
     const name = explained.url ?? past.target?.url ?? id;
     document.title = `${name} – Starling`;
     patch(ui.root, el('p', { class: 'crumb' }, el('a', { href: '#/targets' }, 'Targets'), ' / ', explained.job ?? job ?? ''),
       el('h1', { tabindex: -1, class: 'url' }, name), unanswered(past.asked),
       explained.problem ? problem(explained.problem) : [state(explained, status)],
-      past.problem ? section('Who owned it', problem(past.problem)) : ownership(past),
+      past && (past.problem ? section('Who owned it', problem(past.problem)) : ownership(past)),
       !explained.problem && [placement(explained), steps(explained)],
-      !past.problem && section('What happened to it', past.changes.length === 0 ? empty('Nothing is recorded.') : events(past.changes)));
+      past && !past.problem && section('What happened to it', past.changes.length === 0 ? empty('Nothing is recorded.') : events(past.changes)));
   };
 }
 
@@ -42,15 +43,16 @@ function state({ outcome, reason, labels: own, schedule, divided, placement: pla
       status && ['Last scrape', age(status.last_scrape)],
       status && ['Took', [spark(status.durations_seconds), ' ', duration(status.last_duration_seconds)]],
       status && isKnown(status.samples) && ['Samples a scrape', count(status.samples)],
-      schedule && ['Next scrape', age(schedule.next_tick)],
+      schedule && ['Next scrape', next(schedule.next_tick, schedule.interval_seconds)],
       schedule && ['Interval', `${span(schedule.interval_seconds)}, timeout ${span(schedule.timeout_seconds)}`],
       status?.others?.length > 0 && divided && ['Also scraped by', mark('suspect', status.others.map((one) => one.name).join(', '))]),
     own && outcome === 'kept' && el('p', { class: 'labels mono' }, labels(own)));
 }
 
 /** A lane for each owner, so that a move is a step from one line to the next. */
-function ownership({ spans, unwatched }) {
+function ownership({ spans, unwatched: all }) {
   if (spans.length === 0) return section('Who owned it', empty('Nothing is recorded.'));
+  const unwatched = all.filter((one) => !isYetToBeWritten(one));
   const from = Math.min(...spans.map((one) => Date.parse(one.from)));
   const until = now();
   const owners = [...new Set(spans.map((one) => one.owner?.name ?? 'nobody'))];
@@ -75,6 +77,12 @@ function ownership({ spans, unwatched }) {
       { head: el('span', { class: 'unseen' }, 'Look'), name: 'Look', cell: (one) => around(one.from) },
     ], [...spans].reverse(), { key: (one) => one.from }));
 }
+
+/** That someone looks is written every few seconds; the last of them are always missing. */
+const isYetToBeWritten = ({ from, until }) => {
+  const [begin, end] = [Date.parse(from), until ? Date.parse(until) : now()];
+  return now() - end < WRITTEN_MS_MAX && end - begin < WRITTEN_MS_MAX;
+};
 
 function placement({ placement: place, divided }) {
   if (!divided || !place) return null;
@@ -104,5 +112,5 @@ function steps({ discovered_labels: discovered, steps: list, outcome, reason, la
 function rule(said) {
   const { action, ...others } = said;
   return el('code', null, Object.entries(others).filter(([, value]) => isKnown(value))
-    .map(([name, value]) => `${name}: ${Array.isArray(value) ? `[${value.join(', ')}]` : JSON.stringify(value)}`).join('  '));
+    .map(([name, value]) => `${name}: ${Array.isArray(value) ? `[${value.join(', ')}]` : `'${value}'`}`).join('  '));
 }

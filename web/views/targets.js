@@ -29,6 +29,7 @@ export function open(ui) {
 
   function again({ isTyped = false } = {}) {
     clearTimeout(typing);
+    if (isTyped) list.isToOpen = false;
     typing = setTimeout(() => show(ui.closed).catch(fail), isTyped ? TYPING_MS : 0);
   }
 
@@ -57,6 +58,7 @@ export function open(ui) {
     Object.assign(list, { answer, asked, items: [...answer.items, ...below.filter((one) => !shown.has(keyOf(one)))] });
     if (below.length === 0) list.next = answer.next;
     draw();
+    if (list.isToOpen) openFirst();
   }
 
   async function more() {
@@ -105,10 +107,14 @@ export function open(ui) {
     if (last && next) end.observe(last);
   }
 
-  form.enter = async () => {
-    if (list.asked !== JSON.stringify(form.question())) await show(ui.closed).catch(fail);
-    if (list.items.length > 0) location.hash = targetHref(list.items[0]);
-  };
+  /** The first of what was asked for, as soon as that is what is shown. */
+  function openFirst() {
+    list.isToOpen = list.asked !== JSON.stringify(form.question());
+    if (list.isToOpen) again();
+    else if (list.items.length > 0) location.hash = targetHref(list.items[0]);
+  }
+
+  form.enter = openFirst;
   return show;
 }
 
