@@ -60,6 +60,8 @@ const LEAVE_MAX: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub config_file: PathBuf,
+    /// TLS, users and headers of the admin API.
+    pub web_config_file: Option<PathBuf>,
     pub storage_path: PathBuf,
     /// Host and port of the admin API.
     pub listen_address: String,
@@ -158,8 +160,7 @@ impl Agent {
             channel: members.channel.clone(),
         };
         let (reload, reload_part) = Reload::new(
-            settings.config_file,
-            settings.cluster,
+            sources_of(&settings),
             Arc::clone(&config),
             listeners,
             files,
@@ -318,12 +319,22 @@ impl Agent {
 
 async fn load(settings: &Settings) -> Result<(Arc<Config>, FileWatch), String> {
     // The watch comes before the reading, so that a change in between is noticed.
-    let files = FileWatch::new(vec![settings.config_file.clone()]);
-    let config = reload::load(settings.config_file.clone(), settings.cluster.clone()).await?;
+    let sources = sources_of(settings);
+    let named = [&sources.config_file].into_iter().chain(&sources.web_config_file);
+    let files = FileWatch::new(named.cloned().collect());
+    let config = reload::load(sources).await?;
     for warning in &config.warnings {
         warn!(warning, "configuration");
     }
     Ok((Arc::new(config), files))
+}
+
+fn sources_of(settings: &Settings) -> reload::Sources {
+    reload::Sources {
+        config_file: settings.config_file.clone(),
+        web_config_file: settings.web_config_file.clone(),
+        cluster: settings.cluster.clone(),
+    }
 }
 
 fn division_of(me: NodeId, storage_path: &Path, cluster: &Cluster) -> ownership::Settings {

@@ -19,6 +19,7 @@ use crate::{
         clock,
         config_state::{Cause, ConfigState, ReloadOrder},
         files::FileWatch,
+        http::ServerTls,
         stop::Stop,
     },
 };
@@ -36,9 +37,17 @@ pub struct Listeners {
     pub channel: Option<channel::Handle>,
 }
 
+/// What is loaded, and what flags say over it.
+#[derive(Clone)]
+pub struct Sources {
+    pub config_file: PathBuf,
+    /// The file of `--web.config.file`.
+    pub web_config_file: Option<PathBuf>,
+    pub cluster: TypedCluster,
+}
+
 pub struct Reload {
-    config_file: PathBuf,
-    cluster: TypedCluster,
+    sources: Sources,
     listeners: Listeners,
     state: watch::Sender<Arc<ConfigState>>,
     orders: mpsc::Receiver<ReloadOrder>,
@@ -64,11 +73,10 @@ impl Handle {
 }
 
 impl Reload {
-    /// `cluster` is what flags say over the file, `config` what the parts were started with, `files`
-    /// a watch on the file that was begun before it was read; `hangups` brings one message a SIGHUP.
+    /// `config` is what the parts were started with, `files` a watch on the files of `sources` that
+    /// was begun before they were read; `hangups` brings one message a SIGHUP.
     pub fn new(
-        config_file: PathBuf,
-        cluster: TypedCluster,
+        sources: Sources,
         config: Arc<Config>,
         listeners: Listeners,
         mut files: FileWatch,
@@ -86,7 +94,7 @@ impl Reload {
             cause: Cause::Start,
         }));
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
-        let part = Self { config_file, cluster, listeners, state, orders, hangups, files, meters };
+        let part = Self { sources, listeners, state, orders, hangups, files, meters };
         (Handle { state: seen, orders: sender }, part)
     }
 
@@ -110,7 +118,7 @@ impl Reload {
     }
 
     async fn load_and_hand_out(&mut self, cause: Cause) -> Result<(), String> {
-        let outcome = match load(self.config_file.clone(), self.cluster.clone()).await {
+        let outcome = match load(self.sources.clone()).await {
             Ok(config) => self.hand_out(config).await,
             Err(problems) => Err(problems),
         };
@@ -122,7 +130,7 @@ impl Reload {
                 ConfigState { config: Arc::clone(config), loaded_ms, refused: None, cause }
             }
             Err(reason) => {
-                error!(file = %self.config_file.display(), reason, "configuration refused, the running one stays");
+                error!(file = %self.sources.config_file.display(), reason, "configuration refused, the running one stays");
                 ConfigState { refused: Some(reason.clone()), cause, ..(*before).clone() }
             }
         };
@@ -135,7 +143,7 @@ impl Reload {
     async fn hand_out(&self, config: Config) -> Result<Arc<Config>, String> {
         let config = Arc::new(config);
         if config == self.state.borrow().config {
-            info!(file = %self.config_file.display(), "configuration loaded again, nothing in it has changed");
+            info!(file = %self.sources.config_file.display(), "configuration loaded again, nothing in it has changed");
             return Ok(config);
         }
         for warning in &config.warnings {
@@ -145,6 +153,9 @@ impl Reload {
         for key in config::cluster_keys_that_need_a_restart(&running.cluster, &config.cluster) {
             warn!(key, "a change in `cluster` takes effect at the next start");
         }
+        for key in config::web_keys_that_need_a_restart(&running.web, &config.web) {
+            warn!(key, "a change in `tls_server_config` takes effect at the next start");
+        }
         self.listeners.outbox.apply(config.outbox.clone(), config.destinations.clone()).await?;
         self.listeners.discovery.apply(config.jobs.clone()).await;
         self.listeners.history.apply(config.history.clone());
@@ -152,7 +163,7 @@ impl Reload {
             self.change_secrets(&config).await;
         }
         info!(
-            file = %self.config_file.display(),
+            file = %self.sources.config_file.display(),
             jobs = config.jobs.len(),
             destinations = config.destinations.len(),
             "configuration in force"
@@ -174,13 +185,19 @@ impl Reload {
 /// Reads files, so off the threads that scrape.
 ///
 /// # Errors
-/// Every problem of the file, one a line.
-pub async fn load(config_file: PathBuf, cluster: TypedCluster) -> Result<Config, String> {
+/// Every problem of the files, one a line.
+pub async fn load(sources: Sources) -> Result<Config, String> {
     let environment = |name: &str| std::env::var(name).ok();
     let loading = spawn_blocking(move || {
-        let config = config::load(&config_file, &cluster, &environment);
+        let Sources { config_file, web_config_file, cluster } = sources;
+        let config =
+            config::load_all(&config_file, web_config_file.as_deref(), &cluster, &environment);
         let mut config = config.map_err(|problems| problems.to_string())?;
-        config::unlock(&mut config).map(|()| config)
+        config::unlock(&mut config)?;
+        if let Some(tls) = &config.web.tls {
+            ServerTls::check(tls)?;
+        }
+        Ok(config)
     });
     match loading.await {
         Ok(outcome) => outcome,

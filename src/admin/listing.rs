@@ -126,7 +126,7 @@ impl Place {
                 Health::Unknown => 1,
                 Health::Up => 2,
             }),
-            Order::Url => Key::Text(row.target.url.clone()),
+            Order::Url => Key::Text(row.target.shown_url().into_owned()),
             Order::Owner => row.owner.map_or(Key::Nothing, |owner| Key::Text(name(owner))),
             Order::LastScrape => {
                 let last_ms = row.fare.as_ref().and_then(|fare| fare.last_scrape_ms);
@@ -138,7 +138,16 @@ impl Place {
             }
         };
         let target = &row.target;
-        Self { order, key: (key, target.job.to_string(), target.url.clone(), target.id, row.owner) }
+        Self {
+            order,
+            key: (
+                key,
+                target.job.to_string(),
+                target.shown_url().into_owned(),
+                target.id,
+                row.owner,
+            ),
+        }
     }
 }
 
@@ -149,7 +158,7 @@ impl Filter {
         self.job.as_deref().is_none_or(|job| *target.job == *job)
             && self.owner.is_none_or(is_owner)
             && self.words.are_in(|| {
-                let mut text = format!("{}\n{}", target.url, target.job);
+                let mut text = format!("{}\n{}", target.shown_url(), target.job);
                 let public = target.labels.iter().filter(|(name, _)| !name.starts_with("__"));
                 for (name, value) in public {
                     text.extend(["\n", name, "=", value]);

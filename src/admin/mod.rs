@@ -2,6 +2,7 @@
 //! decides; nothing elsewhere knows HTTP servers or JSON.
 
 mod api;
+mod door;
 mod listing;
 mod selector;
 mod view;
@@ -21,10 +22,6 @@ use actix_web::{
     body::MessageBody,
     dev::{Server, ServiceRequest, ServiceResponse},
     error::InternalError,
-    http::{
-        Method,
-        header::{self, HeaderValue},
-    },
     middleware::{Compress, Next, from_fn},
     web::Data,
 };
@@ -33,7 +30,9 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{error, info};
 
+pub use crate::admin::door::open_to_all;
 use crate::{
+    admin::door::Door,
     chronicle,
     discovery::Snapshot,
     fleet::Status,
@@ -110,6 +109,7 @@ pub enum Readiness {
 pub struct Admin {
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
+    door: Data<Door>,
     sources: Sources,
 }
 
@@ -137,8 +137,10 @@ impl Admin {
     /// Which address can't be listened on, and why.
     pub fn new(listen: &str, sources: Sources) -> Result<Self, String> {
         let listeners = bind(listen).map_err(|e| format!("can't listen on `{listen}`: {e}"))?;
-        let addresses = listeners.iter().filter_map(|one| one.local_addr().ok()).collect();
-        Ok(Self { listeners, addresses, sources })
+        let addresses: Vec<SocketAddr> =
+            listeners.iter().filter_map(|one| one.local_addr().ok()).collect();
+        let door = Door::new(sources.config.clone(), &addresses, &hostname())?;
+        Ok(Self { listeners, addresses, door: Data::new(door), sources })
     }
 
     /// With the port that the system chose, where `listen` left it open by `:0`.
@@ -150,13 +152,14 @@ impl Admin {
         let window = Data::new(Window {
             sources: self.sources,
             api_address: self.addresses.first().map(SocketAddr::to_string).unwrap_or_default(),
-            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            hostname: hostname(),
             document: api::Document::new(),
             listeners: api::events::listeners(),
             stop: stop.clone(),
             runtime: tokio::runtime::Handle::current(),
         });
-        let mut server = match server(self.listeners, window) {
+        let door = self.door.into_inner();
+        let mut server = match server(self.listeners, window, &door) {
             Ok(server) => server,
             Err(error) => return error!(%error, "the admin API can't be served"),
         };
@@ -164,6 +167,7 @@ impl Admin {
         info!(addresses = ?self.addresses, "the admin API is served");
         let outcome = tokio::select! {
             outcome = &mut server => outcome,
+            never = door.follow() => match never {},
             () = stop.raised() => {
                 // The server ends the answers under way only while it is polled itself.
                 tokio::join!(handle.stop(true), server).1
@@ -176,11 +180,19 @@ impl Admin {
 }
 
 /// Serves only while it is polled.
-fn server(listeners: Vec<TcpListener>, window: Data<Window>) -> io::Result<Server> {
+fn server(
+    listeners: Vec<TcpListener>,
+    window: Data<Window>,
+    door: &Arc<Door>,
+) -> io::Result<Server> {
+    let tls = door.tls().map_err(io::Error::other)?;
+    let door = Data::from(Arc::clone(door));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(window.clone())
+            .app_data(door.clone())
             .wrap(from_fn(guard))
+            .wrap(from_fn(door::enter))
             .wrap(Compress::default())
             .configure(|app| api::routes(app, &window.document))
     })
@@ -190,8 +202,12 @@ fn server(listeners: Vec<TcpListener>, window: Data<Window>) -> io::Result<Serve
     .client_request_timeout(HEAD_TIMEOUT)
     .client_disconnect_timeout(DISCONNECT_TIMEOUT)
     .shutdown_timeout(SHUTDOWN_SECONDS_MAX)
+    .on_connect(door::connected)
     .disable_signals();
-    let server = listeners.into_iter().try_fold(server, HttpServer::listen)?;
+    let server = listeners.into_iter().try_fold(server, |server, listener| match &tls {
+        Some(tls) => server.listen_rustls_0_23(listener, tls.clone()),
+        None => server.listen(listener),
+    })?;
     Ok(server.run())
 }
 
@@ -235,38 +251,23 @@ fn resolve(listen: &str) -> io::Result<Vec<SocketAddr>> {
     Ok(vec![if has_ipv6 { any } else { SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)) }])
 }
 
-/// Around every request: a panic costs that one answer, and a page of another site that someone on
-/// this machine looks at can give no orders.
+/// Around every request: a panic costs that one answer.
 async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     // Not the request: whoever holds another handle to it keeps it from being routed.
     let path = request.path().to_owned();
-    if is_foreign_order(&request) {
-        let answer = api::problem(403, "orders are not taken from pages of other sites");
-        return Ok(request.into_response(answer).map_into_boxed_body());
-    }
     let Ok(answer) = AssertUnwindSafe(next.call(request)).catch_unwind().await else {
         error!(path, "an admin request panicked");
         let answer = api::problem(500, "a fault of Starling; its log has more");
         return Err(InternalError::from_response("a panic", answer).into());
     };
-    let mut answer = answer?.map_into_boxed_body();
-    let nosniff = HeaderValue::from_static("nosniff");
-    answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-    Ok(answer)
+    answer
 }
 
-fn is_foreign_order(request: &ServiceRequest) -> bool {
-    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
-        return false;
-    }
-    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    text(header::ORIGIN).is_some_and(|origin| {
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
-        authority.is_none() || authority != text(header::HOST)
-    })
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Which samples the queues have given up between two looks. Pure.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use crate::{
     history::{Entry, entry::SamplesDrop},
@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// By destination and reason, since the queue began.
-pub(super) type Dropped = BTreeMap<(Arc<str>, &'static str), u64>;
+pub(super) type Dropped = BTreeMap<(Arc<str>, Cow<'static, str>), u64>;
 
 pub(super) fn dropped(queues: &[Arc<QueueView>]) -> Dropped {
     let of = |queue: &Arc<QueueView>| {
@@ -27,7 +27,7 @@ pub(super) fn changes(before: &Dropped, after: &Dropped, by: NodeId, at_ms: i64)
         (*count > known).then(|| (place, count - known))
     });
     more.map(|((destination, reason), samples)| {
-        let (destination, reason) = (destination.to_string(), (*reason).to_owned());
+        let (destination, reason) = (destination.to_string(), reason.to_string());
         Entry::Drop(SamplesDrop { at_ms, by, destination, reason, samples })
     })
     .collect()
@@ -40,7 +40,10 @@ mod tests {
     #[test]
     fn what_is_dropped_is_told_once() {
         let counts = |counts: &[(&str, &'static str, u64)]| -> Dropped {
-            counts.iter().map(|&(name, reason, count)| ((name.into(), reason), count)).collect()
+            counts
+                .iter()
+                .map(|&(name, reason, count)| ((name.into(), reason.into()), count))
+                .collect()
         };
         let check = |before: &[_], after: &[_], expected: &[(&str, &str, u64)]| {
             let found = changes(&counts(before), &counts(after), NodeId(1), 5);

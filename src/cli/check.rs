@@ -6,32 +6,54 @@ use std::{
 };
 
 use crate::{
-    config::{self, Cluster, Config, Discovery, Job, TypedCluster},
+    admin,
+    config::{
+        self, ClientAuth, Cluster, Config, Discovery, Job, LoadedWeb, Problems, TypedCluster, Web,
+        WebTls,
+    },
     discovery::resolve,
 };
+
+/// What is checked, and the flags that the agent would be started with.
+pub struct Asked {
+    pub files: Vec<PathBuf>,
+    pub web_config_file: Option<PathBuf>,
+    pub listen_address: String,
+    /// What flags say over the files' `cluster` section.
+    pub cluster: TypedCluster,
+}
 
 /// Writes every problem, then every warning, then a summary of each file; gives the exit code: 1
 /// where a file has a problem, 0 otherwise.
 ///
 /// A warning is something that the agent accepts and that a person may not have meant: a server's
 /// section, a key without effect, a password or certificate file that is not there (yet: such files
-/// are read again whenever they are needed). Where `strict`, warnings count as problems. `cluster` is
-/// what flags say over the files' section.
-pub fn check(
-    paths: &[PathBuf],
-    strict: bool,
-    cluster: &TypedCluster,
-    out: &mut impl Write,
-) -> io::Result<u8> {
+/// are read again whenever they are needed). Where `strict`, warnings count as problems.
+pub fn check(asked: &Asked, strict: bool, out: &mut impl Write) -> io::Result<u8> {
     let environment = |name: &str| std::env::var(name).ok();
     let mut code = 0;
-    for path in paths {
-        match config::load(path, cluster, &environment) {
+    let mut web = Web::default();
+    if let Some(path) = &asked.web_config_file {
+        match config::load_web(path) {
+            Ok(loaded) => {
+                code |= accepted_web(path, &loaded, strict, out)?;
+                web = loaded.web;
+            }
+            Err(problems) => {
+                refused(path, &problems, out)?;
+                code = 1;
+            }
+        }
+    }
+    for path in &asked.files {
+        match config::load(path, &asked.cluster, &environment) {
             Ok(mut config) => {
+                config.web = web.clone();
                 // The file may be checked on a host that has not got them.
                 if let Err(reason) = config::unlock(&mut config) {
                     config.warnings.extend(reason.lines().map(str::to_owned));
                 }
+                config.warnings.extend(admin::open_to_all(&config, &asked.listen_address));
                 let faults: Vec<String> =
                     config.jobs.iter().flat_map(|job| static_faults(job)).collect();
                 let warned = strict && !config.warnings.is_empty();
@@ -42,14 +64,51 @@ pub fn check(
                 code |= u8::from(warned || !faults.is_empty());
             }
             Err(problems) => {
-                writeln!(out, "{problems}")?;
-                let count = counted(problems.0.len(), "problem", "problems");
-                writeln!(out, "{}: refused: {count}", path.display())?;
+                refused(path, &problems, out)?;
                 code = 1;
             }
         }
     }
     Ok(code)
+}
+
+fn refused(path: &Path, problems: &Problems, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{problems}")?;
+    let count = counted(problems.0.len(), "problem", "problems");
+    writeln!(out, "{}: refused: {count}", path.display())
+}
+
+fn accepted_web(
+    path: &Path,
+    loaded: &LoadedWeb,
+    strict: bool,
+    out: &mut impl Write,
+) -> io::Result<u8> {
+    for warning in &loaded.warnings {
+        writeln!(out, "{warning} (warning)")?;
+    }
+    let path = path.display();
+    let warnings = counted(loaded.warnings.len(), "warning", "warnings");
+    if strict && !loaded.warnings.is_empty() {
+        writeln!(out, "{path}: refused, as warnings count: {warnings}")?;
+        return Ok(1);
+    }
+    let users = counted(loaded.web.users.len(), "user", "users");
+    let spoken = match &loaded.web.tls {
+        None => "plain HTTP",
+        Some(WebTls { client_auth: ClientAuth::VerifyIfGiven, .. }) => {
+            "TLS, client certificates taken"
+        }
+        Some(WebTls { client_auth: ClientAuth::RequireAndVerify, .. }) => {
+            "TLS, client certificates required"
+        }
+        Some(WebTls {
+            client_auth: ClientAuth::None | ClientAuth::Request | ClientAuth::RequireAny,
+            ..
+        }) => "TLS",
+    };
+    writeln!(out, "{path}: accepted: {spoken}, {users}, {warnings}")?;
+    Ok(0)
 }
 
 /// What relabelling makes of the targets in the file itself: one that can't be scraped is a slip,
@@ -161,11 +220,13 @@ mod tests {
         let path = folder.path().join("a.yml");
         std::fs::write(&path, text).expect("written");
         let mut out = Vec::new();
-        assert_eq!(
-            check(&[path], strict, &TypedCluster::default(), &mut out).expect("written"),
-            code,
-            "{text}"
-        );
+        let asked = Asked {
+            files: vec![path],
+            web_config_file: None,
+            listen_address: "127.0.0.1:9733".to_owned(),
+            cluster: TypedCluster::default(),
+        };
+        assert_eq!(check(&asked, strict, &mut out).expect("written"), code, "{text}");
         let out = String::from_utf8(out).expect("text");
         assert_eq!(out.replace(&format!("{}/", folder.path().display()), ""), expected);
     }

@@ -24,7 +24,7 @@ use tracing::warn;
 
 use crate::{
     app,
-    cli::cluster::ClusterFlags,
+    cli::{check::Asked, cluster::ClusterFlags},
     runtime::{
         build,
         log::{self, Format},
@@ -50,6 +50,8 @@ enum Command {
         /// Fail on warnings as well
         #[arg(long)]
         strict: bool,
+        #[command(flatten)]
+        web: WebFlags,
         #[command(flatten)]
         cluster: ClusterFlags,
     },
@@ -91,14 +93,8 @@ struct Run {
         default_value = "/var/lib/starling"
     )]
     storage_path: PathBuf,
-    /// Host and port of the API and the status page; `:9733` is every address
-    #[arg(
-        long = "web.listen-address",
-        env = "STARLING_WEB_LISTEN_ADDRESS",
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1:9733"
-    )]
-    listen_address: String,
+    #[command(flatten)]
+    web: WebFlags,
     /// Let `POST /-/quit` end the agent
     #[arg(long = "web.enable-lifecycle", env = "STARLING_WEB_ENABLE_LIFECYCLE")]
     enable_lifecycle: bool,
@@ -114,6 +110,27 @@ struct Run {
     #[arg(long = "end-with-parent", value_name = "PID", hide = true,
         value_parser = clap::value_parser!(i32).range(1..))]
     parent: Option<i32>,
+}
+
+#[derive(Args)]
+struct WebFlags {
+    /// Host and port of the API and the status page; `:9733` is every address
+    #[arg(
+        id = "web.listen-address",
+        long = "web.listen-address",
+        env = "STARLING_WEB_LISTEN_ADDRESS",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9733"
+    )]
+    listen_address: String,
+    /// TLS, users and headers of the API, in the format of Prometheus and its exporters
+    #[arg(
+        id = "web.config.file",
+        long = "web.config.file",
+        env = "STARLING_WEB_CONFIG_FILE",
+        value_name = "FILE"
+    )]
+    config_file: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -154,9 +171,11 @@ const THREADS_DEFAULT_MAX: usize = 4;
 pub fn main() -> ExitCode {
     let outcome = match Line::parse().command {
         Command::Run(flags) => flags.run().map(|()| ExitCode::SUCCESS),
-        Command::Check { files, strict, cluster } => cluster
-            .typed()
-            .and_then(|cluster| on_output(|out| check::check(&files, strict, &cluster, out))),
+        Command::Check { files, strict, web, cluster } => cluster.typed().and_then(|cluster| {
+            let WebFlags { listen_address, config_file } = web;
+            let asked = Asked { files, web_config_file: config_file, listen_address, cluster };
+            on_output(|out| check::check(&asked, strict, out))
+        }),
         Command::Demo(flags) => demo::run(&flags),
         Command::Ask(command) => Ok(command.run()),
         Command::Debug(Debug::Relabel) => {
@@ -200,7 +219,8 @@ impl Run {
             flags: self.flags(threads),
             config_file: self.config_file,
             storage_path: self.storage_path,
-            listen_address: self.listen_address,
+            web_config_file: self.web.config_file,
+            listen_address: self.web.listen_address,
             enable_lifecycle: self.enable_lifecycle,
         };
         runtime(threads)?.block_on(async {
@@ -211,10 +231,13 @@ impl Run {
 
     /// As they are in force, for those who ask the API.
     fn flags(&self, threads: usize) -> BTreeMap<String, String> {
+        let web_config_file = self.web.config_file.as_deref().unwrap_or(Path::new(""));
+        let web_config_file = web_config_file.display().to_string();
         [
             ("config.file", self.config_file.display().to_string()),
             ("storage.path", self.storage_path.display().to_string()),
-            ("web.listen-address", self.listen_address.clone()),
+            ("web.listen-address", self.web.listen_address.clone()),
+            ("web.config.file", web_config_file),
             ("web.enable-lifecycle", self.enable_lifecycle.to_string()),
             ("log.level", self.log.level.clone()),
             ("log.format", self.log.format.name().to_owned()),

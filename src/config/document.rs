@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::config::{
-    Config, Global, Job, TypedCluster, cluster,
+    Config, Global, Job, TypedCluster, admin, cluster,
     decode::{Findings, NamedFile, Section, shown},
     global::{self, Environment},
     history, outbox,
@@ -13,7 +13,7 @@ use crate::config::{
 };
 
 /// Starling's own sections that come later.
-const LATER: [&str; 2] = ["gateway", "admin"];
+const LATER: [&str; 1] = ["gateway"];
 
 /// A file whose YAML is read, and nothing more.
 pub(super) struct Document {
@@ -170,6 +170,9 @@ fn top(
         config.history = history::history(node, section.findings);
     }
     config.cluster = cluster::cluster(&mut section, flags);
+    if let Some(node) = section.get("admin") {
+        config.admin = admin::admin(node, section.findings);
+    }
     for key in LATER {
         section.unsupported(key);
     }

@@ -177,12 +177,6 @@ fn authorization(node: &Node, findings: &mut Findings) -> Option<Authorization> 
 }
 
 pub(super) fn tls(node: &Node, findings: &mut Findings) -> Option<Tls> {
-    const VERSIONS: [(&str, TlsVersion); 4] = [
-        ("TLS13", TlsVersion::Tls13),
-        ("TLS12", TlsVersion::Tls12),
-        ("TLS11", TlsVersion::Tls11),
-        ("TLS10", TlsVersion::Tls10),
-    ];
     let mut section = Section::open(node, "tls_config", findings)?;
     let tls = Tls {
         ca: section.source(
@@ -199,8 +193,8 @@ pub(super) fn tls(node: &Node, findings: &mut Findings) -> Option<Tls> {
         ),
         server_name: section.text("server_name").map(str::to_owned),
         insecure_skip_verify: section.boolean("insecure_skip_verify").unwrap_or(false),
-        min_version: tls_version(&mut section, "min_version", &VERSIONS),
-        max_version: tls_version(&mut section, "max_version", &VERSIONS),
+        min_version: None,
+        max_version: None,
     };
     match (&tls.cert, &tls.key) {
         (Some(_), None) => section.problem(
@@ -213,18 +207,30 @@ pub(super) fn tls(node: &Node, findings: &mut Findings) -> Option<Tls> {
         ),
         (Some(_), Some(_)) | (None, None) => {}
     }
-    check_versions(&mut section, &tls);
+    let (min_version, max_version) = tls_versions(&mut section);
     section.close();
-    Some(tls)
+    Some(Tls { min_version, max_version, ..tls })
 }
 
-fn tls_version(
+/// `min_version` and `max_version` of a client's or a server's TLS.
+pub(super) fn tls_versions(
     section: &mut Section<'_, '_>,
-    key: &'static str,
-    versions: &[(&str, TlsVersion)],
-) -> Option<TlsVersion> {
+) -> (Option<TlsVersion>, Option<TlsVersion>) {
+    let min = tls_version(section, "min_version");
+    let max = tls_version(section, "max_version");
+    check_versions(section, min, max);
+    (min, max)
+}
+
+fn tls_version(section: &mut Section<'_, '_>, key: &'static str) -> Option<TlsVersion> {
+    const VERSIONS: [(&str, TlsVersion); 4] = [
+        ("TLS13", TlsVersion::Tls13),
+        ("TLS12", TlsVersion::Tls12),
+        ("TLS11", TlsVersion::Tls11),
+        ("TLS10", TlsVersion::Tls10),
+    ];
     let text = section.text(key)?;
-    let known = versions.iter().find(|(name, _)| *name == text).map(|(_, version)| *version);
+    let known = VERSIONS.iter().find(|(name, _)| *name == text).map(|(_, version)| *version);
     if known.is_none() {
         let place = section.place_of(key);
         let text = shown(text);
@@ -238,20 +244,17 @@ fn tls_version(
 
 /// TLS 1.0 and 1.1 are not spoken: as a least version they change nothing, as a greatest one they
 /// leave nothing.
-fn check_versions(section: &mut Section<'_, '_>, tls: &Tls) {
-    if tls.max_version.is_some_and(|version| version < TlsVersion::Tls12) {
+fn check_versions(section: &mut Section<'_, '_>, min: Option<TlsVersion>, max: Option<TlsVersion>) {
+    if max.is_some_and(|version| version < TlsVersion::Tls12) {
         let place = section.place_of("max_version");
         section.problem(
             place,
             "`max_version`: TLS 1.0 and 1.1 are not supported; expected TLS12 or TLS13",
         );
-    } else if tls.min_version.is_some()
-        && tls.max_version < tls.min_version
-        && tls.max_version.is_some()
-    {
+    } else if min.is_some() && max < min && max.is_some() {
         let place = section.place_of("min_version");
         section.problem(place, "`min_version` is above `max_version`: no connection could be made");
-    } else if tls.min_version.is_some_and(|version| version < TlsVersion::Tls12) {
+    } else if min.is_some_and(|version| version < TlsVersion::Tls12) {
         let place = section.place_of("min_version");
         section.findings.warning(place, "`min_version`: the least version spoken is TLS 1.2");
     }

@@ -9,13 +9,14 @@ use std::{
 };
 
 use crate::config::{
-    Cluster, Config, Secret, Source, TypedCluster,
+    Cluster, Config, Secret, Source, TypedCluster, Web, admin,
     cluster::MAKE_A_SECRET,
     decode::NamedFile,
     document::{self, Document, Include},
     glob,
     global::Environment,
     problem::{Place, Problem, Problems},
+    web,
 };
 
 /// A larger file is refused: it is not a configuration.
@@ -24,6 +25,8 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 const INCLUDED_FILES_MAX: usize = 10_000;
 /// A larger file is refused: it is not a secret.
 const SECRET_BYTES_MAX: u64 = 4_096;
+/// A larger file is refused: it is no web configuration.
+const WEB_BYTES_MAX: u64 = 1 << 20;
 /// A shorter secret gets a warning: whoever records a datagram could try all there are.
 const SECRET_BYTES_MIN: usize = 16;
 /// The secret of a cluster that was told to do without: it keeps nobody out.
@@ -37,17 +40,16 @@ pub fn load(
     flags: &TypedCluster,
     environment: Environment<'_>,
 ) -> Result<Config, Problems> {
-    let text = read(path).map_err(|error| {
-        let message = format!("cannot be read: {error}");
-        let file: Arc<str> = path.display().to_string().into();
-        Problems(vec![Problem { file, place: Place::default(), message }])
-    })?;
+    let text = read(path, FILE_BYTES_MAX).map_err(|error| unreadable(path, &error))?;
     let mut main = Document::read(path, &text);
     let (included, mut files) = included(&mut main);
     let decoded = document::decode(main, included, flags, environment)?;
     let mut config = decoded.config;
     files.insert(0, path.to_owned());
-    let is_key = |named: &&NamedFile| config.cluster.secret_files().any(|key| *key == named.path);
+    let is_key = |named: &&NamedFile| {
+        let tokens = config.admin.tokens.iter().filter_map(|token| token.source.file());
+        config.cluster.secret_files().chain(tokens).any(|key| *key == named.path)
+    };
     let others = decoded.named_files.iter().filter(|named| !is_key(named));
     config.warnings.extend(others.filter_map(missing).collect::<Vec<_>>());
     let named = decoded.named_files.into_iter().map(|named| named.path);
@@ -58,6 +60,63 @@ pub fn load(
     }
     config.files = files;
     Ok(config)
+}
+
+/// As `load`, with the file of `--web.config.file` where there is one; all that is wrong with either.
+pub fn load_all(
+    path: &Path,
+    web: Option<&Path>,
+    flags: &TypedCluster,
+    environment: Environment<'_>,
+) -> Result<Config, Problems> {
+    let loaded = load(path, flags, environment);
+    match (loaded, web.map(load_web).unwrap_or_else(|| Ok(LoadedWeb::default()))) {
+        (Ok(mut config), Ok(web)) => {
+            web.add_to(&mut config);
+            Ok(config)
+        }
+        (Err(mut problems), Err(mut more)) => {
+            problems.0.append(&mut more.0);
+            Err(problems)
+        }
+        (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => Err(problems),
+    }
+}
+
+/// What the file of `--web.config.file` says.
+#[derive(Clone, Debug, Default)]
+pub struct LoadedWeb {
+    pub web: Web,
+    pub warnings: Vec<String>,
+    files: Vec<PathBuf>,
+}
+
+impl LoadedWeb {
+    fn add_to(self, config: &mut Config) {
+        config.web = self.web;
+        config.warnings.extend(self.warnings);
+        for file in self.files {
+            if !config.files.contains(&file) {
+                config.files.push(file);
+            }
+        }
+    }
+}
+
+/// Reads and checks the file of `--web.config.file`.
+pub fn load_web(path: &Path) -> Result<LoadedWeb, Problems> {
+    let text = read(path, WEB_BYTES_MAX).map_err(|error| unreadable(path, &error))?;
+    let web::Parsed { web, mut warnings, named_files } = web::parse(path, &text)?;
+    warnings.extend(named_files.iter().filter_map(missing));
+    let named = named_files.into_iter().map(|named| named.path);
+    let files = std::iter::once(path.to_owned()).chain(named).collect();
+    Ok(LoadedWeb { web, warnings, files })
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Problems {
+    let message = format!("cannot be read: {error}");
+    let file: Arc<str> = path.display().to_string().into();
+    Problems(vec![Problem { file, place: Place::default(), message }])
 }
 
 fn read_secret(path: &Path) -> io::Result<Secret> {
@@ -74,18 +133,28 @@ fn read_secret(path: &Path) -> io::Result<Secret> {
     Ok(Secret::new(secret))
 }
 
-/// Fills `config.cluster.keys` with what its secrets hold, where the cluster is enabled. Unlike other
-/// files these can't come later: who has them not can speak to nobody.
+/// Fills in what the secrets of the cluster hold, where it is enabled, and the tokens of the admin
+/// API. Unlike other files these can't come later: who has them not can speak to nobody, or lets
+/// nobody in.
 ///
 /// # Errors
 /// Which secrets can't be read, one a line.
 pub fn unlock(config: &mut Config) -> Result<(), String> {
+    let mut faults = unlock_cluster(config);
+    let unlocked = admin::unlock(&mut config.admin, |path| read_secret(path));
+    faults.extend(unlocked.faults);
+    config.warnings.extend(unlocked.warnings);
+    config.warnings.extend(admin::unknown_names(&config.admin, &config.web));
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+}
+
+fn unlock_cluster(config: &mut Config) -> Vec<String> {
+    let mut faults = Vec::new();
     let Cluster { enabled, secrets, keys, .. } = &mut config.cluster;
     if !*enabled {
-        return Ok(());
+        return faults;
     }
     keys.clear();
-    let mut faults = Vec::new();
     for secret in &*secrets {
         let (what, outcome) = match secret {
             Source::Inline(secret) => ("`secret`".to_owned(), Ok(secret.clone())),
@@ -108,7 +177,7 @@ pub fn unlock(config: &mut Config) -> Result<(), String> {
     if secrets.is_empty() {
         keys.push(Secret::new(SECRET_KNOWN_TO_ALL));
     }
-    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+    faults
 }
 
 fn included(main: &mut Document) -> (Vec<Document>, Vec<PathBuf>) {
@@ -136,7 +205,7 @@ fn included(main: &mut Document) -> (Vec<Document>, Vec<PathBuf>) {
                 main.problem(place, message);
                 return (documents, files);
             }
-            match read(&file) {
+            match read(&file, FILE_BYTES_MAX) {
                 Ok(text) => documents.push(Document::read(&file, &text)),
                 Err(error) => {
                     let message = format!(
@@ -185,10 +254,10 @@ fn matching(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn read(path: &Path) -> io::Result<String> {
+fn read(path: &Path, bytes_max: u64) -> io::Result<String> {
     let length = fs::metadata(path)?.len();
-    if length > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("larger than {} MiB", FILE_BYTES_MAX >> 20)));
+    if length > bytes_max {
+        return Err(io::Error::other(format!("larger than {} MiB", bytes_max >> 20)));
     }
     let bytes = fs::read(path)?;
     String::from_utf8(bytes).map_err(|error| {

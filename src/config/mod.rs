@@ -1,5 +1,6 @@
 //! What the file means: every setting with its default applied, checked as a whole.
 
+mod admin;
 pub mod cluster;
 mod clustering;
 mod decode;
@@ -22,6 +23,7 @@ pub mod show;
 #[cfg(test)]
 mod tests;
 pub mod units;
+mod web;
 pub mod yaml;
 mod yaml_out;
 
@@ -33,14 +35,16 @@ use std::{
 };
 
 pub use crate::config::{
+    admin::{AdminSettings, Token},
     cluster::{
         AdvertiseAddress, Cluster, OnPartition, TypedCluster, WEIGHT_MAX,
         cluster_keys_that_need_a_restart,
     },
     digest::{digest, job_digest},
     global::Environment,
-    load::{SECRET_KNOWN_TO_ALL, load, unlock},
+    load::{LoadedWeb, SECRET_KNOWN_TO_ALL, load, load_all, load_web, unlock},
     problem::{Problem, Problems},
+    web::{ClientAuth, Curve, Web, WebTls, web_keys_that_need_a_restart},
 };
 
 use crate::model::{
@@ -74,6 +78,9 @@ pub struct Config {
     pub outbox: OutboxSettings,
     pub history: HistorySettings,
     pub cluster: Cluster,
+    pub admin: AdminSettings,
+    /// The file of `--web.config.file`.
+    pub web: Web,
     /// Every file whose change means a reload: the file itself, `scrape_config_files` and the
     /// folders of their patterns, secrets, credentials, certificates and keys. (`file_sd` files are watched by their provider.)
     pub files: Vec<PathBuf>,
@@ -199,6 +206,15 @@ pub enum Source {
     File(PathBuf),
 }
 
+impl Source {
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Inline(_) => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tls {
     pub ca: Option<Source>,
@@ -216,6 +232,14 @@ pub enum TlsVersion {
     Tls11,
     Tls12,
     Tls13,
+}
+
+/// What a credential lets its holder do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// May look at everything and change nothing.
+    ReadOnly,
+    Admin,
 }
 
 /// A text that shows itself to nobody who does not ask for it by name.

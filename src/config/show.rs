@@ -5,18 +5,17 @@ use crate::{
     config::{
         BasicAuth, Cluster, Clustering, Config, Destination, Discovery, DnsRecord, Global,
         HistorySettings, HttpClient, Job, Limits, OutboxSettings, Scheme, Source, Tls, TlsVersion,
-        cluster, discovery, outbox, scrape, units,
+        admin, cluster, discovery, outbox, scrape, units,
         yaml_out::{Shown, flag, list, map, number, text},
     },
     model::{
+        hidden::{self, SECRET},
         labels::Labels,
         protocol::{Escaping, ScrapeProtocol},
         relabel::{NameValidation, Rule},
         target::TargetGroup,
     },
 };
-
-const SECRET: &str = "<secret>";
 
 pub fn show(config: &Config) -> String {
     let jobs = config.jobs.iter().map(|job| show_job(job, &config.global)).collect();
@@ -28,6 +27,7 @@ pub fn show(config: &Config) -> String {
         ("outbox", Some(outbox_settings(&config.outbox))),
         ("history", Some(history_settings(&config.history))),
         ("cluster", show_cluster(&config.cluster)),
+        ("admin", admin::show(&config.admin, SECRET)),
     ])
     .to_yaml()
 }
@@ -59,7 +59,11 @@ fn global(global: &Global) -> Shown {
 }
 
 fn show_job(job: &Job, global: &Global) -> Shown {
-    let params = job.params.iter().map(|(name, values)| (name.clone(), texts(values)));
+    let params = job.params.iter().map(|(name, values)| {
+        let is_secret = hidden::is_secret(name);
+        let values = values.iter().map(|own| text(if is_secret { SECRET } else { own }));
+        (name.clone(), list(values))
+    });
     let params: Vec<_> = params.collect();
     let none = Clustering::default();
     let is_clustered = [&job.clustering, &global.clustering].iter().any(|own| **own != none);
@@ -300,7 +304,10 @@ fn discoveries(found: &[Discovery]) -> Vec<Field> {
 }
 
 fn group(group: &TargetGroup) -> Shown {
-    let targets = group.targets.iter().map(|labels| text(labels.get("__address__")));
+    let targets = group
+        .targets
+        .iter()
+        .map(|labels| text(hidden::value("__address__", labels.get("__address__"))));
     map([
         ("targets", Some(list(targets))),
         ("labels", (!group.labels.is_empty()).then(|| labels(&group.labels))),
@@ -312,7 +319,7 @@ pub(super) fn rules(rules: &[Rule]) -> Option<Shown> {
     let shown = rules.iter().map(|rule| {
         let spec = rule.spec();
         let separator = spec.separator.as_deref().unwrap_or(";");
-        let replacement = spec.replacement.as_deref().unwrap_or("$1");
+        let replacement = hidden::replacement(spec).unwrap_or("$1".into());
         let target = spec.target_label.as_deref().unwrap_or("");
         let modulus = spec.modulus.filter(|modulus| *modulus > 0);
         map([
@@ -321,7 +328,7 @@ pub(super) fn rules(rules: &[Rule]) -> Option<Shown> {
             ("regex", spec.regex.as_deref().map(text)),
             ("modulus", modulus.map(number)),
             ("target_label", some_text(target)),
-            ("replacement", some_text(replacement)),
+            ("replacement", some_text(&replacement)),
             ("action", Some(text(spec.action.unwrap_or_default().name()))),
         ])
     });
@@ -342,7 +349,8 @@ pub(super) fn limits(limits: &Limits, keep_dropped_targets: usize) -> Vec<Field>
 }
 
 pub(super) fn labels(labels: &Labels) -> Shown {
-    Shown::Map(labels.iter().map(|(name, value)| (name.to_owned(), text(value))).collect())
+    let shown = |(name, value)| (String::from(name), text(hidden::value(name, value)));
+    Shown::Map(labels.iter().map(shown).collect())
 }
 
 fn protocols(protocols: &[ScrapeProtocol]) -> Shown {

@@ -13,6 +13,7 @@ use crate::{
     },
     discovery::{JobTargets, url},
     model::{
+        hidden,
         labels::Labels,
         relabel::{self, Traced},
         slot::StreamKey,
@@ -176,7 +177,7 @@ fn target(job: &Job, mut labels: Labels) -> Result<Target, String> {
         return Err("no address".to_owned());
     }
     if address.contains('/') {
-        return Err(format!("{address:?} is not a valid hostname"));
+        return Err(format!("{:?} is not a valid hostname", hidden::url(&address)));
     }
     let interval = duration(&labels, SCRAPE_INTERVAL, "scrape interval")?;
     let timeout = duration(&labels, SCRAPE_TIMEOUT, "scrape timeout")?;

@@ -1,6 +1,7 @@
 //! Plain values and the rules over them. Pure: no I/O, no clock, no runtime.
 
 pub mod batch;
+pub mod hidden;
 pub mod labels;
 pub mod member;
 pub mod overrides;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::model::{labels::Labels, slot::StreamKey};
+use crate::model::{hidden, labels::Labels, slot::StreamKey};
 
 /// Host and port, or what relabelling makes of them; each discovered target has it.
 pub const ADDRESS: &str = "__address__";
@@ -65,6 +65,11 @@ impl std::fmt::Display for TargetId {
 }
 
 impl Target {
+    /// The URL for people: without what is secret in it.
+    pub fn shown_url(&self) -> std::borrow::Cow<'_, str> {
+        hidden::url(&self.url)
+    }
+
     /// The labels that its samples get: all but `__*`.
     pub fn public_labels(&self) -> Labels {
         self.labels.iter().filter(|(name, _)| !name.starts_with("__")).collect()

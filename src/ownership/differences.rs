@@ -118,7 +118,7 @@ fn mark(target: &Target) -> Mark {
 
 fn url_of(found: &Snapshot, job: &str, wanted: Mark) -> Option<String> {
     let target = targets(found, job).iter().find(|target| mark(target) == wanted)?;
-    Some(target.url.clone())
+    Some(target.shown_url().into_owned())
 }
 
 #[cfg(test)]

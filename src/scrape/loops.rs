@@ -234,7 +234,7 @@ impl Loops {
         let Some(agreed) = self.jobs.get(&target.job) else {
             warn!(
                 job = &*target.job,
-                url = target.url,
+                url = &*target.shown_url(),
                 "a target of an unknown job is not scraped"
             );
             return;

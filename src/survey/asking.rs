@@ -50,6 +50,40 @@ struct Open {
     done: oneshot::Sender<Result<Vec<u8>, String>>,
 }
 
+impl Waiting {
+    /// The number of the question.
+    fn open(&mut self, to: NodeId, done: oneshot::Sender<Result<Vec<u8>, String>>) -> u64 {
+        let number = self.next;
+        self.next = number.wrapping_add(1);
+        self.open.insert(number, Open { to, parts: Vec::new(), done });
+        number
+    }
+
+    /// One that nobody waits for any more is passed over.
+    fn heard(&mut self, from: NodeId, number: u64, bytes_total: u64, part: &[u8]) {
+        let Some(open) = self.open.get_mut(&number).filter(|open| open.to == from) else { return };
+        open.parts.extend_from_slice(part);
+        self.bytes += part.len();
+        let have = open.parts.len() as u64;
+        let verdict = if bytes_total > ANSWER_BYTES_MAX {
+            let (mib, mib_max) = (bytes_total >> 20, ANSWER_BYTES_MAX >> 20);
+            Err(format!("has an answer of {mib} MiB, more than {mib_max} MiB are not taken"))
+        } else if have > bytes_total {
+            Err("answers with more than it said".to_owned())
+        } else if have == bytes_total {
+            Ok(())
+        } else if self.bytes > PARTS_BYTES_MAX {
+            Err("has an answer for which there is no room, as others answer too".to_owned())
+        } else {
+            return;
+        };
+        let open = self.open.remove(&number).expect("it was found");
+        self.bytes -= open.parts.len();
+        // Who asked may have lost patience.
+        let _ = open.done.send(verdict.map(|()| open.parts));
+    }
+}
+
 impl Asker {
     /// `first` should be random: what is answered to an earlier run of this agent is then told
     /// apart from what it asks now.
@@ -105,11 +139,7 @@ impl Asker {
             return Err("can't be reached by a node that is in no cluster".to_owned());
         };
         let (done, answered) = oneshot::channel();
-        let mut waiting = self.lock();
-        let number = waiting.next;
-        waiting.next = number.wrapping_add(1);
-        waiting.open.insert(number, Open { to, parts: Vec::new(), done });
-        drop(waiting);
+        let number = self.lock().open(to, done);
         let guard = OpenGuard { number, waiting: Arc::clone(&self.waiting) };
         let message = encode(&Message::Ask { number, question });
         if channel.send(to, Topic::Survey, message.into()) {
@@ -119,34 +149,9 @@ impl Asker {
         }
     }
 
-    /// A part of an answer has come. One that nobody waits for any more is passed over.
+    /// A part of an answer has come.
     pub(super) fn heard(&self, from: NodeId, number: u64, bytes_total: u64, part: &[u8]) {
-        let mut waiting = self.lock();
-        let waiting = &mut *waiting;
-        let Some(open) = waiting.open.get_mut(&number).filter(|open| open.to == from) else {
-            return;
-        };
-        open.parts.extend_from_slice(part);
-        waiting.bytes += part.len();
-        let have = open.parts.len() as u64;
-        let verdict = if bytes_total > ANSWER_BYTES_MAX {
-            let (mib, mib_max) = (bytes_total >> 20, ANSWER_BYTES_MAX >> 20);
-            Some(Err(format!("has an answer of {mib} MiB, more than {mib_max} MiB are not taken")))
-        } else if have > bytes_total {
-            Some(Err("answers with more than it said".to_owned()))
-        } else if have == bytes_total {
-            Some(Ok(()))
-        } else if waiting.bytes > PARTS_BYTES_MAX {
-            Some(Err("has an answer for which there is no room, as others answer too".to_owned()))
-        } else {
-            None
-        };
-        if let Some(verdict) = verdict {
-            let open = waiting.open.remove(&number).expect("it was found");
-            waiting.bytes -= open.parts.len();
-            // Who asked may have lost patience.
-            let _ = open.done.send(verdict.map(|()| open.parts));
-        }
+        self.lock().heard(from, number, bytes_total, part);
     }
 
     /// Nobody answers any more.
@@ -185,4 +190,78 @@ pub struct Asked {
     /// Why it did not answer, or not in full.
     pub error: Option<String>,
     pub took: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: NodeId = NodeId(1);
+    const B: NodeId = NodeId(2);
+
+    fn waiting() -> Arc<Mutex<Waiting>> {
+        Arc::new(Mutex::new(Waiting { next: u64::MAX, open: BTreeMap::new(), bytes: 0 }))
+    }
+
+    fn lock(waiting: &Arc<Mutex<Waiting>>) -> MutexGuard<'_, Waiting> {
+        waiting.lock().unwrap()
+    }
+
+    /// The number of the question, what takes it back, and where its answer comes.
+    fn ask(
+        waiting: &Arc<Mutex<Waiting>>,
+        to: NodeId,
+    ) -> (u64, OpenGuard, oneshot::Receiver<Result<Vec<u8>, String>>) {
+        let (done, answered) = oneshot::channel();
+        let number = lock(waiting).open(to, done);
+        (number, OpenGuard { number, waiting: Arc::clone(waiting) }, answered)
+    }
+
+    #[test]
+    fn parts_become_an_answer() {
+        let waiting = waiting();
+        let (number, _open, mut answered) = ask(&waiting, B);
+        let (other, _other, mut unanswered) = ask(&waiting, B);
+        assert_ne!(number, other, "also where numbers begin anew");
+        lock(&waiting).heard(B, number, 5, b"ab");
+        assert!(answered.try_recv().is_err());
+        // Not from whom it was asked, or to no question that is open.
+        lock(&waiting).heard(A, number, 5, b"xxx");
+        lock(&waiting).heard(B, 77, 5, b"xxx");
+        lock(&waiting).heard(B, number, 5, b"cde");
+        assert_eq!(answered.try_recv().unwrap(), Ok(b"abcde".to_vec()));
+        assert_eq!(lock(&waiting).bytes, 0);
+        assert!(unanswered.try_recv().is_err());
+        lock(&waiting).heard(B, other, 0, b"");
+        assert_eq!(unanswered.try_recv().unwrap(), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn an_answer_is_bounded() {
+        let check = |total: u64, part: &[u8], held: usize, expected: &str| {
+            let waiting = waiting();
+            lock(&waiting).bytes = held;
+            let (number, _open, mut answered) = ask(&waiting, B);
+            lock(&waiting).heard(B, number, total, part);
+            let reason = answered.try_recv().unwrap().unwrap_err();
+            assert!(reason.contains(expected), "{reason}");
+            assert_eq!((lock(&waiting).bytes, lock(&waiting).open.len()), (held, 0));
+        };
+        check(ANSWER_BYTES_MAX + (1 << 20), b"a", 0, "an answer of 65 MiB, more than 64 MiB");
+        check(u64::MAX, b"a", 0, "more than 64 MiB");
+        check(2, b"abc", 0, "with more than it said");
+        check(5, b"ab", PARTS_BYTES_MAX, "no room");
+    }
+
+    #[test]
+    fn who_waits_no_longer_leaves_nothing_behind() {
+        let waiting = waiting();
+        let (number, open, _answered) = ask(&waiting, B);
+        lock(&waiting).heard(B, number, 5, b"ab");
+        assert_eq!((lock(&waiting).bytes, lock(&waiting).open.len()), (2, 1));
+        drop(open);
+        assert_eq!((lock(&waiting).bytes, lock(&waiting).open.len()), (0, 0));
+        lock(&waiting).heard(B, number, 5, b"cde");
+        assert_eq!(lock(&waiting).bytes, 0);
+    }
 }

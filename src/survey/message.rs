@@ -247,3 +247,81 @@ impl From<HealthTold> for Health {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_comes_out_again() {
+        let check = |message: Message| assert_eq!(decode(&encode(&message)), Some(message));
+        check(Message::Ask { number: u64::MAX, question: vec![1, 2].into() });
+        check(Message::Tell { number: 1, bytes_total: 1 << 40, part: vec![0; 300].into() });
+        let name = (TargetId(3), Arc::from("job"));
+        for question in [
+            Question::Targets,
+            Question::Describe(vec![name]),
+            Question::Verify { at_ms: -1 },
+            Question::Found,
+            Question::Queues,
+            Question::Config,
+            Question::Loads,
+        ] {
+            assert_eq!(decode(&encode(&question)), Some(question));
+        }
+    }
+
+    /// One more than this version knows, and what is no message at all.
+    #[test]
+    fn what_is_not_known_is_none() {
+        let known = encode(&Question::Loads)[0];
+        assert_eq!(decode::<Question>(&[known + 3]), None);
+        assert_eq!(decode::<Message>(&[2, 0, 0]), None);
+        for bytes in [&[][..], &[0xff; 40], &[0, 5, 200]] {
+            assert!(decode::<Message>(bytes).is_none() && decode::<Question>(bytes).is_none());
+        }
+        // A later version may add to the end of what it tells.
+        let longer = [encode(&Question::Verify { at_ms: 5 }), vec![1, 2, 3]].concat();
+        assert_eq!(decode(&longer), Some(Question::Verify { at_ms: 5 }));
+    }
+
+    #[test]
+    fn a_target_travels_as_it_is() {
+        let target = Target {
+            job: "node".into(),
+            labels: [("__address__", "a:1"), ("zone", "b")].into_iter().collect(),
+            discovered: Labels::new(),
+            id: TargetId(7),
+            key: StreamKey(9 << 52),
+            url: "http://a:1/metrics?x=y".to_owned(),
+            interval: Duration::from_millis(1_500),
+            timeout: Duration::from_secs(1),
+        };
+        let told: Description = decode(&encode(&Description::of(&target))).unwrap();
+        assert_eq!(told.target(), target);
+    }
+
+    /// A fleet view of ten thousand targets is a message of a megabyte at most.
+    #[test]
+    fn ten_thousand_targets_fit_into_a_megabyte() {
+        let told = |number: u64| Told {
+            id: TargetId(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            job: 200,
+            is_divided: true,
+            health: HealthTold::Up,
+            scraped_before_ms: Some(14_000),
+            last_error: None,
+            duration_us: 250_000,
+            samples: 3_000,
+            durations: vec![2_500; 16],
+            description: None,
+        };
+        let told = TargetsTold {
+            at_ms: 1_800_000_000_000,
+            jobs: vec!["a".into(); 201],
+            targets: (0..10_000).map(told).collect(),
+        };
+        let bytes = encode(&told).len();
+        assert!((400_000..1 << 20).contains(&bytes), "{bytes}");
+    }
+}

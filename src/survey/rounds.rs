@@ -259,7 +259,7 @@ pub(super) async fn verify(asker: &Asker) -> Verified {
     let refs = references(asker, &mut look).await;
     let named = |name: &TargetName| TargetRef {
         name: name.clone(),
-        url: refs.get(name).map(|target| target.url.clone()),
+        url: refs.get(name).map(|target| target.shown_url().into_owned()),
     };
     let Look { at_ms, told, asked, judgement, finders: _ } = look;
     let is_answered = asked.iter().all(|asked| asked.answered);

@@ -172,3 +172,140 @@ fn fare(told: Told, at_ms: i64) -> Fare {
         durations: told.durations.into_iter().map(tenths).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{
+            labels::Labels,
+            member::{Interval, Member, MemberState, Roster},
+            overrides::Overrides,
+            slot::StreamKey,
+            target::TargetId,
+        },
+        survey::message::{Description, HealthTold},
+    };
+
+    fn target(number: u64) -> Arc<Target> {
+        Arc::new(Target {
+            job: "job".into(),
+            labels: Labels::new(),
+            discovered: Labels::new(),
+            id: TargetId(number),
+            key: StreamKey::of([number.to_string().as_str()]),
+            url: format!("http://{number}/"),
+            interval: Duration::from_secs(15),
+            timeout: Duration::from_secs(10),
+        })
+    }
+
+    fn owners() -> Table {
+        let member = |id| Member {
+            id: NodeId(id),
+            name: String::new(),
+            api_address: String::new(),
+            weight: 100,
+            zone: String::new(),
+            state: MemberState::Alive,
+            intervals: vec![Interval { from_ms: 0, until_ms: None }],
+        };
+        let members = (1..4).map(|id| (NodeId(id), member(id))).collect();
+        Table::new(0, &Roster { members, version: 0 }, &Overrides::default())
+    }
+
+    fn told(number: u64, is_divided: bool) -> Told {
+        Told {
+            id: TargetId(number),
+            job: 0,
+            is_divided,
+            health: HealthTold::Up,
+            scraped_before_ms: Some(number),
+            last_error: None,
+            duration_us: 5,
+            samples: 1,
+            durations: vec![1, 20],
+            description: (!is_divided).then(|| Box::new(Description::of(&target(number)))),
+        }
+    }
+
+    fn say(at_ms: i64, targets: Vec<Told>) -> TargetsTold {
+        TargetsTold { at_ms, jobs: vec!["job".into()], targets }
+    }
+
+    /// Two targets of each of the three members, by the member.
+    fn by_owner(owners: &Table) -> BTreeMap<u128, Vec<u64>> {
+        let mut found: BTreeMap<u128, Vec<u64>> = BTreeMap::new();
+        for number in 0..100 {
+            let of = found.entry(owners.owner(target(number).key.slot()).unwrap().0).or_default();
+            if of.len() < 2 {
+                of.push(number);
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn each_target_is_once_and_with_whoever_scrapes_it() {
+        let owners = owners();
+        let of = by_owner(&owners);
+        let ([a, b], [c, d], [e, f]) = (
+            of[&1][..].try_into().unwrap(),
+            of[&2][..].try_into().unwrap(),
+            of[&3][..].try_into().unwrap(),
+        );
+        let found: Vec<_> = [a, b, c, e].map(target).into();
+        // 1 scrapes what is its own but for `b`, and `c` that is 2's; 2 also what nobody else knows;
+        // 3 is silent. Each of the two has a target for itself.
+        let told: BTreeMap<NodeId, TargetsTold> = [
+            (NodeId(1), say(1_000, vec![told(a, true), told(c, true), told(500, false)])),
+            (NodeId(2), say(2_000, vec![told(c, true), told(d, true), told(500, false)])),
+        ]
+        .into();
+        let unknown = unknown(&told, &found);
+        assert_eq!(unknown, [(NodeId(2), vec![name_of(&target(d))])].into());
+        let (undivided, silent) = ([target(500)], BTreeSet::from([NodeId(3)]));
+        let known =
+            Known { found: &found, undivided: &undivided, owners: &owners, silent: &silent };
+        let rows = merge(told, vec![target(d)], &known);
+        let row = |number: u64| -> Vec<_> {
+            let of = rows.iter().filter(|row| row.target.id.0 == number);
+            of.map(|row| {
+                let others: Vec<u128> = row.others.iter().map(|id| id.0).collect();
+                let at = row.fare.as_ref().and_then(|fare| fare.last_scrape_ms);
+                (row.owner.map(|id| id.0), others, at)
+            })
+            .collect()
+        };
+        let ago = |at_ms: i64, number: u64| Some(at_ms - i64::try_from(number).unwrap());
+        assert_eq!(row(a), [(Some(1), vec![], ago(1_000, a))]);
+        assert_eq!(row(b), [(None, vec![], None)], "its owner has answered, and not named it");
+        assert_eq!(row(c), [(Some(2), vec![1], ago(2_000, c))], "the one that should comes first");
+        assert_eq!(row(d), [(Some(2), vec![], ago(2_000, d))]);
+        assert_eq!(row(e), [(Some(3), vec![], None)]);
+        assert_eq!(row(f), [], "nobody that answers knows it");
+        assert_eq!(
+            row(500),
+            [
+                (Some(1), vec![], ago(1_000, 500)),
+                (Some(2), vec![], ago(2_000, 500)),
+                (Some(3), vec![], None),
+            ]
+        );
+        assert_eq!(rows.len(), 8);
+        let fare = rows.iter().find_map(|row| row.fare.as_ref()).unwrap();
+        assert_eq!(fare.durations, [Duration::from_micros(100), Duration::from_millis(2)]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_left_out() {
+        let owners = owners();
+        let mut odd = told(1, true);
+        odd.job = 9;
+        // A divided one that nobody could describe.
+        let told = [(NodeId(1), say(0, vec![odd, told(2, true)]))].into();
+        let silent = BTreeSet::new();
+        let known = Known { found: &[], undivided: &[], owners: &owners, silent: &silent };
+        assert_eq!(merge(told, Vec::new(), &known), []);
+    }
+}

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
 use starling::{
-    cli::check::check,
+    cli::check::{Asked, check},
     config::{
         self, Config, Problems, TypedCluster, show,
         yaml::{self, Node},
@@ -123,7 +123,13 @@ fn check_judges_static_targets_and_missing_files() {
         let strict = !case["syntax_only"].as_bool().unwrap();
         let path = folder.join("promtool").join(case["file"].as_str().unwrap());
         let mut out = Vec::new();
-        let code = check(&[path], strict, &TypedCluster::default(), &mut out).unwrap();
+        let asked = Asked {
+            files: vec![path],
+            web_config_file: None,
+            listen_address: "127.0.0.1:9733".to_owned(),
+            cluster: TypedCluster::default(),
+        };
+        let code = check(&asked, strict, &mut out).unwrap();
         let out = String::from_utf8(out).unwrap();
         let expected = match case["error_contains"].as_str() {
             Some("error checking authorization credentials or bearer token file") => {

@@ -6,9 +6,11 @@ mod backend;
 mod conformance;
 mod delivery;
 mod demo;
+mod door;
 mod operation;
 mod process;
 mod readme;
+mod secrets;
 mod target;
 
 use std::{future::Future, time::Duration};

@@ -1,5 +1,6 @@
 //! Real requests against a window whose sources are made by hand.
 
+mod door;
 mod fleet;
 
 use std::{path::Path, time::Duration};
@@ -72,7 +73,6 @@ fn kept(
 ) -> (history::Handle, chronicle::Handle) {
     let mut registry = meters::registry();
     let settings = history::Settings {
-        me: fleet.me,
         file: folder.path().join("history.db"),
         section: config.borrow().config.history.clone(),
         time: fleet.time.clone(),
@@ -486,7 +486,7 @@ async fn the_page_is_cached_compressed_and_closed_to_the_world() {
         assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
         for encoding in ["gzip", "zstd"] {
             let request = format!(
-                "GET {path} HTTP/1.1\r\nhost: a\r\naccept-encoding: {encoding}\r\n\
+                "GET {path} HTTP/1.1\r\nhost: localhost\r\naccept-encoding: {encoding}\r\n\
                  connection: close\r\n\r\n"
             );
             let packed = house.raw(&request).await;

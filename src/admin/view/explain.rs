@@ -8,6 +8,7 @@ use crate::{
     config::Job,
     discovery::resolve::{self, Explained},
     model::{
+        hidden,
         labels::Labels,
         member::{NodeId, Roster},
         overrides::Overrides,
@@ -129,7 +130,7 @@ pub(in crate::admin) fn explanation(
         discovered_labels: label_map(discovered),
         steps: steps(discovered, &explained.steps),
         labels: Some(label_map(&labels)),
-        url: target.or(explained.otherwise.as_ref()).map(|target| target.url.clone()),
+        url: target.or(explained.otherwise.as_ref()).map(|target| target.shown_url().into_owned()),
         divided: job.clustering.enabled,
         placement: placed.map(|one| placement(one, job, target.is_none(), division)),
         schedule: target.map(|target| schedule(target, job, division.now_ms)),
@@ -176,7 +177,7 @@ fn rule(spec: &RuleSpec) -> Rule {
         regex: spec.regex.clone(),
         modulus: spec.modulus,
         target_label: spec.target_label.clone(),
-        replacement: spec.replacement.clone(),
+        replacement: hidden::replacement(spec).map(Into::into),
     }
 }
 

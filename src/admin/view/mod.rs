@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 
 use crate::{
     model::{
+        hidden,
         labels::Labels,
         member::{MemberState, NodeId, Roster},
     },
@@ -62,7 +63,8 @@ impl<'a> Problem<'a> {
 struct LabelMap(BTreeMap<String, String>);
 
 fn label_map(labels: &Labels) -> LabelMap {
-    LabelMap(labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    let shown = |(name, value): (&str, &str)| (name.to_owned(), hidden::value(name, value).into());
+    LabelMap(labels.iter().map(shown).collect())
 }
 
 /// A member, by its id and by the name that people know.

@@ -109,12 +109,13 @@ fn active_target(target: &Target, window: &Window) -> ActiveTarget {
         "" => print_duration(duration),
         said => said.to_owned(),
     };
+    let url = target.shown_url();
     ActiveTarget {
         discovered_labels: label_map(&target.discovered),
         labels: label_map(&target.public_labels()),
         scrape_pool: target.job.to_string(),
-        global_url: global_url(&target.url, &window.hostname),
-        scrape_url: target.url.clone(),
+        global_url: global_url(&url, &window.hostname),
+        scrape_url: url.into_owned(),
         last_error: status.as_ref().and_then(|s| s.last_error.clone()).unwrap_or_default(),
         last_scrape: status
             .as_ref()

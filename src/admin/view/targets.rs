@@ -163,7 +163,7 @@ pub(in crate::admin) fn target_row(row: &FleetTarget, telling: &Telling<'_>) -> 
     TargetRow {
         id: target.id.to_string(),
         job: target.job.to_string(),
-        url: target.url.clone(),
+        url: target.shown_url().into_owned(),
         labels: label_map(&target.public_labels()),
         divided: *is_divided,
         slot: slot.map(Slot::number),

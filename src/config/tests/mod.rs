@@ -1,8 +1,10 @@
 //! Configurations as data: a text, and every problem or warning that it must be told of.
 
+mod admin;
 mod cluster;
 mod history;
 mod random;
+mod web;
 
 use std::{fs, path::Path, time::Duration};
 
@@ -366,11 +368,10 @@ fn the_outbox_is_bounded() {
 #[test]
 fn what_comes_later_is_told_as_that() {
     check(
-        "gateway: {}\nadmin: {x: 1}\nscrape_configs:\n- job_name: a\n  fallback_scrape_protocol: PrometheusProto\n",
+        "gateway: {}\nscrape_configs:\n- job_name: a\n  fallback_scrape_protocol: PrometheusProto\n",
         &[
             "1:1: `gateway` is not supported yet",
-            "2:1: `admin` is not supported yet",
-            "6:3: `fallback_scrape_protocol: PrometheusProto` is not supported yet",
+            "4:3: `fallback_scrape_protocol: PrometheusProto` is not supported yet",
         ],
     );
     check_warnings(

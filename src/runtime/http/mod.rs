@@ -1,6 +1,7 @@
 //! How every request of the agent is set up: TLS, credentials, headers, redirects. Scrapes take the
 //! parts (`headers`, `TlsSource`), all others a `Caller`.
 
+mod server_tls;
 mod tls;
 
 use std::{
@@ -14,7 +15,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use reqwest::{Client, Method, RequestBuilder, redirect::Policy};
 
 use crate::config::{Authorization, BasicAuth, HttpClient, Source};
-pub use crate::runtime::http::tls::TlsSource;
+pub use crate::runtime::http::{
+    server_tls::{ServerTls, dns_names},
+    tls::TlsSource,
+};
 
 /// A connection that is not up by then is given up, whatever the request's own timeout.
 const CONNECT_SECONDS_MAX: u64 = 10;

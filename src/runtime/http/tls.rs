@@ -44,7 +44,7 @@ struct Built {
 
 /// Tells a replaced or rewritten file from the one read before: inode, size, change time.
 #[derive(PartialEq)]
-struct Stamp(Option<(u64, u64, i64, i64)>);
+pub(super) struct Stamp(Option<(u64, u64, i64, i64)>);
 
 impl TlsSource {
     pub fn new(settings: &Tls, enable_http2: bool) -> Self {
@@ -84,7 +84,7 @@ impl TlsSource {
     }
 }
 
-fn stamp(path: &Path) -> Stamp {
+pub(super) fn stamp(path: &Path) -> Stamp {
     let meta = std::fs::metadata(path).ok();
     Stamp(meta.map(|meta| (meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec())))
 }
@@ -92,7 +92,7 @@ fn stamp(path: &Path) -> Stamp {
 fn build(settings: &Tls, enable_http2: bool) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&versions(settings)?)
+        .with_protocol_versions(&versions(settings.min_version, settings.max_version)?)
         .map_err(|e| format!("TLS versions: {e}"))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Verification::new(settings, provider)?));
@@ -113,10 +113,13 @@ fn build(settings: &Tls, enable_http2: bool) -> Result<ClientConfig, String> {
     Ok(config)
 }
 
-fn versions(settings: &Tls) -> Result<Vec<&'static SupportedProtocolVersion>, String> {
+pub(super) fn versions(
+    min: Option<TlsVersion>,
+    max: Option<TlsVersion>,
+) -> Result<Vec<&'static SupportedProtocolVersion>, String> {
     let known = [(TlsVersion::Tls12, &TLS12), (TlsVersion::Tls13, &TLS13)];
-    let min = settings.min_version.unwrap_or(TlsVersion::Tls12);
-    let max = settings.max_version.unwrap_or(TlsVersion::Tls13);
+    let min = min.unwrap_or(TlsVersion::Tls12);
+    let max = max.unwrap_or(TlsVersion::Tls13);
     let allowed: Vec<_> = known
         .into_iter()
         .filter(|(version, _)| (min..=max).contains(version))
@@ -128,7 +131,7 @@ fn versions(settings: &Tls) -> Result<Vec<&'static SupportedProtocolVersion>, St
     Ok(allowed)
 }
 
-fn certificates(source: &Source) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn certificates(source: &Source) -> Result<Vec<CertificateDer<'static>>, String> {
     let bytes = pem_bytes(source)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let chain = chain.map_err(|e| format!("{}: {e}", describe(source)))?;
@@ -138,7 +141,7 @@ fn certificates(source: &Source) -> Result<Vec<CertificateDer<'static>>, String>
     Ok(chain)
 }
 
-fn private_key(source: &Source) -> Result<PrivateKeyDer<'static>, String> {
+pub(super) fn private_key(source: &Source) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(&pem_bytes(source)?).map_err(|e| match e {
         pem::Error::NoItemsFound => format!("{} holds no PEM private key", describe(source)),
         other => format!("{}: {other}", describe(source)),
@@ -152,7 +155,7 @@ fn pem_bytes(source: &Source) -> Result<Vec<u8>, String> {
     }
 }
 
-fn describe(source: &Source) -> String {
+pub(super) fn describe(source: &Source) -> String {
     match source {
         Source::Inline(_) => "the PEM text in the configuration".to_owned(),
         Source::File(path) => format!("`{}`", path.display()),
@@ -242,7 +245,7 @@ impl OwnRoots {
 
 /// The one thing that webpki has against a self-signed server, told by its name as the type is not
 /// ours to see.
-fn is_authority(error: &Error) -> bool {
+pub(super) fn is_authority(error: &Error) -> bool {
     matches!(error, Error::InvalidCertificate(CertificateError::Other(OtherError(reason)))
         if format!("{reason:?}") == "CaUsedAsEndEntity")
 }

@@ -23,6 +23,7 @@ use url::{Position, Url};
 
 use crate::{
     config::{Job, Source},
+    model::hidden,
     runtime::http::{self as client, TlsSource},
     scrape::{
         failure::{Failure, Stage},
@@ -145,8 +146,8 @@ impl Fetcher {
         deadline: Instant,
         stage: &mut Stage,
     ) -> Result<Page, Failure> {
-        let mut url =
-            Url::parse(url).map_err(|e| Failure::Settings(format!("`{url}` is no URL: {e}")))?;
+        let mut url = Url::parse(url)
+            .map_err(|e| Failure::Settings(format!("`{}` is no URL: {e}", hidden::url(url))))?;
         let mut secrets = terms.headers()?;
         for _ in 0..=REDIRECTS_MAX {
             let origin = Origin::of(&url)?;

@@ -132,7 +132,6 @@ impl TestMember {
         };
         let (division, ownership) = Ownership::new(settings, links, &mut registry);
         let settings = history::Settings {
-            me,
             file: storage.path().join("history.db"),
             section: config::HistorySettings::default(),
             time: time.clone(),

@@ -11,7 +11,8 @@ use crate::{
     ownership::{verify::About, view::Drain},
     scrape::Health,
     survey::{
-        FleetTargets, PATIENCE as ANSWER,
+        FleetTargets, PATIENCE as ANSWER, answering,
+        message::{Answer, Question, decode},
         tests::member::{TestMember, serve_metrics},
     },
 };
@@ -210,4 +211,21 @@ async fn a_member_that_is_drained_stays_and_comes_back() {
     let began = Instant::now();
     drained.division.leave().await;
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+/// A question of a later version is answered, and nothing ends by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_is_not_known_is_answered_so() {
+    let text = config(serve_metrics().await, 1..=3);
+    let member = TestMember::alone(1, &text).await;
+    let asker = &member.survey.shared.asker;
+    for question in [&[99, 1, 2][..], &[], &[0xff; 64]] {
+        let answer = answering::answer(asker.sources(), question).await;
+        assert!(matches!(decode(&answer), Some(Answer::<()>::Unknown)), "{question:?}");
+    }
+    // An answer in a form that this version does not have.
+    let until = Instant::now() + ANSWER;
+    let asked = asker.ask::<Vec<String>>(member.id, &Question::Targets, until).await;
+    let reason = asked.unwrap_err();
+    assert!(reason.contains("another version"), "{reason}");
 }

@@ -120,11 +120,10 @@ pub fn plan(now: &Division<'_>, change: &Change) -> Result<Plan, String> {
     if tables[1].nodes().is_empty() {
         return Err("nobody would be left that takes part".to_owned());
     }
-    // One that leaves is in the roster of now alone.
-    let known = |id: NodeId| after.members.get(&id).or_else(|| now.roster.members.get(&id));
-    let node = |id: NodeId| Node {
-        id: (!newcomers.contains_key(&id)).then_some(id),
-        name: known(id).map(|member| member.name.clone()).unwrap_or_default(),
+    let node = |id: NodeId| {
+        let member = after.members.get(&id).or_else(|| now.roster.members.get(&id));
+        let name = member.map(|member| member.name.clone()).unwrap_or_default();
+        Node { id: (!newcomers.contains_key(&id)).then_some(id), name }
     };
     let mut flows: BTreeMap<(Option<NodeId>, NodeId), [usize; 2]> = BTreeMap::new();
     let owners = |slot: Slot| (tables[0].owner(slot), tables[1].owner(slot));
@@ -323,3 +322,6 @@ fn shares(now: &Division<'_>, table: &Table) -> BTreeMap<NodeId, Part> {
     }
     shares
 }
+
+#[cfg(test)]
+mod tests;
