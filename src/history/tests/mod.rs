@@ -2,8 +2,8 @@
 
 mod asked;
 mod faults;
-mod fleet;
 mod fetched;
+mod fleet;
 mod pruned;
 
 use std::{path::PathBuf, time::Duration};
