@@ -106,7 +106,8 @@ impl Ring {
         let content = self.lock();
         let next = content.next();
         let known = content.first..=next;
-        let wanted = after.filter(|id| id.start_ms == self.start_ms).map(|id| id.number + 1);
+        let wanted =
+            after.filter(|id| id.start_ms == self.start_ms).map(|id| id.number.saturating_add(1));
         let (next, replay) = match (after, wanted) {
             (None, _) => (next, Replay::Complete),
             (Some(_), Some(wanted)) if known.contains(&wanted) => (wanted, Replay::Complete),

@@ -26,6 +26,8 @@ use actix_web::{
 use utoipa::openapi::{OpenApi, path::Operation};
 
 pub(super) use self::answer::problem;
+#[cfg(test)]
+pub(super) use self::question::node_id;
 use crate::admin::{Window, api::answer::refused, web as page};
 
 /// Of any order or question; larger ones are refused.

@@ -2,6 +2,7 @@
 
 mod door;
 mod fleet;
+mod own;
 
 use std::{path::Path, time::Duration};
 
@@ -106,6 +107,7 @@ struct House {
     config: watch::Sender<Arc<ConfigState>>,
     orders: mpsc::Receiver<ReloadOrder>,
     targets: watch::Sender<Arc<Snapshot>>,
+    history: history::Handle,
     stop: Stop,
     quit: Stop,
     task: JoinHandle<Option<()>>,
@@ -177,7 +179,7 @@ impl House {
         let sources = Sources {
             survey,
             division,
-            history,
+            history: history.clone(),
             chronicle,
             config: seen_config,
             reload,
@@ -200,6 +202,7 @@ impl House {
             config,
             orders,
             targets,
+            history,
             stop,
             quit,
             task,
@@ -529,13 +532,6 @@ async fn a_share_that_nobody_would_take_is_not_given_up() {
     assert!(refused.text().contains("no cluster"), "{}", refused.text());
     let taken = house.ask(Method::POST, "/api/v1/undrain", &[]).await;
     assert_eq!((taken.status, taken.json()), (202, json!({ "state": "working" })));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_document_says_what_there_is() {
-    let house = House::open();
-    let answer = house.get("/api/openapi.json").await;
-    println!("{}", answer.text());
 }
 
 #[test]
