@@ -1,9 +1,10 @@
 //! What the documents show is what happens: their examples are run against a real agent, and what
 //! they answer is compared with what is shown.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{cell::RefCell, fs, path::Path, process::Command, time::Duration};
 
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::{
     eventually,
@@ -49,14 +50,14 @@ fn examples(text: &str) -> Vec<Example> {
 }
 
 /// A flock of two, whose one destination takes nothing.
-async fn flock(directories: [&Path; 2], targets: &[Target; 2]) -> [Agent; 2] {
+async fn flock(cluster: &str, directories: [&Path; 2], targets: &[Target; 2]) -> [Agent; 2] {
     let (ports, nobody) = ([free_port(), free_port()], free_port());
     let config = |name: &str, port: u16| {
         format!(
             "global: {{ scrape_interval: 1s }}\n\
              cluster: {{ enabled: true, node_name: {name}, insecure: true, \
                listen_address: '127.0.0.1:{port}', \
-               peers: ['127.0.0.1:{}', '127.0.0.1:{}'] }}\n\
+               name: {cluster}, peers: ['127.0.0.1:{}', '127.0.0.1:{}'] }}\n\
              scrape_configs:\n\
              - job_name: node\n  \
                clustering: {{ enabled: true }}\n  \
@@ -65,29 +66,35 @@ async fn flock(directories: [&Path; 2], targets: &[Target; 2]) -> [Agent; 2] {
                - targets: ['{}', 'nowhere:9102']\n  \
                relabel_configs:\n  \
                - {{ source_labels: [__address__], regex: '.*:9102', action: drop }}\n\
+             - {{ job_name: host, static_configs: [{{ targets: ['{}'] }}] }}\n\
              remote_write: [{{ name: backend, url: 'http://127.0.0.1:{nobody}/api/v1/write' }}]\n",
-            ports[0], ports[1], targets[0].address, targets[1].address,
+            ports[0], ports[1], targets[0].address, targets[1].address, targets[1].address,
         )
     };
     let agents = [
         Agent::start(directories[0], &config("a", ports[0])).await,
         Agent::start(directories[1], &config("b", ports[1])).await,
     ];
-    eventually("both have their share, and all there is to tell is known", PATIENCE, || async {
+    let seen = RefCell::new(Vec::new());
+    let settled = eventually("both have their share", PATIENCE * 2, || async {
         let targets = agents[0].json("/api/v1/fleet/targets").await;
         let queues = agents[0].json("/api/v1/queues").await;
         let fleet = agents[0].json("/api/v1/fleet").await;
         let verdict = agents[0].json("/api/v1/fleet/verify").await;
-        let all = [
-            targets["counts"]["up"] == 2,
+        let is_settled = [
+            // Two that are divided, and one that each has for itself.
+            targets["counts"]["up"] == 4,
             queues["destinations"][0]["oldest_age_seconds"].is_number(),
             fleet["members"][0]["samples_per_second"].is_number(),
             fleet["members"][1]["samples_per_second"].is_number(),
             verdict["ok"] == true,
         ];
-        (all == [true; 5]).then_some(())
-    })
-    .await;
+        seen.replace(vec![targets, queues, fleet, verdict]);
+        (is_settled == [true; 5]).then_some(())
+    });
+    timeout(PATIENCE, settled)
+        .await
+        .unwrap_or_else(|_| panic!("not settled: {:#?}", seen.borrow()));
     agents
 }
 
@@ -95,7 +102,9 @@ async fn check(document: &str, examples_min: usize) {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();
     let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let targets = [Target::start(0).await, Target::start(0).await];
-    let flock = flock([directories[0].path(), directories[1].path()], &targets).await;
+    // A name of its own keeps it apart from those of other tests.
+    let cluster = document.replace(['/', '.'], "-");
+    let flock = flock(&cluster, [directories[0].path(), directories[1].path()], &targets).await;
     let (mut named, mut faults, mut count) = (String::new(), Vec::new(), 0);
     for example in examples(&text) {
         // Later commands use what earlier ones have found.

@@ -9,7 +9,7 @@ use crate::{
     cli::ask::{
         Code, Question, Told,
         agent::{Agent, Fault, Kind, Query},
-        answer::{Drain as Answered, Fleet, Here},
+        answer::{Drain as Answered, Fleet},
         sheet::Sheet,
         text::{Text, good, head, warning},
     },
@@ -53,11 +53,14 @@ impl Question for Undrain {
 }
 
 impl Goal {
-    fn is_reached(self, node: &Here) -> bool {
+    fn is_reached(self, fleet: &Fleet) -> bool {
         match self {
-            Self::Drained => node.drain == "drained",
+            Self::Drained => fleet.node.drain == "drained",
+            // The instant from which on it has its share may lie ahead.
             Self::Working => {
-                node.drain == "working" && matches!(&*node.standing, "active" | "alone")
+                let this = fleet.members.iter().find(|member| member.id == fleet.node.id);
+                let has_share = this.is_some_and(|this| this.slots > 0 || this.weight == 0);
+                fleet.node.drain == "working" && has_share
             }
         }
     }
@@ -95,7 +98,7 @@ async fn carry_out(
     let mut state = answer.value.state;
     let is_reached = loop {
         match agent.get::<Fleet>("/api/v1/fleet", &Query::new()).await {
-            Ok(fleet) if goal.is_reached(&fleet.value.node) => break true,
+            Ok(fleet) if goal.is_reached(&fleet.value) => break true,
             Ok(fleet) => state = fleet.value.node.drain,
             Err(fault) if fault.kind == Kind::NotYet => {}
             Err(fault) => return Err(fault),
@@ -108,7 +111,7 @@ async fn carry_out(
     };
     let mut sheet = Sheet::default();
     if is_reached {
-        state = goal.name().to_owned();
+        goal.name().clone_into(&mut state);
         sheet.line(goal.reached());
     } else {
         let (goal, wait) = (goal.name(), print_duration(wait));

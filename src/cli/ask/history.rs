@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::ask::{
     Code, Question, Told,
     agent::{Agent, Answer, Fault, Query},
-    answer::{Event, Events, Past, Store, Timeline},
+    answer::{Event, Events, Node, Past, Store, Timeline},
     find::find,
     measure::{When, counted},
     peers,
@@ -159,9 +159,11 @@ fn show_past(past: &Past) -> Sheet {
     sheet.gap();
     let mut table = Table::new([left("OWNER"), left("JOB"), long("URL")]);
     for one in &past.items {
-        let owner =
-            one.owner.as_ref().map_or_else(|| warning("nobody"), |node| (&*node.name).into());
-        table.row([owner, (&*one.target.job).into(), (&*one.target.url).into()]);
+        table.row([
+            owner(one.owner.as_ref()),
+            (&*one.target.job).into(),
+            (&*one.target.url).into(),
+        ]);
     }
     sheet.table(table, "no targets are known of that time");
     if let Some(total) = past.total.filter(|total| *total > past.items.len()) {
@@ -172,6 +174,11 @@ fn show_past(past: &Past) -> Sheet {
     sheet
 }
 
+/// Of a target that is not divided nobody is the owner, and nothing is wrong.
+fn owner(owner: Option<&Node>) -> Text {
+    owner.map_or_else(|| faint("-"), |node| (&*node.name).into())
+}
+
 fn show_timeline(timeline: &Timeline) -> Sheet {
     let mut sheet = Sheet::default();
     let target = &timeline.target;
@@ -180,9 +187,8 @@ fn show_timeline(timeline: &Timeline) -> Sheet {
     let mut table = Table::new([left("OWNER"), left("FROM"), left("UNTIL"), left("WHY")]);
     for span in &timeline.spans {
         let until = span.until.as_deref().map_or_else(|| good("now"), Text::from);
-        let owner = span.owner.as_ref();
         table.row([
-            owner.map_or_else(|| warning("nobody"), |node| (&*node.name).into()),
+            owner(span.owner.as_ref()),
             (&*span.from).into(),
             until,
             (&*span.reason).into(),
@@ -281,9 +287,9 @@ at 2026-11-21T11:50:00.000Z
 MEMBER  STATE  SLOTS
 a       alive   4096
 
-OWNER   JOB   URL
-a       node  http://h:1/metrics
-nobody  node  http://h:2/metrics
+OWNER  JOB   URL
+a      node  http://h:1/metrics
+-      node  http://h:2/metrics
 3 targets; 2 shown
 "
         );

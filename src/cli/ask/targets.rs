@@ -223,10 +223,10 @@ mod tests {
         assert_eq!(
             show(&answer, NOON_MS).draw(PLAIN),
             "\
-HEALTH   OWNER   JOB   URL                  SCRAPED  TOOK  SAMPLES  ERROR
-up       a       node  http://h:1/metrics    3s ago  12ms      420
-down     a ! b   node  http://h:2/metrics   10s ago   10s        -  connection refused
-unknown  nobody  x     http://h:3/metrics         -     -        -
+HEALTH   OWNER   JOB   URL                 SCRAPED  TOOK  SAMPLES  ERROR
+up       a       node  http://h:1/metrics   3s ago  12ms      420
+down     a ! b   node  http://h:2/metrics  10s ago   10s        -  connection refused
+unknown  nobody  x     http://h:3/metrics        -     -        -
 4 targets: 2 up, 1 down, 1 unknown; 3 shown
 b did not answer: no answer within 2 s
 "

@@ -143,6 +143,14 @@ async fn drain_waits_until_all_is_handed_over() {
     assert_eq!((code, looks.load(Ordering::SeqCst)), (0, 0), "{words}");
     let (code, words) = ended("drain --wait 1m", &fake.agent()).await;
     assert_eq!((code, looks.load(Ordering::SeqCst)), (0, 2), "{words}");
+    let unready = fleet("working").replace(r#""slots": 2048"#, r#""slots": 0"#);
+    let fake = FakeAgent::start(move |question| match question {
+        "POST /api/v1/undrain" => (202, r#"{"state": "working"}"#.to_owned()),
+        _ => (200, unready.clone()),
+    })
+    .await;
+    let (code, words) = ended("undrain --wait 10ms", &fake.agent()).await;
+    assert!(code == 1 && words.contains("not working within 10ms"), "{words}");
     let fake = FakeAgent::start(move |question| match question {
         "POST /api/v1/drain" => (202, r#"{"state": "draining"}"#.to_owned()),
         "POST /api/v1/undrain" => (202, r#"{"state": "working"}"#.to_owned()),

@@ -2,7 +2,10 @@
 
 use std::{error::Error as StdError, io, path::PathBuf, time::Duration};
 
-use clap::{Args, ValueHint};
+use clap::{
+    Args, ValueHint,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -12,6 +15,8 @@ use crate::{
     runtime::http::Caller,
 };
 
+/// Where an agent listens that was told nothing else.
+const URL: &str = "http://127.0.0.1:9733";
 /// A larger answer is refused. A fleet of 100,000 targets needs a tenth of it, a page at a time.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Of a list, whatever its number of pages; what lies behind is left to a narrower question.
@@ -26,10 +31,11 @@ const DETAIL_LETTERS_MAX: usize = 2000;
 pub(super) struct Reach {
     /// The admin API of the agent to ask; any member answers for the fleet
     #[arg(long, env = "STARLING_URL", value_name = "URL", value_hint = ValueHint::Url,
-        default_value = "http://127.0.0.1:9733")]
+        default_value = URL)]
     url: String,
     /// A file with a bearer token
-    #[arg(long, env = "STARLING_TOKEN_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, env = "STARLING_TOKEN_FILE", value_name = "FILE", value_hint = ValueHint::FilePath,
+        value_parser = path_or_nothing())]
     token_file: Option<PathBuf>,
     /// A user's name, instead of a token
     #[arg(long, value_name = "NAME", requires = "password_file")]
@@ -38,7 +44,8 @@ pub(super) struct Reach {
     #[arg(long, value_name = "FILE", requires = "user", value_hint = ValueHint::FilePath)]
     password_file: Option<PathBuf>,
     /// Certificates to believe the agent by, instead of the system's
-    #[arg(long, env = "STARLING_CA_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, env = "STARLING_CA_FILE", value_name = "FILE", value_hint = ValueHint::FilePath,
+        value_parser = path_or_nothing())]
     ca_file: Option<PathBuf>,
     /// A client's certificate, where the agent asks for one
     #[arg(long, value_name = "FILE", requires = "key_file", value_hint = ValueHint::FilePath)]
@@ -288,7 +295,9 @@ impl Reach {
             username: inline(user),
             password: self.password_file.clone().map(Source::File),
         });
-        let token = self.token_file.clone().filter(|_| self.user.is_none());
+        let said =
+            |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        let token = said(&self.token_file).filter(|_| self.user.is_none());
         HttpClient {
             basic_auth,
             authorization: token.map(|file| Authorization {
@@ -296,7 +305,7 @@ impl Reach {
                 credentials: Some(Source::File(file)),
             }),
             tls: Tls {
-                ca: self.ca_file.clone().map(Source::File),
+                ca: said(&self.ca_file).map(Source::File),
                 cert: self.cert_file.clone().map(Source::File),
                 key: self.key_file.clone().map(Source::File),
                 insecure_skip_verify: self.insecure_skip_verify,
@@ -321,9 +330,17 @@ fn causes(error: &reqwest::Error) -> Vec<&(dyn StdError + 'static)> {
     causes
 }
 
+/// An empty environment variable says nothing.
+fn path_or_nothing() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 /// `host:port` is enough; a path in front, where a proxy serves it below one, is kept.
 fn base(url: &str) -> Result<String, String> {
-    let url = url.trim();
+    let url = match url.trim() {
+        "" => URL,
+        url => url,
+    };
     let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let expected = "expected one like `http://127.0.0.1:9733`";
     // The URL is not repeated where it may hold a password.

@@ -90,6 +90,7 @@ fn an_url_is_a_scheme_a_host_and_maybe_a_path() {
     };
     check("http://127.0.0.1:9733/", Ok("http://127.0.0.1:9733"));
     check("10.0.0.1:9733", Ok("http://10.0.0.1:9733"));
+    check("", Ok(URL));
     check("https://h/starling/", Ok("https://h/starling"));
     check("http://me:hunter2@h:1", Err("`--user` and `--password-file`"));
     check("ftp://h:1", Err("begins with `ftp://`"));
@@ -199,6 +200,8 @@ async fn credentials_come_from_files() {
     assert!(ask(&["--token-file", &path("token")]).await.is_none());
     assert!(ask(&["--user", "me", "--password-file", &path("password")]).await.is_none());
     assert_eq!(fake.asked(), ["GET / Bearer t0ken", "GET / Basic bWU6aHVudGVyMg=="]);
+    assert!(ask(&["--token-file", "", "--ca-file", ""]).await.is_none());
+    assert_eq!(fake.asked().last().unwrap(), "GET /");
     let fault = ask(&["--token-file", &path("none")]).await.unwrap();
     assert!(fault.reason.contains("none`: No such file"), "{}", fault.reason);
 }
