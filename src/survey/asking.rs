@@ -36,6 +36,9 @@ pub(super) struct Asker {
     waiting: Arc<Mutex<Waiting>>,
 }
 
+/// Where the bytes of an answer come, or why there are none.
+type Answered = oneshot::Receiver<Result<Vec<u8>, String>>;
+
 /// Questions that are not answered yet, by number.
 struct Waiting {
     next: u64,
@@ -130,11 +133,7 @@ impl Asker {
         }
     }
 
-    fn send(
-        &self,
-        to: NodeId,
-        question: Bytes,
-    ) -> Result<(OpenGuard, oneshot::Receiver<Result<Vec<u8>, String>>), String> {
+    fn send(&self, to: NodeId, question: Bytes) -> Result<(OpenGuard, Answered), String> {
         let Some(channel) = &self.channel else {
             return Err("can't be reached by a node that is in no cluster".to_owned());
         };
@@ -214,10 +213,7 @@ mod tests {
     }
 
     /// The number of the question, what takes it back, and where its answer comes.
-    fn ask(
-        waiting: &Arc<Mutex<Waiting>>,
-        to: NodeId,
-    ) -> (u64, OpenGuard, oneshot::Receiver<Result<Vec<u8>, String>>) {
+    fn ask(waiting: &Arc<Mutex<Waiting>>, to: NodeId) -> (u64, OpenGuard, Answered) {
         let (done, answered) = oneshot::channel();
         let number = lock(waiting).open(to, done);
         (number, OpenGuard { number, waiting: Arc::clone(waiting) }, answered)
