@@ -1,6 +1,7 @@
 //! Configurations as data: a text, and every problem or warning that it must be told of.
 
 mod cluster;
+mod history;
 mod random;
 
 use std::{fs, path::Path, time::Duration};
@@ -363,31 +364,13 @@ fn the_outbox_is_bounded() {
 }
 
 #[test]
-fn history_is_bounded() {
-    check(
-        "history: {max_bytes: 1MB, max_age: 0, enabled: maybe, max_rows: 1}\n",
-        &[
-            "1:11: `max_bytes` must be at least 32MiB",
-            "1:27: `max_age` must be more than 0",
-            "1:39: unknown key `max_rows`",
-            "1:48: `enabled`: expected true or false, found `maybe`",
-        ],
-    );
-    let history =
-        read("history: {enabled: false, max_age: 7d, max_bytes: 1GiB}\n").expect("good").history;
-    let age_max = Duration::from_secs(7 * 86_400);
-    assert_eq!(history, HistorySettings { enabled: false, age_max, bytes_max: 1 << 30 });
-    assert!(HistorySettings::default().enabled);
-}
-
-#[test]
 fn what_comes_later_is_told_as_that() {
     check(
         "gateway: {}\nadmin: {x: 1}\nscrape_configs:\n- job_name: a\n  fallback_scrape_protocol: PrometheusProto\n",
         &[
             "1:1: `gateway` is not supported yet",
             "2:1: `admin` is not supported yet",
-            "6:3: `fallback_scrape_protocol: PrometheusProto` is not supported yet",
+            "5:3: `fallback_scrape_protocol: PrometheusProto` is not supported yet",
         ],
     );
     check_warnings(
