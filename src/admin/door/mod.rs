@@ -200,33 +200,58 @@ impl Door {
                 }
             };
         }
-        let failing = self.clients().failing.look(visit.from, FAILURES, self.now_ms());
-        if let rate::Verdict::Wait { seconds } = failing {
-            return Err(too_many(seconds, "wrong credentials"));
-        }
+        self.may_try(visit, |table, from, rate, now_ms| table.look(from, rate, now_ms))?;
         match rules.judge(&visit.shown, certificate, draw) {
             rules::Verdict::Enter(visitor) => Ok(visitor),
-            rules::Verdict::Missing | rules::Verdict::Wrong => Err(self.wrong(visit)),
-            rules::Verdict::Ask { hash, user } => {
-                let (name, password) = match &visit.shown {
-                    Shown::Basic { user, password } => (user.as_str(), password.as_str()),
-                    Shown::Nothing | Shown::Bearer(_) | Shown::Unreadable => ("", ""),
-                };
-                match (self.passwords.check(name, password, hash).await, user) {
-                    (Outcome::Right, Some(visitor)) => Ok(visitor),
-                    (Outcome::Right | Outcome::Wrong, _) => Err(self.wrong(visit)),
-                    (Outcome::Busy, _) => Err(too_many(1, "passwords to check")),
-                }
+            rules::Verdict::Missing | rules::Verdict::Wrong => {
+                self.may_try(visit, Table::take)?;
+                Err(wrong(visit))
+            }
+            rules::Verdict::Ask { hash, user } => self.ask(visit, hash, user).await,
+        }
+    }
+
+    async fn ask(
+        &self,
+        visit: &Visit<'_>,
+        hash: &str,
+        user: Option<Visitor>,
+    ) -> Result<Visitor, Answer> {
+        let (name, password) = match &visit.shown {
+            Shown::Basic { user, password } => (user.as_str(), password.as_str()),
+            Shown::Nothing | Shown::Bearer(_) | Shown::Unreadable => ("", ""),
+        };
+        if let Some(visitor) = &user
+            && self.passwords.remembers(name, password, hash)
+        {
+            return Ok(visitor.clone());
+        }
+        // Counted before: who goes away before the answer has tried all the same.
+        self.may_try(visit, Table::take)?;
+        let outcome = self.passwords.check(name, password, hash).await;
+        match (outcome, user) {
+            (Outcome::Right, Some(visitor)) => {
+                self.clients().failing.give_back(visit.from, FAILURES);
+                Ok(visitor)
+            }
+            (Outcome::Right | Outcome::Wrong, _) => Err(wrong(visit)),
+            (Outcome::Busy, _) => {
+                self.clients().failing.give_back(visit.from, FAILURES);
+                Err(too_many(1, "passwords to check"))
             }
         }
     }
 
-    /// Not the name that was typed: it may be a password in the wrong field.
-    fn wrong(&self, visit: &Visit<'_>) -> Answer {
-        // Whether it passes is asked before the next one.
-        self.clients().failing.take(visit.from, FAILURES, self.now_ms());
-        warn!(from = %visit.from, path = visit.path, "wrong credentials for the admin API");
-        unauthorized("these credentials are not known")
+    /// `ask` looks at the failures of this client, or adds one.
+    fn may_try(
+        &self,
+        visit: &Visit<'_>,
+        ask: fn(&mut Table, IpAddr, Rate, u64) -> rate::Verdict,
+    ) -> Result<(), Answer> {
+        match ask(&mut self.clients().failing, visit.from, FAILURES, self.now_ms()) {
+            rate::Verdict::Pass => Ok(()),
+            rate::Verdict::Wait { seconds } => Err(too_many(seconds, "wrong credentials")),
+        }
     }
 }
 
@@ -421,6 +446,12 @@ fn dress(headers: &mut HeaderMap, rules: &Rules) {
 
 fn refused((status, detail): Refusal) -> Answer {
     Answer { response: api::problem(status, &detail), visitor: None, is_quiet: false }
+}
+
+/// Not the name that was typed: it may be a password in the wrong field.
+fn wrong(visit: &Visit<'_>) -> Answer {
+    warn!(from = %visit.from, path = visit.path, "wrong credentials for the admin API");
+    unauthorized("these credentials are not known")
 }
 
 fn unauthorized(detail: &str) -> Answer {
