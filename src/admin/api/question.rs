@@ -28,8 +28,8 @@ use crate::{
 /// Rows of an answer that asks for no other number.
 const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 1000;
-/// A parameter's value beyond this is no name, time or word.
-const VALUE_BYTES_MAX: usize = 4096;
+/// A cursor holds a URL, and nothing else that is asked for is longer.
+const VALUE_BYTES_MAX: usize = 16 << 10;
 
 /// What an endpoint can be asked. Its parameters are described once, by `IntoParams`; what is not
 /// described there is refused.
@@ -170,7 +170,7 @@ pub(super) fn target_id(text: &str) -> Result<TargetId, String> {
 }
 
 /// A member by its id, also one that is forgotten, or by the name of one that is known.
-pub(super) fn node_id(text: &str, roster: &Roster) -> Result<NodeId, String> {
+pub(in crate::admin) fn node_id(text: &str, roster: &Roster) -> Result<NodeId, String> {
     if is_hex(text, 32)
         && let Ok(id) = u128::from_str_radix(text, 16)
     {
@@ -184,9 +184,9 @@ pub(super) fn node_id(text: &str, roster: &Roster) -> Result<NodeId, String> {
         MemberState::Left | MemberState::Dead => 2,
     });
     named.first().map(|one| one.id).ok_or_else(|| {
-        let names: Vec<String> =
+        let known: Vec<String> =
             roster.members.values().map(|one| format!("`{}`", one.name)).collect();
-        format!("an id of 32 hexadecimal digits, or one of {}", names.join(", "))
+        format!("an id of 32 hexadecimal digits, or one of {}", known.join(", "))
     })
 }
 

@@ -19,9 +19,9 @@ use crate::{
     },
 };
 
-const T0_MS: i64 = 1_700_000_000_000;
+pub(super) const T0_MS: i64 = 1_700_000_000_000;
 
-fn member(id: u128, state: MemberState, until_ms: Option<i64>) -> Member {
+pub(super) fn member(id: u128, state: MemberState, until_ms: Option<i64>) -> Member {
     Member {
         id: NodeId(id),
         name: format!("n{id}"),
@@ -39,7 +39,7 @@ fn roster() -> Roster {
     Roster { members: members.into_iter().map(|one| (one.id, one)).collect(), version: 3 }
 }
 
-fn status(standing: Standing, notices: Vec<Raised>) -> Status {
+pub(super) fn status(standing: Standing, notices: Vec<Raised>) -> Status {
     let facts = Facts {
         address: "10.0.0.2:9734".parse().unwrap(),
         generation: 7,
@@ -87,7 +87,7 @@ fn view() -> View {
     view
 }
 
-fn open(status: Status) -> House {
+pub(super) fn open(status: Status) -> House {
     let fleet = FleetSources {
         me: NodeId(1),
         name: "n1".to_owned(),

@@ -4,7 +4,9 @@ use super::*;
 use crate::{
     history::{
         Cursor, EventFilter, Kind,
-        entry::{ConfigVersion, MemberChange, MemberSeen, NoticeChange, Placement, SamplesDrop, Step},
+        entry::{
+            ConfigVersion, MemberChange, MemberSeen, NoticeChange, Placement, SamplesDrop, Step,
+        },
     },
     model::member::MemberState,
 };
@@ -26,7 +28,7 @@ fn member(at_ms: i64, id: u128, step: Step, state: MemberState) -> Entry {
 }
 
 /// Of each kind something, at 1,000 to 9,000 after `base`.
-fn story(base: i64) -> Vec<Entry> {
+pub(super) fn story(base: i64) -> Vec<Entry> {
     let by = NodeId(1);
     vec![
         joined(base + 1_000, 1),
@@ -135,7 +137,9 @@ async fn events_are_told_by_filter_and_page() {
     check(node(2), &[all[1], all[4], all[5], all[10], all[14]]).await;
     check(node(9), &[]).await;
     let of = |id| EventFilter { target: Some(TargetId(id)), ..<_>::default() };
-    let one = |at, from: &str, to| format!("{at} 1 slot with 1 target has moved{from} to {to}: a member joined");
+    let one = |at, from: &str, to| {
+        format!("{at} 1 slot with 1 target has moved{from} to {to}: a member joined")
+    };
     let past = [
         all[3].to_owned(),
         all[6].to_owned(),
@@ -186,31 +190,34 @@ async fn a_target_has_its_spans() {
 #[tokio::test]
 async fn the_fleet_is_told_as_it_was() {
     let (book, base) = told().await;
-    let check = async |at: i64, node: Option<u128>, members: &[(&str, u64)], targets: &[(u64, &str)]| {
-        let (mut found, mut after) = (Vec::new(), None);
-        loop {
-            let node = node.map(NodeId);
-            let page = book.handle.state_at(base + at, None, node, after, 4).await.unwrap();
-            let shares: Vec<(&str, u64)> =
-                page.members.iter().map(|one| (&*one.node.name, one.slots)).collect();
-            assert_eq!(shares, members, "at {at}");
-            if node.is_none() {
-                assert_eq!(page.total, Some(targets.len() as u64), "at {at}");
+    let check =
+        async |at: i64, node: Option<u128>, members: &[(&str, u64)], targets: &[(u64, &str)]| {
+            let (mut found, mut after) = (Vec::new(), None);
+            loop {
+                let node = node.map(NodeId);
+                let page = book.handle.state_at(base + at, None, node, after, 4).await.unwrap();
+                let shares: Vec<(&str, u64)> =
+                    page.members.iter().map(|one| (&*one.node.name, one.slots)).collect();
+                assert_eq!(shares, members, "at {at}");
+                if node.is_none() {
+                    assert_eq!(page.total, Some(targets.len() as u64), "at {at}");
+                }
+                found.extend(page.items);
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
             }
-            found.extend(page.items);
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-        }
-        let mut found: Vec<(u64, &str)> = found
-            .iter()
-            .map(|(target, owner)| (target.id.0, owner.as_ref().map_or("", |node| &*node.name)))
-            .collect();
-        found.sort_unstable();
-        assert_eq!(found, targets, "at {at}");
+            let mut found: Vec<(u64, &str)> = found
+                .iter()
+                .map(|(target, owner)| (target.id.0, owner.as_ref().map_or("", |node| &*node.name)))
+                .collect();
+            found.sort_unstable();
+            assert_eq!(found, targets, "at {at}");
+        };
+    let ten = |but: Option<u64>, owner| {
+        (0..10).filter(|id| Some(*id) != but).map(|id| (id, owner)).collect::<Vec<_>>()
     };
-    let ten = |but: Option<u64>, owner| (0..10).filter(|id| Some(*id) != but).map(|id| (id, owner)).collect::<Vec<_>>();
     check(500, None, &[], &[]).await;
     check(1_999, None, &[("n1", 4096), ("n2", 0)], &[]).await;
     check(2_000, None, &[("n1", 4096), ("n2", 0)], &ten(None, "n1")).await;
@@ -220,7 +227,8 @@ async fn the_fleet_is_told_as_it_was() {
     };
     check(3_000, None, &[("n1", 2048), ("n2", 2048)], &with(ten(None, "n2"), (77, "n2"))).await;
     check(3_000, Some(1), &[("n1", 2048), ("n2", 2048)], &[]).await;
-    check(5_999, Some(2), &[("n1", 2048), ("n2", 2048)], &with(ten(Some(3), "n2"), (77, "n2"))).await;
+    check(5_999, Some(2), &[("n1", 2048), ("n2", 2048)], &with(ten(Some(3), "n2"), (77, "n2")))
+        .await;
     check(6_000, None, &[("n1", 4096)], &with(ten(Some(3), "n1"), (77, "n1"))).await;
     let one = book.handle.state_at(base + 3_000, Some(TargetId(5)), None, None, 10).await.unwrap();
     assert_eq!(one.items.len(), 1);
@@ -246,10 +254,15 @@ async fn the_views_can_be_read() {
     );
     let at = crate::model::time::rfc3339(base + 4_000).replace('T', " ").replace('Z', "");
     assert_eq!(
-        lines("SELECT at || ' ' || state || ' ' || error || ' ' || \"by\" FROM health WHERE state = 'down'"),
+        lines(
+            "SELECT at || ' ' || state || ' ' || error || ' ' || \"by\" FROM health WHERE state = 'down'"
+        ),
         [format!("{at} down connection refused n1")],
     );
-    assert_eq!(lines("SELECT name || ' ' || step FROM membership ORDER BY at DESC LIMIT 1"), ["n2 crashed"]);
+    assert_eq!(
+        lines("SELECT name || ' ' || step FROM membership ORDER BY at DESC LIMIT 1"),
+        ["n2 crashed"]
+    );
     let known = book.handle.last_known().await.unwrap();
     assert_eq!((known.members.len(), known.targets.len()), (2, 11));
     assert_eq!(known.owners, vec![Some(NodeId(1)); 4096]);
@@ -279,7 +292,10 @@ async fn later_news_of_an_instant_counts() {
             assert_eq!(owners[5], Some(NodeId(owner)), "at {at} in order {order:?}");
         }
         let last = book.handle.last_moves().borrow().of(Slot::new(5).unwrap()).unwrap();
-        assert_eq!((last.at_ms, last.from, last.to), (base + 300, Some(NodeId(3)), Some(NodeId(4))));
+        assert_eq!(
+            (last.at_ms, last.from, last.to),
+            (base + 300, Some(NodeId(3)), Some(NodeId(4)))
+        );
     };
     check([0, 1, 2, 3], false).await;
     check([0, 1, 2, 3], true).await;

@@ -2,7 +2,6 @@
 
 mod asked;
 mod faults;
-mod fleet;
 mod fetched;
 mod pruned;
 
