@@ -260,9 +260,9 @@ mod tests {
     fn any_overrides() -> impl Strategy<Value = Overrides> {
         let moves = prop::collection::btree_map(0..4096_u16, 1..14_u128, 0..200);
         (moves, 0..60_i64).prop_map(|(moves, from_ms)| {
-            let moved = |(slot, id)| (Slot::new(slot).unwrap(), NodeId(id));
+            let place = |(slot, id)| (Slot::new(slot).unwrap(), NodeId(id));
             let stamp = Stamp { version: 1, publisher: NodeId(1) };
-            let moves = moves.into_iter().map(moved).collect();
+            let moves = moves.into_iter().map(place).collect();
             Overrides::default().followed_by(OverrideMap { stamp, from_ms, moves })
         })
     }

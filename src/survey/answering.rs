@@ -17,7 +17,7 @@ use crate::{
     history::{EventFilter, EventPage, Kind, Unanswered},
     model::{
         member::Roster,
-        target::{Target, TargetId, TargetName},
+        target::{Target, TargetName},
     },
     ownership::{key::keyed, placement},
     runtime::clock,
@@ -135,11 +135,8 @@ fn cut(error: &str) -> String {
 fn describe(sources: &Sources, names: &[TargetName]) -> Vec<Description> {
     let found = found_targets(&sources.found.borrow());
     let scraped = sources.scrape.targets().into_iter().map(|status| status.target);
-    let known: HashMap<(TargetId, Arc<str>), Arc<Target>> = found
-        .into_iter()
-        .chain(scraped)
-        .map(|target| ((target.id, Arc::clone(&target.job)), target))
-        .collect();
+    let known: HashMap<TargetName, Arc<Target>> =
+        found.into_iter().chain(scraped).map(|target| (name_of(&target), target)).collect();
     names.iter().filter_map(|name| known.get(name)).map(|target| Description::of(target)).collect()
 }
 

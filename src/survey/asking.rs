@@ -36,6 +36,9 @@ pub(super) struct Asker {
     waiting: Arc<Mutex<Waiting>>,
 }
 
+/// Where the bytes of an answer come, or why there are none.
+type Answered = oneshot::Receiver<Result<Vec<u8>, String>>;
+
 /// Questions that are not answered yet, by number.
 struct Waiting {
     next: u64,
@@ -130,11 +133,7 @@ impl Asker {
         }
     }
 
-    fn send(
-        &self,
-        to: NodeId,
-        question: Bytes,
-    ) -> Result<(OpenGuard, oneshot::Receiver<Result<Vec<u8>, String>>), String> {
+    fn send(&self, to: NodeId, question: Bytes) -> Result<(OpenGuard, Answered), String> {
         let Some(channel) = &self.channel else {
             return Err("can't be reached by a node that is in no cluster".to_owned());
         };
@@ -207,11 +206,14 @@ mod tests {
         waiting.lock().unwrap()
     }
 
+    /// Bytes of parts, and open questions.
+    fn held(waiting: &Arc<Mutex<Waiting>>) -> (usize, usize) {
+        let waiting = lock(waiting);
+        (waiting.bytes, waiting.open.len())
+    }
+
     /// The number of the question, what takes it back, and where its answer comes.
-    fn ask(
-        waiting: &Arc<Mutex<Waiting>>,
-        to: NodeId,
-    ) -> (u64, OpenGuard, oneshot::Receiver<Result<Vec<u8>, String>>) {
+    fn ask(waiting: &Arc<Mutex<Waiting>>, to: NodeId) -> (u64, OpenGuard, Answered) {
         let (done, answered) = oneshot::channel();
         let number = lock(waiting).open(to, done);
         (number, OpenGuard { number, waiting: Arc::clone(waiting) }, answered)
@@ -238,14 +240,14 @@ mod tests {
 
     #[test]
     fn an_answer_is_bounded() {
-        let check = |total: u64, part: &[u8], held: usize, expected: &str| {
+        let check = |total: u64, part: &[u8], bytes: usize, expected: &str| {
             let waiting = waiting();
-            lock(&waiting).bytes = held;
+            lock(&waiting).bytes = bytes;
             let (number, _open, mut answered) = ask(&waiting, B);
             lock(&waiting).heard(B, number, total, part);
             let reason = answered.try_recv().unwrap().unwrap_err();
             assert!(reason.contains(expected), "{reason}");
-            assert_eq!((lock(&waiting).bytes, lock(&waiting).open.len()), (held, 0));
+            assert_eq!(held(&waiting), (bytes, 0));
         };
         check(ANSWER_BYTES_MAX + (1 << 20), b"a", 0, "an answer of 65 MiB, more than 64 MiB");
         check(u64::MAX, b"a", 0, "more than 64 MiB");
@@ -258,9 +260,9 @@ mod tests {
         let waiting = waiting();
         let (number, open, _answered) = ask(&waiting, B);
         lock(&waiting).heard(B, number, 5, b"ab");
-        assert_eq!((lock(&waiting).bytes, lock(&waiting).open.len()), (2, 1));
+        assert_eq!(held(&waiting), (2, 1));
         drop(open);
-        assert_eq!((lock(&waiting).bytes, lock(&waiting).open.len()), (0, 0));
+        assert_eq!(held(&waiting), (0, 0));
         lock(&waiting).heard(B, number, 5, b"cde");
         assert_eq!(lock(&waiting).bytes, 0);
     }

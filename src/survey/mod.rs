@@ -140,7 +140,12 @@ impl Handle {
 
 /// The outcome of the last round. Whoever comes while one is under way waits for it; where the one
 /// who began it goes, the next one begins it anew.
-struct Kept<T>(Mutex<Option<(Instant, Arc<T>)>>);
+struct Kept<T>(Mutex<Option<Outcome<T>>>);
+
+struct Outcome<T> {
+    at: Instant,
+    value: Arc<T>,
+}
 
 impl<T> Default for Kept<T> {
     fn default() -> Self {
@@ -151,18 +156,16 @@ impl<T> Default for Kept<T> {
 impl<T> Kept<T> {
     async fn get<F: Future<Output = T>>(&self, fresh: Duration, ask: impl FnOnce() -> F) -> Arc<T> {
         let mut kept = self.0.lock().await;
-        if let Some((at, value)) = &*kept
-            && at.elapsed() < fresh
-        {
-            return Arc::clone(value);
+        if let Some(last) = kept.as_ref().filter(|last| last.at.elapsed() < fresh) {
+            return Arc::clone(&last.value);
         }
         let value = Arc::new(ask().await);
-        *kept = Some((Instant::now(), Arc::clone(&value)));
+        *kept = Some(Outcome { at: Instant::now(), value: Arc::clone(&value) });
         value
     }
 
     async fn last(&self) -> Option<Arc<T>> {
-        self.0.lock().await.as_ref().map(|(_, value)| Arc::clone(value))
+        self.0.lock().await.as_ref().map(|last| Arc::clone(&last.value))
     }
 }
 

@@ -140,14 +140,14 @@ pub struct FleetHealth {
 
 /// Whom to ask, and by when they must have answered.
 struct Round<'a> {
-    asker: &'a Asker,
+    fleet: &'a Asker,
     until: Instant,
     members: Vec<(NodeId, String)>,
 }
 
 impl<'a> Round<'a> {
-    fn begin(asker: &'a Asker) -> Self {
-        let sources = asker.sources();
+    fn begin(fleet: &'a Asker) -> Self {
+        let sources = fleet.sources();
         let roster = sources.roster.borrow();
         let living = roster.members.values().filter(|member| match member.state {
             MemberState::Alive | MemberState::Suspect => true,
@@ -158,7 +158,7 @@ impl<'a> Round<'a> {
         // A newcomer answers for itself before the roster has it.
         members.entry(sources.me).or_insert_with(|| sources.name.clone());
         let members = members.into_iter().collect();
-        Self { asker, until: Instant::now() + PATIENCE, members }
+        Self { fleet, until: Instant::now() + PATIENCE, members }
     }
 
     /// What all members say, and what is to be shown of each, in the same order.
@@ -168,7 +168,7 @@ impl<'a> Round<'a> {
     ) -> (BTreeMap<NodeId, T>, Vec<Asked>) {
         let began = Instant::now();
         let ask = async |(id, name): &(NodeId, String)| {
-            let answer = self.asker.ask::<T>(*id, question, self.until).await;
+            let answer = self.fleet.ask::<T>(*id, question, self.until).await;
             let took = began.elapsed();
             let (answer, error) = match answer {
                 Ok(answer) => (Some(answer), None),
@@ -177,13 +177,13 @@ impl<'a> Round<'a> {
             let answered = answer.is_some();
             (answer, Asked { id: *id, name: name.clone(), answered, error, took })
         };
-        let mut told = BTreeMap::new();
+        let mut answers = BTreeMap::new();
         let mut asked = Vec::new();
         for (answer, one) in join_all(self.members.iter().map(ask)).await {
-            told.extend(answer.map(|answer| (one.id, answer)));
+            answers.extend(answer.map(|answer| (one.id, answer)));
             asked.push(one);
         }
-        (told, asked)
+        (answers, asked)
     }
 
     /// The targets of these names, as those tell who know them. Who does not, or not in time, leaves
@@ -195,15 +195,19 @@ impl<'a> Round<'a> {
     ) -> Vec<Arc<Target>> {
         let ask = async |(id, names): (NodeId, Vec<TargetName>)| {
             let question = Question::Describe(names);
-            (id, self.asker.ask::<Vec<Description>>(id, &question, self.until).await)
+            (id, self.fleet.ask::<Vec<Description>>(id, &question, self.until).await)
         };
         let mut targets = Vec::new();
         for (id, answer) in join_all(names.into_iter().map(ask)).await {
             match answer {
-                Ok(told) => targets.extend(told.into_iter().map(|one| Arc::new(one.target()))),
+                Ok(answers) => {
+                    targets.extend(answers.into_iter().map(|one| Arc::new(one.target())));
+                }
                 Err(reason) => {
                     let of = asked.iter_mut().find(|asked| asked.id == id);
-                    of.into_iter().for_each(|asked| asked.error = Some(reason.clone()));
+                    if let Some(asked) = of {
+                        asked.error = Some(reason);
+                    }
                 }
             }
         }
@@ -211,14 +215,14 @@ impl<'a> Round<'a> {
     }
 }
 
-pub(super) async fn targets(asker: &Asker, number: u64) -> FleetTargets {
-    let round = Round::begin(asker);
+pub(super) async fn targets(fleet: &Asker, number: u64) -> FleetTargets {
+    let round = Round::begin(fleet);
     let at_ms = clock::now_ms();
-    let (told, mut asked) = round.ask::<TargetsTold>(&Question::Targets).await;
-    let sources = asker.sources().clone();
+    let (answers, mut asked) = round.ask::<TargetsTold>(&Question::Targets).await;
+    let sources = fleet.sources().clone();
     let snapshot = Arc::clone(&sources.found.borrow());
     let found = found_targets(&snapshot);
-    let described = round.describe(unknown(&told, &found), &mut asked).await;
+    let described = round.describe(unknown(&answers, &found), &mut asked).await;
     let silent = silent(&asked);
     let merging = move || {
         let placed = sources.ownership.borrow().placed.clone();
@@ -227,10 +231,10 @@ pub(super) async fn targets(asker: &Asker, number: u64) -> FleetTargets {
         let undivided: Vec<Arc<Target>> =
             undivided.flat_map(|job| job.active.iter().cloned()).collect();
         let (found, undivided) = (&found[..], &undivided[..]);
-        merge(told, described, &Known { found, undivided, owners: &owners, silent: &silent })
+        merge(answers, described, &Known { found, undivided, owners: &owners, silent: &silent })
     };
     // Ten thousand targets take their time, and others wait for this thread.
-    let targets = spawn_blocking(merging).await.expect("what is told can't make it panic");
+    let targets = spawn_blocking(merging).await.expect("what is answers can't make it panic");
     FleetTargets { round: number, at_ms, asked, targets }
 }
 
@@ -241,7 +245,7 @@ fn silent(asked: &[Asked]) -> BTreeSet<NodeId> {
 /// What one look has shown.
 struct Look {
     at_ms: i64,
-    told: BTreeMap<NodeId, VerifyTold>,
+    answers: BTreeMap<NodeId, VerifyTold>,
     asked: Vec<Asked>,
     judgement: Judgement,
     /// Who has found what this member has not.
@@ -249,26 +253,26 @@ struct Look {
 }
 
 /// A fault that a second look does not find again was news on its way.
-pub(super) async fn verify(asker: &Asker) -> Verified {
-    let mut look = look(asker, &Round::begin(asker)).await;
+pub(super) async fn verify(fleet: &Asker) -> Verified {
+    let mut look = look(fleet, &Round::begin(fleet)).await;
     if !look.judgement.is_faultless() {
         let earlier = look.judgement;
-        look = self::look(asker, &Round::begin(asker)).await;
+        look = self::look(fleet, &Round::begin(fleet)).await;
         look.judgement = look.judgement.lasting(&earlier);
     }
-    let refs = references(asker, &mut look).await;
+    let refs = references(fleet, &mut look).await;
     let named = |name: &TargetName| TargetRef {
         name: name.clone(),
         url: refs.get(name).map(|target| target.shown_url().into_owned()),
     };
-    let Look { at_ms, told, asked, judgement, finders: _ } = look;
+    let Look { at_ms, answers, asked, judgement, finders: _ } = look;
     let is_answered = asked.iter().all(|asked| asked.answered);
     let member = |asked: Asked| {
-        let told = told.get(&asked.id);
+        let answers = answers.get(&asked.id);
         VerifiedMember {
-            scrapes: told.map(|told| told.scrapes.len()),
-            config_digest: told.map(|told| told.config_digest),
-            targets_digest: told.map(|told| told.targets_digest),
+            scrapes: answers.map(|answers| answers.scrapes.len()),
+            config_digest: answers.map(|answers| answers.config_digest),
+            targets_digest: answers.map(|answers| answers.targets_digest),
             asked,
         }
     };
@@ -290,17 +294,17 @@ pub(super) async fn verify(asker: &Asker) -> Verified {
     }
 }
 
-async fn look(asker: &Asker, round: &Round<'_>) -> Look {
-    let sources = asker.sources();
+async fn look(fleet: &Asker, round: &Round<'_>) -> Look {
+    let sources = fleet.sources();
     let at_ms = sources.time.now_ms() + AHEAD_MS;
-    let (told, mut asked) = round.ask::<VerifyTold>(&Question::Verify { at_ms }).await;
+    let (answers, mut asked) = round.ask::<VerifyTold>(&Question::Verify { at_ms }).await;
     let own = found_names(&sources.found.borrow());
     let own_digest = digest(&own);
     let mut found: BTreeSet<TargetName> = own.into_iter().collect();
     let mut finders = BTreeMap::new();
-    let others = told.iter().filter(|(_, told)| told.found_digest != own_digest);
+    let others = answers.iter().filter(|(_, answers)| answers.found_digest != own_digest);
     let ask = async |id: NodeId| {
-        (id, asker.ask::<Vec<TargetName>>(id, &Question::Found, round.until).await)
+        (id, fleet.ask::<Vec<TargetName>>(id, &Question::Found, round.until).await)
     };
     for (id, answer) in join_all(others.map(|(id, _)| ask(*id))).await {
         match answer {
@@ -313,26 +317,26 @@ async fn look(asker: &Asker, round: &Round<'_>) -> Look {
             }
             Err(reason) => {
                 let of = asked.iter_mut().find(|asked| asked.id == id);
-                of.into_iter().for_each(|asked| {
-                    (asked.answered, asked.error) = (false, Some(reason.clone()));
-                });
+                if let Some(asked) = of {
+                    (asked.answered, asked.error) = (false, Some(reason));
+                }
             }
         }
     }
-    let said = |told: &VerifyTold| Said {
-        scrapes: told.scrapes.clone(),
-        config_digest: told.config_digest,
-        targets_digest: told.targets_digest,
-        roster: told.roster.clone(),
-        overrides: told.overrides,
+    let said = |answers: &VerifyTold| Said {
+        scrapes: answers.scrapes.clone(),
+        config_digest: answers.config_digest,
+        targets_digest: answers.targets_digest,
+        roster: answers.roster.clone(),
+        overrides: answers.overrides,
     };
-    let said = told.iter().map(|(id, told)| (*id, said(told))).collect();
+    let said = answers.iter().map(|(id, answers)| (*id, said(answers))).collect();
     let judgement = judge(&said, &found);
-    Look { at_ms, told, asked, judgement, finders }
+    Look { at_ms, answers, asked, judgement, finders }
 }
 
 /// Where the targets at fault answer: asked for where this member does not know them.
-async fn references(asker: &Asker, look: &mut Look) -> BTreeMap<TargetName, Arc<Target>> {
+async fn references(fleet: &Asker, look: &mut Look) -> BTreeMap<TargetName, Arc<Target>> {
     let unowned = look.judgement.unowned.iter().take(NAMED_MAX);
     let doubled = look.judgement.doubled.iter().take(NAMED_MAX);
     let mut wanted: BTreeMap<TargetName, Option<NodeId>> =
@@ -341,49 +345,51 @@ async fn references(asker: &Asker, look: &mut Look) -> BTreeMap<TargetName, Arc<
     if wanted.is_empty() {
         return BTreeMap::new();
     }
-    let found = found_targets(&asker.sources().found.borrow());
+    let found = found_targets(&fleet.sources().found.borrow());
     let found = found.into_iter().map(|target| (name_of(&target), target));
     let mut known: BTreeMap<TargetName, Arc<Target>> =
         found.filter(|(name, _)| wanted.contains_key(name)).collect();
     let mut missing: BTreeMap<NodeId, Vec<TargetName>> = BTreeMap::new();
     for (name, by) in wanted.into_iter().filter(|(name, _)| !known.contains_key(name)) {
-        by.into_iter().for_each(|id| missing.entry(id).or_default().push(name.clone()));
+        if let Some(id) = by {
+            missing.entry(id).or_default().push(name);
+        }
     }
-    let described = Round::begin(asker).describe(missing, &mut look.asked).await;
+    let described = Round::begin(fleet).describe(missing, &mut look.asked).await;
     known.extend(described.into_iter().map(|target| (name_of(&target), target)));
     known
 }
 
-pub(super) async fn queues(asker: &Asker) -> FleetQueues {
-    let (mut told, asked) = Round::begin(asker).ask::<QueuesTold>(&Question::Queues).await;
+pub(super) async fn queues(fleet: &Asker) -> FleetQueues {
+    let (mut answers, asked) = Round::begin(fleet).ask::<QueuesTold>(&Question::Queues).await;
     let member = |asked: &Asked| MemberQueues {
         id: asked.id,
         name: asked.name.clone(),
-        destinations: told.remove(&asked.id),
+        destinations: answers.remove(&asked.id),
     };
     FleetQueues { members: asked.iter().map(member).collect(), asked }
 }
 
-pub(super) async fn configs(asker: &Asker) -> FleetConfigs {
-    let (mut told, asked) = Round::begin(asker).ask::<ConfigTold>(&Question::Config).await;
-    let config = |told: ConfigTold| {
-        let ConfigTold { digest, yaml, loaded_ms, refused } = told;
+pub(super) async fn configs(fleet: &Asker) -> FleetConfigs {
+    let (mut answers, asked) = Round::begin(fleet).ask::<ConfigTold>(&Question::Config).await;
+    let config = |answers: ConfigTold| {
+        let ConfigTold { digest, yaml, loaded_ms, refused } = answers;
         Config { digest, yaml, loaded_ms, refused }
     };
     let member = |asked: &Asked| MemberConfig {
         id: asked.id,
         name: asked.name.clone(),
-        config: told.remove(&asked.id).map(config),
+        config: answers.remove(&asked.id).map(config),
     };
     FleetConfigs { members: asked.iter().map(member).collect(), asked }
 }
 
-pub(super) async fn health_history(asker: &Asker, past: HealthPast) -> FleetHealth {
+pub(super) async fn health_history(fleet: &Asker, past: HealthPast) -> FleetHealth {
     let HealthPast { target, job, from_ms, until_ms, limit } = past;
     let limit = limit as u64;
     let question = Question::HealthHistory { target, job, from_ms, until_ms, limit };
-    let (told, asked) = Round::begin(asker).ask::<Vec<HealthEvent>>(&question).await;
-    let mut events: Vec<Event> = told.into_values().flatten().map(HealthEvent::event).collect();
+    let (answers, asked) = Round::begin(fleet).ask::<Vec<HealthEvent>>(&question).await;
+    let mut events: Vec<Event> = answers.into_values().flatten().map(HealthEvent::event).collect();
     let order = |event: &Event| (Reverse(event.at_ms), event.node.clone(), event.target.clone());
     events.sort_by_key(order);
     // Two tell the same where one has fetched from the other what it missed.
@@ -391,10 +397,10 @@ pub(super) async fn health_history(asker: &Asker, past: HealthPast) -> FleetHeal
     FleetHealth { asked, events }
 }
 
-pub(super) async fn loads(asker: &Asker) -> FleetLoads {
-    let (told, asked) = Round::begin(asker).ask::<LoadsTold>(&Question::Loads).await;
+pub(super) async fn loads(fleet: &Asker) -> FleetLoads {
+    let (answers, asked) = Round::begin(fleet).ask::<LoadsTold>(&Question::Loads).await;
     let mut loads = Loads::default();
-    for (number, load) in told.into_values().flatten() {
+    for (number, load) in answers.into_values().flatten() {
         if let Some(slot) = Slot::new(number).filter(|_| load.is_finite() && load >= 0.0) {
             loads.add(slot, load);
         }

@@ -249,25 +249,26 @@ mod tests {
     fn each_target_is_once_and_with_whoever_scrapes_it() {
         let owners = owners();
         let of = by_owner(&owners);
-        let ([a, b], [c, d], [e, f]) = (
-            of[&1][..].try_into().unwrap(),
-            of[&2][..].try_into().unwrap(),
-            of[&3][..].try_into().unwrap(),
-        );
-        let found: Vec<_> = [a, b, c, e].map(target).into();
-        // 1 scrapes what is its own but for `b`, and `c` that is 2's; 2 also what nobody else knows;
-        // 3 is silent. Each of the two has a target for itself.
+        let of = |id: u128, n: usize| of[&id][n];
+        let (own, hidden, doubled) = (of(1, 0), of(1, 1), of(2, 0));
+        let (foreign, mute, unheard) = (of(2, 1), of(3, 0), of(3, 1));
+        let found: Vec<_> = [own, hidden, doubled, mute].map(target).into();
+        // 1 scrapes what is its own but for `hidden`, and `doubled` that is 2's; 2 also what nobody
+        // else knows; 3 is silent. Each of the two has a target for itself.
         let told: BTreeMap<NodeId, TargetsTold> = [
-            (NodeId(1), say(1_000, vec![told(a, true), told(c, true), told(500, false)])),
-            (NodeId(2), say(2_000, vec![told(c, true), told(d, true), told(500, false)])),
+            (NodeId(1), say(1_000, vec![told(own, true), told(doubled, true), told(500, false)])),
+            (
+                NodeId(2),
+                say(2_000, vec![told(doubled, true), told(foreign, true), told(500, false)]),
+            ),
         ]
         .into();
         let unknown = unknown(&told, &found);
-        assert_eq!(unknown, [(NodeId(2), vec![name_of(&target(d))])].into());
+        assert_eq!(unknown, [(NodeId(2), vec![name_of(&target(foreign))])].into());
         let (undivided, silent) = ([target(500)], BTreeSet::from([NodeId(3)]));
         let known =
             Known { found: &found, undivided: &undivided, owners: &owners, silent: &silent };
-        let rows = merge(told, vec![target(d)], &known);
+        let rows = merge(told, vec![target(foreign)], &known);
         let row = |number: u64| -> Vec<_> {
             let of = rows.iter().filter(|row| row.target.id.0 == number);
             of.map(|row| {
@@ -278,12 +279,16 @@ mod tests {
             .collect()
         };
         let ago = |at_ms: i64, number: u64| Some(at_ms - i64::try_from(number).unwrap());
-        assert_eq!(row(a), [(Some(1), vec![], ago(1_000, a))]);
-        assert_eq!(row(b), [(None, vec![], None)], "its owner has answered, and not named it");
-        assert_eq!(row(c), [(Some(2), vec![1], ago(2_000, c))], "the one that should comes first");
-        assert_eq!(row(d), [(Some(2), vec![], ago(2_000, d))]);
-        assert_eq!(row(e), [(Some(3), vec![], None)]);
-        assert_eq!(row(f), [], "nobody that answers knows it");
+        assert_eq!(row(own), [(Some(1), vec![], ago(1_000, own))]);
+        assert_eq!(row(hidden), [(None, vec![], None)], "its owner has answered, and not named it");
+        assert_eq!(
+            row(doubled),
+            [(Some(2), vec![1], ago(2_000, doubled))],
+            "the one that should comes first"
+        );
+        assert_eq!(row(foreign), [(Some(2), vec![], ago(2_000, foreign))]);
+        assert_eq!(row(mute), [(Some(3), vec![], None)]);
+        assert_eq!(row(unheard), [], "nobody that answers knows it");
         assert_eq!(
             row(500),
             [

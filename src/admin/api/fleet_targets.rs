@@ -19,6 +19,7 @@ use crate::{
     },
     discovery::Snapshot,
     model::{
+        hidden,
         member::{NodeId, Roster},
         target::TargetId,
     },
@@ -194,8 +195,10 @@ fn dropped(
         }
         for target in one.dropped.iter() {
             let text = || {
-                let mut text = format!("{job}\n{}", target.error.as_deref().unwrap_or_default());
-                for (name, value) in target.discovered.iter() {
+                let error = target.error.as_deref().unwrap_or_default();
+                let mut text = format!("{job}\n{error}");
+                // Who searches must not find out by it what nobody is shown.
+                for (name, value) in hidden::labels(&target.discovered).iter() {
                     text.extend(["\n", name, "=", value]);
                 }
                 text

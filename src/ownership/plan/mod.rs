@@ -1,7 +1,10 @@
 //! What would move if members joined, left or changed their weight: the placement of after the change
 //! beside that of before it. Pure.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -123,17 +126,18 @@ pub fn plan(now: &Division<'_>, change: &Change) -> Result<Plan, String> {
     let node = |id: NodeId| {
         let member = after.members.get(&id).or_else(|| now.roster.members.get(&id));
         let name = member.map(|member| member.name.clone()).unwrap_or_default();
-        Node { id: (!newcomers.contains_key(&id)).then_some(id), name }
+        Node { id: (!newcomers.contains(&id)).then_some(id), name }
     };
-    let mut flows: BTreeMap<(Option<NodeId>, NodeId), [usize; 2]> = BTreeMap::new();
+    // Slots and targets, by from whom to whom.
+    let mut flows: BTreeMap<_, [usize; 2]> = BTreeMap::new();
     let owners = |slot: Slot| (tables[0].owner(slot), tables[1].owner(slot));
-    let moved = |slot: Slot| match owners(slot) {
+    let change_of = |slot: Slot| match owners(slot) {
         (from, Some(to)) if from != Some(to) => Some((from, to)),
         _ => None,
     };
     let mut samples_per_second_moved = now.loads.map(|_| 0.0);
     for slot in slots() {
-        let Some(flow) = moved(slot) else { continue };
+        let Some(flow) = change_of(slot) else { continue };
         flows.entry(flow).or_default()[0] += 1;
         if let (Some(sum), Some(loads)) = (&mut samples_per_second_moved, now.loads) {
             *sum += loads.of(slot);
@@ -141,7 +145,7 @@ pub fn plan(now: &Division<'_>, change: &Change) -> Result<Plan, String> {
     }
     let mut targets = Vec::new();
     for target in now.targets {
-        let Some((from, to)) = moved(target.key.slot()) else { continue };
+        let Some((from, to)) = change_of(target.key.slot()) else { continue };
         flows.entry((from, to)).or_default()[1] += 1;
         let target = Arc::clone(target);
         targets.push(Moved { target, from: from.map(node), to: node(to) });
@@ -201,7 +205,7 @@ fn changed(
     roster: &Roster,
     change: &Change,
     at_ms: i64,
-) -> Result<(Roster, BTreeMap<NodeId, String>), String> {
+) -> Result<(Roster, BTreeSet<NodeId>), String> {
     let changes = change.join.len() + change.leave.len() + change.weights.len();
     if changes > CHANGES_MAX {
         return Err(format!("{changes} changes at once, expected {CHANGES_MAX} at most"));
@@ -231,7 +235,7 @@ fn changed(
         };
         member.weight = bounded;
     }
-    let mut newcomers = BTreeMap::new();
+    let mut newcomers = BTreeSet::new();
     for Newcomer { name, weight } in &change.join {
         let weight = bounded(name, *weight)?;
         let is_here = |member: &&Member| {
@@ -245,7 +249,7 @@ fn changed(
             return Err(format!("`{name}` is to join, and a member has that name already"));
         }
         let id = NodeId(xxh3_128(name.as_bytes()));
-        newcomers.insert(id, name.clone());
+        newcomers.insert(id);
         after.members.insert(id, newcomer(id, name, weight, at_ms));
     }
     Ok((after, newcomers))

@@ -195,9 +195,9 @@ fn a_change_that_is_under_way_counts_as_done() {
 fn any_overrides() -> impl Strategy<Value = Overrides> {
     let moves = prop::collection::btree_map(0..4096_u16, 1..10_u128, 0..300);
     moves.prop_map(|moves| {
-        let moved = |(slot, id)| (Slot::new(slot).unwrap(), NodeId(id));
+        let place = |(slot, id)| (Slot::new(slot).unwrap(), NodeId(id));
         let stamp = Stamp { version: 1, publisher: NodeId(1) };
-        let moves = moves.into_iter().map(moved).collect();
+        let moves = moves.into_iter().map(place).collect();
         Overrides::default().followed_by(OverrideMap { stamp, from_ms: 5, moves })
     })
 }

@@ -9,6 +9,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpListener,
     sync::{mpsc, watch},
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -45,9 +46,11 @@ pub(super) struct TestMember {
     pub(super) address: SocketAddr,
     pub(super) survey: Handle,
     pub(super) division: ownership::Handle,
+    pub(super) history: history::Handle,
     /// Ends what answers the others, and leaves the rest.
     pub(super) mute: Stop,
     stop: Stop,
+    tasks: Vec<JoinHandle<Option<()>>>,
     _config: watch::Sender<Arc<ConfigState>>,
     _storage: TempDir,
 }
@@ -75,6 +78,7 @@ impl TestMember {
         let storage = tempfile::tempdir().unwrap();
         let mut registry = Registry::default();
         let (stop, mute) = (Stop::new(), Stop::new());
+        let mut tasks = Vec::new();
         let (mut letters, mut surveys, mut fleet_handle) = (None, None, None);
         let (lease, time, address);
         let (roster, status) = if let Some(peers) = peers {
@@ -85,8 +89,8 @@ impl TestMember {
             let Inboxes { letters: letters_inbox, surveys: surveys_inbox } = inboxes;
             letters = Some((handle.clone(), letters_inbox));
             surveys = Some((handle, surveys_inbox));
-            drop(tasks::spawn("channel", channel.1.run(stop.clone())));
-            drop(tasks::spawn("fleet", channel.0.run(stop.clone())));
+            tasks.push(tasks::spawn("channel", channel.1.run(stop.clone())));
+            tasks.push(tasks::spawn("fleet", channel.0.run(stop.clone())));
             let seen = (fleet.roster(), fleet.status());
             fleet_handle = Some(fleet);
             seen
@@ -147,21 +151,41 @@ impl TestMember {
             ownership: division.view(),
             outbox,
             scrape,
-            history,
+            history: history.clone(),
             status,
         };
         let (survey, survey_part) = Survey::new(sources, surveys);
-        drop(tasks::spawn("outbox", outbox_part.run(stop.clone())));
-        drop(tasks::spawn("scrape", pool.run(ordered, stop.clone())));
-        drop(tasks::spawn("ownership", ownership.run(stop.clone())));
-        drop(tasks::spawn("discovery", discovery_part.run(stop.clone())));
-        drop(tasks::spawn("history", history_part.run(stop.clone())));
-        drop(tasks::spawn("survey", survey_part.run(mute.clone())));
+        tasks.push(tasks::spawn("outbox", outbox_part.run(stop.clone())));
+        tasks.push(tasks::spawn("scrape", pool.run(ordered, stop.clone())));
+        tasks.push(tasks::spawn("ownership", ownership.run(stop.clone())));
+        tasks.push(tasks::spawn("discovery", discovery_part.run(stop.clone())));
+        tasks.push(tasks::spawn("history", history_part.run(stop.clone())));
+        tasks.push(tasks::spawn("survey", survey_part.run(mute.clone())));
         discovery.first_round().await;
         if let Some(fleet) = &fleet_handle {
             fleet.order(Order::Ready).await;
         }
-        Self { id: me, address, survey, division, mute, stop, _config: config, _storage: storage }
+        Self {
+            id: me,
+            address,
+            survey,
+            division,
+            history,
+            mute,
+            stop,
+            tasks,
+            _config: config,
+            _storage: storage,
+        }
+    }
+
+    /// Waits until all of it has ended.
+    pub(super) async fn end(mut self) {
+        self.stop.raise();
+        self.mute.raise();
+        for task in std::mem::take(&mut self.tasks) {
+            timeout(PATIENCE, task).await.unwrap().unwrap();
+        }
     }
 
     pub(super) fn view(&self) -> Arc<View> {

@@ -7,11 +7,12 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    model::member::NodeId,
+    history::{Entry, EventFilter, Kind, entry::HealthChange},
+    model::{member::NodeId, target::TargetId},
     ownership::{verify::About, view::Drain},
     scrape::Health,
     survey::{
-        FleetTargets, PATIENCE as ANSWER, answering,
+        FleetTargets, HealthPast, PATIENCE as ANSWER, answering,
         message::{Answer, Question, decode},
         tests::member::{TestMember, serve_metrics},
     },
@@ -40,6 +41,12 @@ async fn fleet(members: u128) -> Vec<TestMember> {
         member.until_view("all have a share", all).await;
     }
     fleet
+}
+
+async fn end(fleet: Vec<TestMember>) {
+    for member in fleet {
+        member.end().await;
+    }
 }
 
 fn divided(targets: &FleetTargets) -> Vec<&crate::survey::FleetTarget> {
@@ -102,26 +109,28 @@ async fn every_member_tells_of_the_whole_fleet() {
     let names = queues.members.iter().map(|one| one.destinations.as_ref().unwrap()[0].name.clone());
     assert_eq!(names.collect::<Vec<_>>(), ["far".into(), "far".into(), "far".into()]);
     assert!(fleet[0].survey.loads().await.is_complete);
+    end(fleet).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_answer_is_named_and_its_targets_stay_in_sight() {
     let fleet = fleet(2).await;
-    let [asker, mute] = &fleet[..] else { panic!() };
-    asker.until_verified("all is well", |verified| verified.is_ok).await;
+    let [watcher, mute] = &fleet[..] else { panic!() };
+    watcher.until_verified("all is well", |verified| verified.is_ok).await;
     mute.mute.raise();
     let is_mute = |targets: &FleetTargets| targets.asked.iter().any(|asked| !asked.answered);
-    let targets = until_targets(asker, "one is mute", is_mute).await;
-    let asked = targets.asked.iter().find(|asked| asked.id == mute.id).unwrap();
-    assert_eq!(asked.error.as_deref(), Some("did not answer in time"));
-    assert!(asked.took >= ANSWER && asked.took < ANSWER * 2, "{asked:?}");
+    let targets = until_targets(watcher, "one is mute", is_mute).await;
+    let silent = targets.asked.iter().find(|asked| asked.id == mute.id).unwrap();
+    assert_eq!(silent.error.as_deref(), Some("did not answer in time"));
+    assert!(silent.took >= ANSWER && silent.took < ANSWER * 2, "{silent:?}");
     let of_mute = divided(&targets);
     let of_mute: Vec<_> = of_mute.iter().filter(|one| one.owner == Some(mute.id)).collect();
     assert!(!of_mute.is_empty() && of_mute.iter().all(|one| one.fare.is_none()), "{of_mute:#?}");
     assert_eq!(divided(&targets).len(), TARGETS);
-    let verified = asker.survey.verify().await;
+    let verified = watcher.survey.verify().await;
     let unanswered: Vec<NodeId> = verified.unanswered().map(|asked| asked.id).collect();
     assert_eq!((verified.is_ok, unanswered), (false, vec![mute.id]));
+    end(fleet).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,6 +141,7 @@ async fn a_round_serves_all_who_ask_meanwhile() {
     assert_eq!([rounds.0.round, rounds.1.round, rounds.2.round], [1; 3]);
     let later = until_targets(&member, "another round", |targets| targets.round > 1).await;
     assert_eq!(later.round, 2);
+    member.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,6 +153,7 @@ async fn a_node_that_is_alone_asks_itself() {
     assert_eq!((divided(&targets).len(), targets.targets.len()), (3, 4));
     let refused = member.division.drain().await.unwrap_err();
     assert!(refused.contains("in no cluster"), "{refused}");
+    member.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,6 +185,7 @@ async fn a_target_that_one_member_alone_has_found_is_named() {
     let targets = one.survey.targets().await;
     let known = divided(&targets).len();
     assert!(known > TARGETS && known < TARGETS + 20, "{known}");
+    end(vec![one, other]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,6 +223,7 @@ async fn a_member_that_is_drained_stays_and_comes_back() {
     let began = Instant::now();
     drained.division.leave().await;
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    end(fleet).await;
 }
 
 /// A question of a later version is answered, and nothing ends by it.
@@ -225,7 +238,56 @@ async fn a_question_that_is_not_known_is_answered_so() {
     }
     // An answer in a form that this version does not have.
     let until = Instant::now() + ANSWER;
-    let asked = asker.ask::<Vec<String>>(member.id, &Question::Targets, until).await;
-    let reason = asked.unwrap_err();
+    let answer = asker.ask::<Vec<String>>(member.id, &Question::Targets, until).await;
+    let reason = answer.unwrap_err();
     assert!(reason.contains("another version"), "{reason}");
+    member.end().await;
+}
+
+/// More than two pages of what one has seen before the other was there.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_later_fetches_what_it_missed() {
+    const CHANGES: i64 = 5_000;
+    let text = config(serve_metrics().await, 1..=3);
+    let first = TestMember::start(1, &text, &[]).await;
+    let began_ms = crate::runtime::clock::now_ms() - 1_000_000;
+    for n in 0..CHANGES {
+        first.history.record(Entry::Health(HealthChange {
+            at_ms: began_ms + n,
+            target: TargetId(7),
+            job: "gone".into(),
+            url: "http://a:1/metrics".to_owned(),
+            is_up: n % 2 == 0,
+            error: (n % 2 == 1).then(|| "connection refused".to_owned()),
+            by: first.id,
+        }));
+    }
+    let seen = async |member: &TestMember| {
+        let filter = EventFilter { kind: Some(Kind::Health), ..EventFilter::default() };
+        let page = member.history.events(filter, None, 100_000).await.unwrap();
+        page.items.iter().filter(|event| event.at_ms < began_ms + CHANGES).count()
+    };
+    let all = usize::try_from(CHANGES).unwrap();
+    let deadline = Instant::now() + member::PATIENCE;
+    while seen(&first).await < all {
+        assert!(Instant::now() < deadline, "{} are written", seen(&first).await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let second = TestMember::start(2, &text, &[first.address]).await;
+    tokio::time::timeout(member::PATIENCE, second.history.is_caught_up()).await.unwrap();
+    assert_eq!(seen(&second).await, all);
+    // Both tell of it, and it is shown once.
+    let past = HealthPast {
+        target: TargetId(7),
+        job: Some("gone".into()),
+        from_ms: Some(began_ms + 100),
+        until_ms: Some(began_ms + 110),
+        limit: 5,
+    };
+    let health = second.survey.health_history(past).await;
+    let found: Vec<i64> = health.events.iter().map(|event| event.at_ms - began_ms).collect();
+    assert_eq!(found, [109, 108, 107, 106, 105]);
+    assert_eq!(health.events[0].error.as_deref(), Some("connection refused"));
+    assert!(health.asked.iter().all(|asked| asked.answered) && health.asked.len() == 2);
+    end(vec![first, second]).await;
 }
