@@ -63,12 +63,17 @@ async fn run() {
     let took = began.elapsed().as_secs_f64();
     println!(
         "{rows} rows written in {took:.0} s, {:.0} rows/s; the file has {} MiB",
-        rows as f64 / took,
+        rate(rows, took),
         history.store().bytes >> 20
     );
     ask(&history, &file, begin_ms).await;
     stop.raise();
     let _ = task.await;
+}
+
+#[expect(clippy::cast_precision_loss, reason = "millions of rows")]
+fn rate(rows: i64, seconds: f64) -> f64 {
+    rows as f64 / seconds
 }
 
 fn now() -> Instant {
@@ -97,15 +102,15 @@ async fn fill(history: &Handle, begin_ms: i64) -> i64 {
     for turn in 0..MOVES {
         let at_ms = begin_ms + (turn + 1) * step_ms;
         for member in 0..MEMBERS {
-            let (from, to) = ((member + turn.unsigned_abs() as u128) % MEMBERS, member);
+            let turned = u128::from(turn.unsigned_abs());
             let mine = |slot: &u16| u128::from(*slot) % MEMBERS == member;
             let slots = (0..4_000).filter(mine).filter_map(Slot::new).collect();
             let moves = Entry::Moves(SlotMoves {
                 at_ms,
                 recorded_ms: at_ms,
                 reason: Reason::Rebalance,
-                from: Some(NodeId(from + 1)),
-                to: Some(NodeId((to + turn.unsigned_abs() as u128) % MEMBERS + 1)),
+                from: Some(NodeId((member + turned) % MEMBERS + 1)),
+                to: Some(NodeId((member + turned + 1) % MEMBERS + 1)),
                 slots,
                 targets: Some(5_000),
             });
@@ -114,7 +119,7 @@ async fn fill(history: &Handle, begin_ms: i64) -> i64 {
         for n in 0..HEALTH / MOVES {
             let number = (turn * (HEALTH / MOVES) + n).unsigned_abs();
             let target = seen(number * 7 % TARGETS);
-            let is_up = number / TARGETS % 2 == 0;
+            let is_up = (number / TARGETS).is_multiple_of(2);
             let health = Entry::Health(HealthChange {
                 at_ms: at_ms + n * step_ms / (HEALTH / MOVES + 1),
                 target: target.id,
@@ -168,23 +173,7 @@ async fn record(history: &Handle, entry: Entry) -> i64 {
 }
 
 async fn ask(history: &Handle, file: &Path, begin_ms: i64) {
-    let began = now();
-    let connection = rusqlite::Connection::open(file).expect("a file");
-    let mut rows = 0;
-    for table in ["slot_moves", "health_changes", "presences", "targets", "move_groups"] {
-        let sql = format!(
-            "SELECT count(*), max(length(quote({}))) FROM {table} NOT INDEXED",
-            match table {
-                "slot_moves" | "move_groups" => "reason",
-                "health_changes" => "error",
-                "presences" => "came",
-                _ => "labels",
-            }
-        );
-        rows += connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).expect("it is ours");
-    }
-    let scan = began.elapsed();
-    println!("a look at all {rows} rows: {:.0} ms", scan.as_secs_f64() * 1e3);
+    let scan = scan(file);
     println!("| question | median | longest | scan / median |\n|---|---|---|---|");
     let mut is_quick = true;
     let mut shown = |what: &str, mut took: Vec<Duration>| {
@@ -240,4 +229,26 @@ async fn ask(history: &Handle, file: &Path, begin_ms: i64) {
     time!("1,000 rows for another member", n => history.since(at(n), at(n) + DAY_MS, None, 1_000));
     time!("when nobody looked", _n => history.unwatched(begin_ms, begin_ms + 60 * DAY_MS));
     assert!(is_quick, "a question took longer than {ANSWER_MAX:?}");
+}
+
+/// All that the large tables have, row by row.
+fn scan(file: &Path) -> Duration {
+    let began = now();
+    let connection = rusqlite::Connection::open(file).expect("a file");
+    let mut rows = 0;
+    for table in ["slot_moves", "health_changes", "presences", "targets", "move_groups"] {
+        let sql = format!(
+            "SELECT count(*), max(length(quote({}))) FROM {table} NOT INDEXED",
+            match table {
+                "slot_moves" | "move_groups" => "reason",
+                "health_changes" => "error",
+                "presences" => "came",
+                _ => "labels",
+            }
+        );
+        rows += connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).expect("it is ours");
+    }
+    let scan = began.elapsed();
+    println!("a look at all {rows} rows: {:.0} ms", scan.as_secs_f64() * 1e3);
+    scan
 }

@@ -70,7 +70,7 @@ pub fn load_all(
     environment: Environment<'_>,
 ) -> Result<Config, Problems> {
     let loaded = load(path, flags, environment);
-    match (loaded, web.map(load_web).unwrap_or_else(|| Ok(LoadedWeb::default()))) {
+    match (loaded, web.map_or_else(|| Ok(LoadedWeb::default()), load_web)) {
         (Ok(mut config), Ok(web)) => {
             web.add_to(&mut config);
             Ok(config)
@@ -141,7 +141,7 @@ fn read_secret(path: &Path) -> io::Result<Secret> {
 /// Which secrets can't be read, one a line.
 pub fn unlock(config: &mut Config) -> Result<(), String> {
     let mut faults = unlock_cluster(config);
-    let unlocked = admin::unlock(&mut config.admin, |path| read_secret(path));
+    let unlocked = admin::unlock(&mut config.admin, read_secret);
     faults.extend(unlocked.faults);
     config.warnings.extend(unlocked.warnings);
     config.warnings.extend(admin::unknown_names(&config.admin, &config.web));

@@ -276,18 +276,17 @@ fn suites(section: &mut Section<'_, '_>) -> Vec<String> {
 fn curves(section: &mut Section<'_, '_>) -> Vec<Curve> {
     let mut curves = Vec::new();
     for (text, place) in section.texts("curve_preferences") {
-        match CURVES.iter().find(|(name, _)| *name == text) {
-            Some((_, curve)) => curves.push(*curve),
-            None => {
-                let what =
-                    if CURVES_NOT_SPOKEN.contains(&text) { "is not spoken" } else { "is unknown" };
-                let message = format!(
-                    "`curve_preferences`: `{}` {what}; expected X25519, CurveP256 or CurveP384",
-                    shown(text)
-                );
-                section.problem(place, message);
-            }
+        if let Some((_, curve)) = CURVES.iter().find(|(name, _)| *name == text) {
+            curves.push(*curve);
+            continue;
         }
+        let is_known = CURVES_NOT_SPOKEN.contains(&text);
+        let message = format!(
+            "`curve_preferences`: `{}` is {}; expected X25519, CurveP256 or CurveP384",
+            shown(text),
+            if is_known { "not spoken" } else { "unknown" }
+        );
+        section.problem(place, message);
     }
     curves
 }

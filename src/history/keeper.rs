@@ -2,7 +2,7 @@
 //! and gets over whatever happens to the file. It waits for the disk; nobody waits for it.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -28,6 +28,7 @@ use crate::{
         prune::{Limits, Pruning},
         readers::Readers,
         rows::Origin,
+        store::{RETRY_MIN, Store},
         writer::{Writer, file_bytes_max},
     },
     runtime::{clock::FleetTime, stop::Stop},
@@ -40,8 +41,7 @@ const BATCH_ENTRIES_MAX: usize = 1_024;
 const CARE: Duration = Duration::from_secs(10);
 /// Between two steps of pruning, for whoever else wants the disk.
 const PRUNE_PAUSE: Duration = Duration::from_millis(20);
-/// Between attempts to open a file that does not serve.
-const RETRY_MIN: Duration = Duration::from_secs(1);
+/// Between attempts to open a file that does not serve, after many.
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Losses are told in the log so often at most.
 const LOSS_TOLD: Duration = Duration::from_secs(60);
@@ -78,50 +78,6 @@ pub struct History {
     /// As much of `lost` as the file's watches know of.
     pub(super) lost_known: u64,
     pub(super) loss_told: Option<(Instant, u64)>,
-}
-
-pub(super) enum Store {
-    Off,
-    Open(Box<Writer>),
-    Faulted {
-        retry_at: Instant,
-        pause: Duration,
-    },
-    /// On a thread that works with it.
-    Away,
-}
-
-impl Store {
-    /// Opens the file; what can't be used is set aside.
-    pub(super) fn open(
-        file: &Path,
-        section: &HistorySettings,
-        now_ms: i64,
-        meters: &Meters,
-    ) -> Result<Box<Writer>, Fault> {
-        let open = || Writer::open(file.to_owned(), section.bytes_max).map(Box::new);
-        let fault = match open() {
-            Err(fault @ (Fault::Corrupt(_) | Fault::Newer { .. })) => fault,
-            outcome => return outcome,
-        };
-        let aside = file::set_aside(file, now_ms)?;
-        meters.set_aside.inc();
-        warn!(
-            reason = %fault,
-            aside = %aside.display(),
-            "the history file is set aside, and a new one begun"
-        );
-        open()
-    }
-
-    /// Where the file could not be opened; what is recorded meanwhile is lost.
-    pub(super) fn faulted(pause: Duration) -> Self {
-        Self::Faulted { retry_at: Instant::now() + pause, pause }
-    }
-
-    pub(super) fn first_pause() -> Duration {
-        RETRY_MIN
-    }
 }
 
 impl History {

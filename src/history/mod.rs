@@ -14,6 +14,7 @@ mod prune;
 mod questions;
 mod readers;
 mod rows;
+mod store;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -39,10 +40,11 @@ pub use crate::history::{
 use crate::{
     config::HistorySettings,
     history::{
-        keeper::{Common, Order, Store},
+        keeper::{Common, Order},
         meters::Meters,
         prune::Pruning,
         readers::Readers,
+        store::{RETRY_MIN, Store},
     },
     model::{
         member::NodeId,
@@ -254,7 +256,7 @@ impl History {
                     let reason = fault.to_string();
                     warn!(reason, "history is not written until this is over; all else goes on");
                     first.fault = Some(reason);
-                    Store::faulted(Store::first_pause())
+                    Store::faulted(RETRY_MIN)
                 }
             }
         } else {

@@ -26,7 +26,7 @@ use crate::{
     },
     runtime::clock,
     survey::{
-        HealthPast, PATIENCE,
+        HealthPast, PATIENCE, Sources,
         answering::{digest, found_names, found_targets, name_of},
         asking::{Asked, Asker},
         message::{
@@ -52,7 +52,8 @@ pub struct Verified {
     /// Divided targets, as all members together have found or scrape them.
     pub targets: usize,
     pub members: Vec<VerifiedMember>,
-    /// At most `NAMED_MAX`, as are the doubled ones.
+    /// That nobody scrapes; those are not among them that should be with a member that did not
+    /// answer. At most `NAMED_MAX`, as are the doubled ones.
     pub unowned: Vec<TargetRef>,
     pub unowned_total: usize,
     pub doubled: Vec<(TargetRef, Vec<NodeId>)>,
@@ -331,8 +332,23 @@ async fn look(fleet: &Asker, round: &Round<'_>) -> Look {
         overrides: answers.overrides,
     };
     let said = answers.iter().map(|(id, answers)| (*id, said(answers))).collect();
-    let judgement = judge(&said, &found);
+    let mut judgement = judge(&said, &found);
+    excuse(sources, at_ms, &silent(&asked), &mut judgement);
     Look { at_ms, answers, asked, judgement, finders }
+}
+
+/// Whether those are scraped that should be with a member that did not answer, nobody knows.
+fn excuse(sources: &Sources, at_ms: i64, silent: &BTreeSet<NodeId>, judgement: &mut Judgement) {
+    if silent.is_empty() || judgement.unowned.is_empty() {
+        return;
+    }
+    let placed = sources.ownership.borrow().placed.clone();
+    let owners = Table::new(at_ms, &sources.roster.borrow(), &placed);
+    for target in found_targets(&sources.found.borrow()) {
+        if owners.owner(target.key.slot()).is_some_and(|owner| silent.contains(&owner)) {
+            judgement.unowned.remove(&name_of(&target));
+        }
+    }
 }
 
 /// Where the targets at fault answer: asked for where this member does not know them.

@@ -1,5 +1,5 @@
 //! The admin API of a real fleet, asked by machines: by schemathesis, which makes questions of the
-//! OpenAPI document and judges the answers by it, and by a client that listens to events.
+//! `OpenAPI` document and judges the answers by it, and by a client that listens to events.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 

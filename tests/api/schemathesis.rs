@@ -1,4 +1,4 @@
-//! The whole OpenAPI document, by schemathesis: what it describes is asked, well and badly, and no
+//! The whole `OpenAPI` document, by schemathesis: what it describes is asked, well and badly, and no
 //! answer may be an error of the server or another than described.
 
 use std::{

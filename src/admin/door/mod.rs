@@ -23,6 +23,7 @@ use actix_web::{
     http::{
         Method, StatusCode,
         header::{self, HeaderMap, HeaderName, HeaderValue},
+        uri::Authority,
     },
     middleware::Next,
     rt::net::TcpStream,
@@ -200,34 +201,67 @@ impl Door {
                 }
             };
         }
-        let failing = self.clients().failing.look(visit.from, FAILURES, self.now_ms());
-        if let rate::Verdict::Wait { seconds } = failing {
-            return Err(too_many(seconds, "wrong credentials"));
-        }
+        self.may_try(visit, look).map_err(tried_enough)?;
         match rules.judge(&visit.shown, certificate, draw) {
             rules::Verdict::Enter(visitor) => Ok(visitor),
-            rules::Verdict::Missing | rules::Verdict::Wrong => Err(self.wrong(visit)),
-            rules::Verdict::Ask { hash, user } => {
-                let (name, password) = match &visit.shown {
-                    Shown::Basic { user, password } => (user.as_str(), password.as_str()),
-                    Shown::Nothing | Shown::Bearer(_) | Shown::Unreadable => ("", ""),
-                };
-                match (self.passwords.check(name, password, hash).await, user) {
-                    (Outcome::Right, Some(visitor)) => Ok(visitor),
-                    (Outcome::Right | Outcome::Wrong, _) => Err(self.wrong(visit)),
-                    (Outcome::Busy, _) => Err(too_many(1, "passwords to check")),
-                }
+            rules::Verdict::Missing | rules::Verdict::Wrong => {
+                self.may_try(visit, take).map_err(tried_enough)?;
+                Err(wrong(visit))
+            }
+            rules::Verdict::Ask { hash, user } => self.ask(visit, hash, user).await,
+        }
+    }
+
+    async fn ask(
+        &self,
+        visit: &Visit<'_>,
+        hash: &str,
+        user: Option<Visitor>,
+    ) -> Result<Visitor, Answer> {
+        let (name, password) = match &visit.shown {
+            Shown::Basic { user, password } => (user.as_str(), password.as_str()),
+            Shown::Nothing | Shown::Bearer(_) | Shown::Unreadable => ("", ""),
+        };
+        if let Some(visitor) = &user
+            && self.passwords.remembers(name, password, hash)
+        {
+            return Ok(visitor.clone());
+        }
+        // Counted before: who goes away before the answer has tried all the same.
+        self.may_try(visit, take).map_err(tried_enough)?;
+        let outcome = self.passwords.check(name, password, hash).await;
+        match (outcome, user) {
+            (Outcome::Right, Some(visitor)) => {
+                self.clients().failing.give_back(visit.from, FAILURES);
+                Ok(visitor)
+            }
+            (Outcome::Right | Outcome::Wrong, _) => Err(wrong(visit)),
+            (Outcome::Busy, _) => {
+                self.clients().failing.give_back(visit.from, FAILURES);
+                Err(too_many(1, "passwords to check"))
             }
         }
     }
 
-    /// Not the name that was typed: it may be a password in the wrong field.
-    fn wrong(&self, visit: &Visit<'_>) -> Answer {
-        // Whether it passes is asked before the next one.
-        self.clients().failing.take(visit.from, FAILURES, self.now_ms());
-        warn!(from = %visit.from, path = visit.path, "wrong credentials for the admin API");
-        unauthorized("these credentials are not known")
+    /// `ask` looks at the failures of this client, or adds one. The error is how long it waits.
+    fn may_try(
+        &self,
+        visit: &Visit<'_>,
+        ask: impl FnOnce(&mut Table, IpAddr, u64) -> rate::Verdict,
+    ) -> Result<(), u64> {
+        match ask(&mut self.clients().failing, visit.from, self.now_ms()) {
+            rate::Verdict::Pass => Ok(()),
+            rate::Verdict::Wait { seconds } => Err(seconds),
+        }
     }
+}
+
+fn look(failing: &mut Table, from: IpAddr, now_ms: u64) -> rate::Verdict {
+    failing.look(from, FAILURES, now_ms)
+}
+
+fn take(failing: &mut Table, from: IpAddr, now_ms: u64) -> rate::Verdict {
+    failing.take(from, FAILURES, now_ms)
 }
 
 const OPEN_TO_ALL: &str = "the admin API listens on more than this host and asks for no credentials: whoever reaches it can read everything and give orders; set `tokens` in `admin`, or users or client certificates in --web.config.file";
@@ -279,7 +313,7 @@ pub(super) async fn enter(
     let order = Order::of(&request);
     let judged = door.judge(&visit(&request, order.from), &rules).await;
     let judged = match judged {
-        Ok(visitor) if order.is_order => match take_body(&mut request).await {
+        Ok(visitor) if order.is_told => match take_body(&mut request).await {
             Ok(()) => Ok(visitor),
             Err(refusal) => Err(Answer { visitor: Some(visitor), ..refused(refusal) }),
         },
@@ -310,7 +344,7 @@ pub(super) async fn enter(
 /// What is told of an order, kept apart from the request: whoever holds another handle to that keeps
 /// it from being routed.
 struct Order {
-    is_order: bool,
+    is_told: bool,
     method: Method,
     path: String,
     from: IpAddr,
@@ -318,20 +352,20 @@ struct Order {
 
 impl Order {
     fn of(request: &ServiceRequest) -> Self {
-        let is_order = is_order(request.method());
-        let path: String = if is_order {
+        let is_told = is_order(request.method());
+        let path: String = if is_told {
             request.path().chars().take(PATH_SHOWN_BYTES_MAX).collect()
         } else {
             String::new()
         };
         // Always known of a TCP connection.
         let from = request.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
-        Self { is_order, method: request.method().clone(), path, from }
+        Self { is_told, method: request.method().clone(), path, from }
     }
 
     /// One line for each order, whatever became of it.
     fn tell(&self, visitor: Option<&Visitor>, status: StatusCode) {
-        if !self.is_order {
+        if !self.is_told {
             return;
         }
         info!(
@@ -357,7 +391,7 @@ fn visit(request: &ServiceRequest, from: IpAddr) -> Visit<'_> {
     let head: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     let asked = Asked {
         is_order: is_order(request.method()),
-        host: request.uri().authority().map(|own| own.as_str()).or_else(|| text(header::HOST)),
+        host: request.uri().authority().map(Authority::as_str).or_else(|| text(header::HOST)),
         // One that is no text is foreign.
         origin: headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("")),
         fetch_site: text(HeaderName::from_static("sec-fetch-site")),
@@ -423,12 +457,22 @@ fn refused((status, detail): Refusal) -> Answer {
     Answer { response: api::problem(status, &detail), visitor: None, is_quiet: false }
 }
 
+/// Not the name that was typed: it may be a password in the wrong field.
+fn wrong(visit: &Visit<'_>) -> Answer {
+    warn!(from = %visit.from, path = visit.path, "wrong credentials for the admin API");
+    unauthorized("these credentials are not known")
+}
+
 fn unauthorized(detail: &str) -> Answer {
     let mut answer = refused((401, detail.to_owned()));
     // A browser asks its user then.
     let ask = HeaderValue::from_static(r#"Basic realm="starling""#);
     answer.response.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
     answer
+}
+
+fn tried_enough(seconds: u64) -> Answer {
+    too_many(seconds, "wrong credentials")
 }
 
 fn too_many(seconds: u64, what: &str) -> Answer {

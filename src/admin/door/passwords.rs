@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -28,7 +28,7 @@ pub(super) struct Passwords {
     /// New in each process, and in no log or file: who reads the memory of digests learns nothing.
     key: hmac::Key,
     verified: Mutex<Verified>,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
 
@@ -56,20 +56,29 @@ impl Passwords {
         Ok(Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
             verified: Mutex::default(),
-            places: Semaphore::new(AT_ONCE_MAX),
+            places: Arc::new(Semaphore::new(AT_ONCE_MAX)),
             waiting: AtomicUsize::new(0),
         })
     }
 
+    /// Whether they were right before, for the same hash.
+    pub(super) fn remembers(&self, user: &str, password: &str, hash: &str) -> bool {
+        self.verified().digests.contains(&self.digest(&[user, password, hash]))
+    }
+
     pub(super) async fn check(&self, user: &str, password: &str, hash: &str) -> Outcome {
         let digest = self.digest(&[user, password, hash]);
-        if self.verified().digests.contains(&digest) {
-            return Outcome::Right;
-        }
         let Some(_waiting) = Waiting::begin(&self.waiting) else { return Outcome::Busy };
-        let Ok(_place) = self.places.acquire().await else { return Outcome::Busy };
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+            return Outcome::Busy;
+        };
         let (password, hash) = (password.to_owned(), hash.to_owned());
-        match web::block(move || bcrypt::verify(password, &hash)).await {
+        let compared = web::block(move || {
+            // Taken until it is done, also when its client has gone away meanwhile.
+            let _place = place;
+            bcrypt::verify(password, &hash)
+        });
+        match compared.await {
             Ok(Ok(true)) => {
                 self.remember(digest);
                 Outcome::Right
@@ -158,15 +167,36 @@ mod tests {
             check("wrong", &hash, Outcome::Wrong).await;
             check("right", &hash, Outcome::Right).await;
             check("", &hash, Outcome::Wrong).await;
-            assert_eq!(passwords.verified().digests.len(), 1, "wrong ones are not kept");
-            // No place is free: only what is remembered can be told.
-            let _taken = passwords.places.acquire().await.unwrap();
-            check("right", &hash, Outcome::Right).await;
-            passwords.waiting.store(WAITING_MAX, Ordering::Relaxed);
-            check("wrong", &hash, Outcome::Busy).await;
             let changed = bcrypt::hash("other", 4).unwrap();
-            check("right", &changed, Outcome::Busy).await;
-            assert_eq!(passwords.waiting.load(Ordering::Relaxed), WAITING_MAX);
+            assert!(passwords.remembers("alice", "right", &hash));
+            assert!(!passwords.remembers("alice", "right", &changed));
+            assert!(!passwords.remembers("bob", "right", &hash));
+            assert!(!passwords.remembers("alice", "wrong", &hash));
+            assert_eq!(passwords.waiting.load(Ordering::Relaxed), 0);
+        });
+    }
+
+    #[test]
+    fn few_are_compared_at_once_and_not_many_wait() {
+        on_actix(async {
+            let passwords = Passwords::new().unwrap();
+            let hash = bcrypt::hash("right", 4).unwrap();
+            let taken = Arc::clone(&passwords.places).acquire_owned().await.unwrap();
+            let mut waiting: Vec<_> = (0..WAITING_MAX)
+                .map(|_| Box::pin(passwords.check("alice", "right", &hash)))
+                .collect();
+            for one in &mut waiting {
+                assert_eq!(futures_util::FutureExt::now_or_never(one), None);
+            }
+            assert_eq!(passwords.check("alice", "right", &hash).await, Outcome::Busy);
+            // Whose client goes away leaves its place in the queue.
+            drop(waiting.pop());
+            drop(taken);
+            // In their order: the first has the place already.
+            for one in waiting {
+                assert_eq!(one.await, Outcome::Right);
+            }
+            assert_eq!(passwords.waiting.load(Ordering::Relaxed), 0);
         });
     }
 

@@ -49,6 +49,11 @@ impl Bucket {
         }
     }
 
+    /// What `take` took was not used up.
+    fn give_back(self, rate: Rate) -> Self {
+        Self { left: (self.left + ONE).min(u64::from(rate.burst) * ONE), ..self }
+    }
+
     fn filled(self, rate: Rate, now_ms: u64) -> Self {
         let passed_ms = now_ms.saturating_sub(self.at_ms);
         let gained = passed_ms.saturating_mul(u64::from(rate.per_second));
@@ -85,6 +90,12 @@ impl Table {
         let (bucket, verdict) = bucket.take(rate, now_ms);
         self.buckets.insert(client, bucket);
         verdict
+    }
+
+    pub(super) fn give_back(&mut self, client: IpAddr, rate: Rate) {
+        if let Some(bucket) = self.buckets.get_mut(&network(client)) {
+            *bucket = bucket.give_back(rate);
+        }
     }
 
     /// What `take` would say, and takes nothing.
@@ -146,6 +157,10 @@ mod tests {
         check(&mut table, "2001:db8::1", Verdict::Pass);
         check(&mut table, "2001:db8::2", WAIT(1));
         assert_eq!(table.look(address("2001:db8::3"), rate, 0), WAIT(1));
+        table.give_back(address("2001:db8::4"), rate);
+        table.give_back(address("2001:db8::4"), rate);
+        check(&mut table, "2001:db8::1", Verdict::Pass);
+        check(&mut table, "2001:db8::1", WAIT(1));
         assert_eq!(table.look(address("10.0.0.3"), rate, 0), Verdict::Pass);
 
         let mut table = Table::default();

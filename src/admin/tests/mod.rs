@@ -101,6 +101,30 @@ fn kept(
     (history, chronicle)
 }
 
+/// What a member answers from that is asked by itself alone.
+fn surveyed(
+    fleet: &FleetSources,
+    outbox: &outbox::Handle,
+    scrape: &scrape::Handle,
+    history: &history::Handle,
+    found: &watch::Receiver<Arc<Snapshot>>,
+    config: &watch::Receiver<Arc<ConfigState>>,
+) -> survey::Sources {
+    survey::Sources {
+        me: fleet.me,
+        name: fleet.name.clone(),
+        roster: fleet.roster.clone(),
+        time: fleet.time.clone(),
+        found: found.clone(),
+        config: config.clone(),
+        ownership: fleet.ownership.clone(),
+        outbox: outbox.clone(),
+        scrape: scrape.clone(),
+        history: history.clone(),
+        status: fleet.status.clone(),
+    }
+}
+
 /// A running window, and the other ends of its sources.
 struct House {
     url: String,
@@ -163,19 +187,7 @@ impl House {
         let division = divided(&fleet, &outbox, &seen_targets, &seen_config, folder.path(), &stop);
         let (history, chronicle) =
             kept(&fleet, &division, &scrape, &outbox, &seen_config, &folder, &stop);
-        let surveyed = survey::Sources {
-            me: fleet.me,
-            name: fleet.name.clone(),
-            roster: fleet.roster.clone(),
-            time: fleet.time.clone(),
-            found: seen_targets.clone(),
-            config: seen_config.clone(),
-            ownership: fleet.ownership.clone(),
-            outbox: outbox.clone(),
-            scrape: scrape.clone(),
-            history: history.clone(),
-            status: fleet.status.clone(),
-        };
+        let surveyed = surveyed(&fleet, &outbox, &scrape, &history, &seen_targets, &seen_config);
         let (survey, _) = survey::Survey::new(surveyed, None);
         let sources = Sources {
             survey,

@@ -390,13 +390,12 @@ async fn what_was_recorded_is_told() {
 
 /// The events of a stream, until it is silent for a moment.
 async fn listen(house: &House, last: Option<&str>) -> Vec<String> {
-    let mut request =
-        "GET /api/v1/events HTTP/1.1\r\nhost: 127.0.0.1\r\naccept-encoding: gzip\r\n".to_owned();
-    if let Some(last) = last {
-        request.push_str(&format!("last-event-id: {last}\r\n"));
-    }
+    let last = last.map_or_else(String::new, |last| format!("last-event-id: {last}\r\n"));
+    let request = format!(
+        "GET /api/v1/events HTTP/1.1\r\nhost: 127.0.0.1\r\naccept-encoding: gzip\r\n{last}\r\n"
+    );
     let mut stream = TcpStream::connect(&house.url["http://".len()..]).await.unwrap();
-    stream.write_all((request + "\r\n").as_bytes()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut said = Vec::new();
     let silence = Duration::from_millis(500);
     while let Ok(Ok(1..)) = tokio::time::timeout(silence, stream.read_buf(&mut said)).await {}

@@ -130,6 +130,8 @@ async fn who_does_not_answer_is_named_and_its_targets_stay_in_sight() {
     let verified = watcher.survey.verify().await;
     let unanswered: Vec<NodeId> = verified.unanswered().map(|asked| asked.id).collect();
     assert_eq!((verified.is_ok, unanswered), (false, vec![mute.id]));
+    assert_eq!(verified.unowned_total, 0, "of what the silent one has nothing is known");
+    assert_eq!(verified.targets, TARGETS);
     end(fleet).await;
 }
 
