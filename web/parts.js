@@ -101,7 +101,8 @@ export const eventKey = (one) => `${one.id ?? ''} ${one.at} ${one.kind} ${one.su
 const event = (one) => el('li', { 'data-key': eventKey(one), class: `event is-${one.kind}` },
   time(one.at),
   el('span', { class: 'kind' }, one.kind),
-  el('span', { class: 'what' }, summary(one), one.error && el('span', { class: 'error' }, one.error)),
+  el('span', { class: 'what' }, summary(one),
+    one.error && !one.summary.includes(one.error) && el('span', { class: 'error' }, one.error)),
   around(one.at));
 
 /** The target that it is about is a link, where it is named or else after it. */

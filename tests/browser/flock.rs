@@ -4,7 +4,10 @@ use std::{cell::Cell, fmt::Write, fs, path::Path, process::Command, time::Durati
 
 use serde_json::Value;
 
-use tokio::time::sleep;
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::sleep,
+};
 
 use crate::{
     eventually,
@@ -21,17 +24,22 @@ const CALM: Duration = Duration::from_secs(1);
 const CALM_MESSAGES_MAX: f64 = 50.0;
 const HEARD: &str = "starling_cluster_channel_messages_total{direction=\"in\"}";
 
+/// Three agents and a browser are as much as a small machine carries.
+static MACHINE: Mutex<()> = Mutex::const_new(());
+
 pub(crate) struct Flock {
     /// `None` once it was killed.
     members: Vec<Option<Process>>,
     pub(crate) urls: Vec<String>,
     pub(crate) directory: tempfile::TempDir,
+    _machine: MutexGuard<'static, ()>,
 }
 
 impl Flock {
     /// With `silent` targets beside the one that answers; each has a loopback address of its own
     /// at which nobody listens.
     pub(crate) async fn start(silent: usize) -> Self {
+        let machine = MACHINE.lock().await;
         let directory = tempfile::tempdir().unwrap();
         let answering = Target::start(3).await;
         fs::write(directory.path().join("starling.yml"), config(&answering.address, silent))
@@ -45,7 +53,7 @@ impl Flock {
             .map(|(name, ports)| Some(member(directory.path(), name, ports, &peers)))
             .collect();
         let urls = ports.map(|(admin, _)| format!("http://127.0.0.1:{admin}")).to_vec();
-        let flock = Self { members, urls, directory };
+        let flock = Self { members, urls, directory, _machine: machine };
         flock.divided().await;
         flock.calm().await;
         flock
