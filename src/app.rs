@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::{
     admin::{self, Admin, FleetSources, Readiness},
     chronicle::{self, Chronicle},
-    config::{self, Cluster, Config, TypedCluster},
+    config::{self, Cluster, Config},
     discovery::{self, Discovery, provider::Nameservers},
     fleet::{
         self, Fleet, FleetSettings, alone,
@@ -59,16 +59,12 @@ const LEAVE_MAX: Duration = Duration::from_secs(20);
 /// What can't change while the agent runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub config_file: PathBuf,
-    /// TLS, users and headers of the admin API.
-    pub web_config_file: Option<PathBuf>,
+    pub sources: reload::Sources,
     pub storage_path: PathBuf,
     /// Host and port of the admin API.
     pub listen_address: String,
     /// Whether `POST /-/quit` ends the agent.
     pub enable_lifecycle: bool,
-    /// What flags and environment say over the file's `cluster` section.
-    pub cluster: TypedCluster,
     /// All flags as they are in force, for `/api/v1/status/flags`.
     pub flags: BTreeMap<String, String>,
 }
@@ -120,7 +116,7 @@ impl Agent {
         hangups: mpsc::Receiver<()>,
         stop: &Stop,
     ) -> Result<Self, String> {
-        let (config, files) = load(&settings).await?;
+        let (config, files) = load(&settings.sources).await?;
         let mut registry = meters::registry();
         let me = node_id::load_or_create(&settings.storage_path)?;
 
@@ -160,7 +156,7 @@ impl Agent {
             channel: members.channel.clone(),
         };
         let (reload, reload_part) = Reload::new(
-            sources_of(&settings),
+            settings.sources,
             Arc::clone(&config),
             listeners,
             files,
@@ -317,24 +313,14 @@ impl Agent {
     }
 }
 
-async fn load(settings: &Settings) -> Result<(Arc<Config>, FileWatch), String> {
+async fn load(sources: &reload::Sources) -> Result<(Arc<Config>, FileWatch), String> {
     // The watch comes before the reading, so that a change in between is noticed.
-    let sources = sources_of(settings);
-    let named = [&sources.config_file].into_iter().chain(&sources.web_config_file);
-    let files = FileWatch::new(named.cloned().collect());
-    let config = reload::load(sources).await?;
+    let files = FileWatch::new(sources.files());
+    let config = reload::load(sources.clone()).await?;
     for warning in &config.warnings {
         warn!(warning, "configuration");
     }
     Ok((Arc::new(config), files))
-}
-
-fn sources_of(settings: &Settings) -> reload::Sources {
-    reload::Sources {
-        config_file: settings.config_file.clone(),
-        web_config_file: settings.web_config_file.clone(),
-        cluster: settings.cluster.clone(),
-    }
 }
 
 fn division_of(me: NodeId, storage_path: &Path, cluster: &Cluster) -> ownership::Settings {

@@ -38,12 +38,19 @@ pub struct Listeners {
 }
 
 /// What is loaded, and what flags say over it.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Sources {
     pub config_file: PathBuf,
     /// The file of `--web.config.file`.
     pub web_config_file: Option<PathBuf>,
     pub cluster: TypedCluster,
+}
+
+impl Sources {
+    /// Those that name the others.
+    pub fn files(&self) -> Vec<PathBuf> {
+        [&self.config_file].into_iter().chain(&self.web_config_file).cloned().collect()
+    }
 }
 
 pub struct Reload {

@@ -90,10 +90,10 @@ fn above<'a>(lines: &[&'a str], at: usize, line: &str) -> Vec<&'a str> {
     above
 }
 
-/// The dash of a list's entry counts for what comes behind it.
+/// A list's entry hangs below the key in the same column.
 fn depth_of(line: &str) -> usize {
     let text = line.trim_start();
-    2 * (line.len() - text.len()) + usize::from(!text.starts_with('-'))
+    2 * (line.len() - text.len()) + usize::from(text.starts_with('-'))
 }
 
 #[cfg(test)]
@@ -119,7 +119,10 @@ mod tests {
 
     #[test]
     fn a_large_change_is_bounded() {
-        let lines = |word: &str| (0..5_000).map(|n| format!("{word}{n}\n")).collect::<String>();
+        let lines = |word: &str| {
+            let lines: Vec<String> = (0..5_000).map(|n| format!("{word}{n}")).collect();
+            lines.join("\n")
+        };
         let found = changes(&lines("a"), &lines("b"));
         assert!(
             found.starts_with("-a0\n-a1\n") && found.len() <= CHANGES_BYTES_MAX,

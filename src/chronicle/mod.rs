@@ -100,10 +100,10 @@ pub struct Chronicle {
     first_owners: Option<Arc<view::Owners>>,
     /// Some moves were missed; who has what is to be looked up when those are heard that were not.
     has_missed_moves: bool,
-    present: Present,
+    /// `None` before the first look.
+    present: Option<Present>,
     /// Discovery has had its first round.
     is_complete: bool,
-    has_looked: bool,
     /// The first look, until it can be compared with what the file knows.
     first_found: Option<Vec<Change>>,
     /// Targets that came or went and wait for room in the history.
@@ -131,9 +131,8 @@ impl Chronicle {
             owners: None,
             first_owners: None,
             has_missed_moves: false,
-            present: Present::default(),
+            present: None,
             is_complete: false,
-            has_looked: false,
             first_found: None,
             waiting: VecDeque::new(),
             slot_targets: SlotTargets::default(),
@@ -216,7 +215,9 @@ impl Chronicle {
     }
 
     fn tell_all(&mut self, entries: Vec<Entry>) {
-        entries.into_iter().for_each(|entry| self.tell(entry));
+        for entry in entries {
+            self.tell(entry);
+        }
     }
 
     fn keep(&mut self, entry: Entry) {
@@ -237,7 +238,9 @@ impl Chronicle {
         self.compare_members(now_ms);
         self.compare_owners(now_ms);
         self.compare_targets(now_ms);
-        held.into_iter().for_each(|entry| self.keep(entry));
+        for entry in held {
+            self.keep(entry);
+        }
     }
 
     /// Not told as it happens: it has happened before.
@@ -249,7 +252,9 @@ impl Chronicle {
             .collect();
         let is_unseen = !before.is_empty();
         let entries = members::changes(&before, seen, now_ms, is_unseen);
-        entries.into_iter().for_each(|entry| self.keep(entry));
+        for entry in entries {
+            self.keep(entry);
+        }
     }
 
     fn compare_owners(&mut self, now_ms: i64) {
@@ -266,7 +271,9 @@ impl Chronicle {
         if !entries.is_empty() {
             self.keep(Owners::of(table).placement(at_ms, reason));
         }
-        entries.into_iter().for_each(|entry| self.keep(entry));
+        for entry in entries {
+            self.keep(entry);
+        }
     }
 
     fn compare_targets(&mut self, now_ms: i64) {
@@ -331,7 +338,9 @@ impl Chronicle {
         let placement = last.zip(self.owners.as_ref());
         let placement = placement.map(|(last, owners)| owners.placement(last.at_ms, last.reason));
         self.tell_all(entries);
-        placement.into_iter().for_each(|placement| self.tell(placement));
+        if let Some(placement) = placement {
+            self.tell(placement);
+        }
     }
 
     fn roster_changed(&mut self) {
@@ -383,7 +392,9 @@ impl Chronicle {
         };
         self.shown_config = shown;
         self.refused.clone_from(&state.refused);
-        told.into_iter().for_each(|told| self.tell(told));
+        if let Some(told) = told {
+            self.tell(told);
+        }
     }
 
     fn health_changed(&mut self, change: Result<Arc<scrape::HealthChange>, RecvError>) {
@@ -406,8 +417,8 @@ impl Chronicle {
     }
 
     fn found(&mut self, snapshot: &discovery::Snapshot) {
-        let is_first = !std::mem::replace(&mut self.has_looked, true);
-        let changes = self.present.look(snapshot, self.now_ms());
+        let (is_first, now_ms) = (self.present.is_none(), self.now_ms());
+        let changes = self.present.get_or_insert_default().look(snapshot, now_ms);
         for change in &changes {
             if let Some(slot) = change.slot {
                 self.slot_targets.add(slot, change.came());
@@ -415,11 +426,13 @@ impl Chronicle {
         }
         if is_first {
             self.first_found = Some(changes);
-            self.compare_targets(self.now_ms());
+            self.compare_targets(now_ms);
         } else {
             let names = &self.names;
             let name = |id: NodeId| names.get(&id).cloned().unwrap_or_default();
-            targets::events(&changes, &name).into_iter().for_each(|event| self.ring.push(event));
+            for event in targets::events(&changes, &name) {
+                self.ring.push(event);
+            }
             self.waiting.extend(changes);
         }
     }

@@ -169,3 +169,58 @@ impl Subscription {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Kind;
+
+    fn event(number: i64) -> Event {
+        Event {
+            id: Some(number),
+            at_ms: 0,
+            kind: Kind::Notice,
+            summary: String::new(),
+            node: None,
+            reason: None,
+            from: None,
+            to: None,
+            slots: None,
+            targets: None,
+            target: None,
+            error: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_slow_is_told_so_and_goes_on_with_what_is_new() {
+        let ring = Arc::new(Ring::new(7));
+        let mut slow = ring.subscribe(None);
+        let count = i64::try_from(EVENTS_MAX).unwrap() + 10;
+        (1..=count).for_each(|number| ring.push(event(number)));
+        assert_eq!(slow.next().await, Some(Next::Reset));
+        ring.push(event(0));
+        let Some(Next::Event(live)) = slow.next().await else { panic!() };
+        assert_eq!((live.event.id, live.id.number), (Some(0), EVENTS_MAX as u64 + 11));
+
+        let after = |number| ring.subscribe(Some(EventId { start_ms: 7, number })).replay;
+        // The first eleven have fallen out.
+        assert_eq!(
+            [after(9), after(10), after(11)],
+            [Replay::Reset, Replay::Reset, Replay::Complete]
+        );
+        let last = EVENTS_MAX as u64 + 11;
+        assert_eq!([after(last), after(last + 1)], [Replay::Complete, Replay::Reset]);
+        ring.close();
+        assert_eq!(slow.next().await, None);
+    }
+
+    #[test]
+    fn an_id_survives_its_text() {
+        let id = EventId { start_ms: 1_700_000_000_123, number: 42 };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for text in ["", "1", "1-", "-", "a-1", "1-2-3"] {
+            assert_eq!(text.parse::<EventId>(), Err(()), "{text}");
+        }
+    }
+}

@@ -14,6 +14,7 @@ use crate::{
         event::Names,
     },
     model::{
+        hidden,
         slot::Slot,
         target::{Target, TargetId, TargetName},
     },
@@ -50,7 +51,9 @@ impl Change {
 
 /// What was there when it was last looked at.
 #[derive(Debug, Default)]
-pub(super) struct Present(BTreeMap<Arc<str>, (Arc<Job>, Arc<[Arc<Target>]>)>);
+pub(super) struct Present(BTreeMap<Arc<str>, Found>);
+
+type Found = (Arc<Job>, Arc<[Arc<Target>]>);
 
 impl Present {
     /// All that is there now and was not, or the other way round.
@@ -73,10 +76,18 @@ impl Present {
                 changes.extend(came.map(|came| change(&one.job, came, Reason::Config, at_ms)));
                 continue;
             };
-            if Arc::ptr_eq(&before, &one.active) {
+            let is_config = job_before != one.job;
+            if !is_config && Arc::ptr_eq(&before, &one.active) {
                 continue;
             }
-            let is_config = job_before != one.job;
+            if job_before.clustering != one.job.clustering {
+                // They hang on other slots from now on.
+                let went = before.iter().map(|target| (target, false));
+                changes.extend(went.map(|went| change(&job_before, went, Reason::Config, at_ms)));
+                let came = one.active.iter().map(|target| (target, true));
+                changes.extend(came.map(|came| change(&one.job, came, Reason::Config, at_ms)));
+                continue;
+            }
             let ids = |targets: &[Arc<Target>]| -> BTreeSet<TargetId> {
                 targets.iter().map(|target| target.id).collect()
             };
@@ -130,7 +141,7 @@ impl Which {
     fn seen(&self, slot: Option<Slot>) -> TargetSeen {
         match self {
             Self::Seen(target) => {
-                let labels = target.public_labels();
+                let labels = hidden::labels(&target.public_labels());
                 let labels = labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
                 TargetSeen { id: target.id, url: shown_url(target), labels: labels.collect(), slot }
             }
@@ -205,10 +216,15 @@ mod tests {
     };
 
     fn found(jobs: &[(&str, &[&str])]) -> Snapshot {
-        let text: String = jobs
+        let lines: Vec<String> = jobs
             .iter()
-            .map(|(head, _)| format!("- {{job_name: {head}, clustering: {{enabled: true}}}}\n"))
+            .map(|(head, _)| {
+                let divided = ", clustering: {enabled: true}";
+                let divided = if head.contains("clustering") { "" } else { divided };
+                format!("- {{job_name: {head}{divided}}}")
+            })
             .collect();
+        let text = lines.join("\n");
         let config =
             config::parse(Path::new(""), &format!("scrape_configs:\n{text}"), &|_| None).unwrap();
         let resolved = config.jobs.iter().zip(jobs).map(|(job, (_, addresses))| {
@@ -252,6 +268,9 @@ mod tests {
             ],
         );
         check(&[("b", &["x"])], &["-a config http://x/p"]);
+        // The same targets, on other slots.
+        let other = "b, clustering: {enabled: true, key_exclude: [__address__]}";
+        check(&[(other, &["x"])], &["-b config http://x/metrics", "+b config http://x/metrics"]);
     }
 
     #[test]

@@ -1,1 +1,596 @@
-//! The observer over real parts.
+//! The observer: a fleet that is simulated, and real parts in a burst.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
+
+use prometheus_client::registry::Registry;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::{
+    config::{self as configuration, HistorySettings},
+    discovery::{Discovery, provider::Nameservers},
+    fleet::alone,
+    history::{EventFilter, History, Kind, Settings},
+    model::{
+        labels::Labels,
+        member::{INTERVALS_MAX, Interval, Member, MemberState},
+        overrides::Overrides,
+        slot::{SLOTS, Slot, StreamKey},
+        target::{ADDRESS, Target, TargetGroup, TargetId},
+    },
+    outbox::Outbox,
+    ownership::{
+        moves::{Trail, Why},
+        placement::{Placement, Table},
+    },
+    runtime::{clock, config_state::Cause, tasks},
+};
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// A history on a file that outlives it.
+struct Book {
+    folder: TempDir,
+    handle: history::Handle,
+    stop: Stop,
+    task: JoinHandle<Option<()>>,
+}
+
+impl Book {
+    fn over(folder: TempDir) -> Self {
+        let settings = Settings {
+            file: folder.path().join("history.db"),
+            section: HistorySettings::default(),
+            time: FleetTime::default(),
+        };
+        let (handle, part) = History::new(settings, &mut Registry::default());
+        let stop = Stop::new();
+        let task = tasks::spawn("history", part.run(stop.clone()));
+        Self { folder, handle, stop, task }
+    }
+
+    async fn record(&self, entries: impl IntoIterator<Item = Entry>) {
+        for entry in entries {
+            self.handle.room().await.unwrap().send(entry);
+        }
+    }
+
+    async fn stop(self) -> TempDir {
+        self.stop.raise();
+        self.task.await.unwrap().unwrap();
+        self.folder
+    }
+
+    async fn reopened(self) -> Self {
+        Self::over(self.stop().await)
+    }
+}
+
+/// Members that come, go and die, with all that they ever did.
+struct World {
+    rng: StdRng,
+    now_ms: i64,
+    members: BTreeMap<NodeId, Member>,
+}
+
+impl World {
+    fn new(seed: u64, now_ms: i64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let members = (1..=20).map(|n| {
+            let member = Member {
+                id: NodeId(rng.random()),
+                name: format!("n{n}"),
+                api_address: String::new(),
+                weight: 100,
+                zone: String::new(),
+                state: MemberState::Alive,
+                intervals: vec![Interval { from_ms: now_ms, until_ms: None }],
+            };
+            (member.id, member)
+        });
+        let members = members.collect();
+        Self { rng, now_ms, members }
+    }
+
+    /// What every member is told; what is long past it forgets.
+    fn roster(&self, version: u64) -> Roster {
+        let mut members = self.members.clone();
+        for member in members.values_mut() {
+            let old = member.intervals.len().saturating_sub(INTERVALS_MAX);
+            member.intervals.drain(..old);
+        }
+        Roster { members, version }
+    }
+
+    /// One member comes, leaves or dies; the news is of now.
+    fn change(&mut self) {
+        self.now_ms += self.rng.random_range(10_000..600_000);
+        let active = self.members.values().filter(|m| m.state == MemberState::Alive).count();
+        let at = self.rng.random_range(0..self.members.len());
+        let is_crash = self.rng.random_bool(0.5);
+        let late_ms = self.rng.random_range(500..8_000);
+        let now_ms = self.now_ms;
+        let member = self.members.values_mut().nth(at).unwrap();
+        let last = member.intervals.last_mut().unwrap();
+        match member.state {
+            MemberState::Alive if active > 2 => {
+                member.state = if is_crash { MemberState::Dead } else { MemberState::Left };
+                let until_ms = if is_crash { now_ms - late_ms } else { now_ms + late_ms };
+                last.until_ms = Some(until_ms.max(last.from_ms + 1));
+            }
+            MemberState::Alive => {}
+            MemberState::Suspect | MemberState::Left | MemberState::Dead => {
+                member.state = MemberState::Alive;
+                member.intervals.push(Interval { from_ms: now_ms + late_ms, until_ms: None });
+            }
+        }
+    }
+
+    /// Who has what at an instant, by all that is known now.
+    fn owners_at(&self, at_ms: i64) -> Vec<Option<NodeId>> {
+        let roster = Roster { members: self.members.clone(), version: 0 };
+        let table = Table::new(at_ms, &roster, &Overrides::default());
+        table.iter().map(|(_, owner)| owner).collect()
+    }
+}
+
+/// What one member sees of the world.
+struct Observer {
+    placement: Placement,
+    trail: Trail,
+    seen: Seen,
+    owners: Owners,
+    targets: SlotTargets,
+}
+
+impl Observer {
+    fn new(world: &World) -> (Self, Vec<Entry>) {
+        let roster = world.roster(0);
+        let (seen, none) = (members::seen(&roster), Seen::new());
+        let mut entries = members::changes(&none, &seen, world.now_ms, false);
+        let mut placement = Placement::new(Arc::new(roster), Overrides::default());
+        let mut trail = Trail::default();
+        trail.begin(&mut placement, world.now_ms);
+        let table = placement.table_at(world.now_ms);
+        let targets = SlotTargets::default();
+        let moves = Owners::default().unseen(&table, world.now_ms);
+        entries.extend(moves::entries(&moves, &targets, world.now_ms));
+        (Self { placement, trail, seen, owners: Owners::of(&table), targets }, entries)
+    }
+
+    fn look(&mut self, world: &World, now_ms: i64, news: Option<Roster>) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let is_news = news.is_some();
+        if let Some(roster) = news {
+            let seen = members::seen(&roster);
+            entries = members::changes(&self.seen, &seen, now_ms, false);
+            self.seen = seen;
+            let before = std::mem::take(&mut self.placement);
+            self.placement = before.renewed(Arc::new(roster), Overrides::default());
+        }
+        let moves = self.trail.advance(&mut self.placement, now_ms, is_news).unwrap_or_default();
+        self.owners.moved(&moves);
+        let told: Vec<Moved> = moves.iter().map(Moved::from).collect();
+        entries.extend(moves::entries(&told, &self.targets, now_ms));
+        assert!(now_ms >= world.now_ms);
+        entries
+    }
+}
+
+fn targets(ids: impl Iterator<Item = u64>, at_ms: i64, came: bool) -> Vec<Entry> {
+    use crate::history::entry::{ENTRY_TARGETS_MAX, TargetSeen, TargetsChange};
+    let seen = |id: u64| TargetSeen {
+        id: TargetId(id),
+        url: format!("http://h{id:05}/metrics"),
+        labels: Vec::new(),
+        slot: Some(slot_of(id)),
+    };
+    let all: Vec<TargetSeen> = ids.map(seen).collect();
+    let reason = if came { Reason::Discovered } else { Reason::Vanished };
+    let entry = |targets: &[TargetSeen]| {
+        let (job, targets) = ("j".into(), targets.to_vec());
+        Entry::Targets(TargetsChange { at_ms, job, came, reason, targets })
+    };
+    all.chunks(ENTRY_TARGETS_MAX).map(entry).collect()
+}
+
+fn slot_of(id: u64) -> Slot {
+    StreamKey::of([id.to_string().as_str()]).slot()
+}
+
+/// 10,000 targets, 20 members, 100 changes of who is there: at any instant history knows what was,
+/// also after it was closed and opened again.
+#[expect(clippy::print_stderr, reason = "shown where the test fails")]
+#[tokio::test]
+async fn history_knows_what_the_simulation_knows() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| rand::rng().random());
+    eprintln!("SEED={seed}");
+    let begin_ms = clock::now_ms() - 24 * HOUR_MS;
+    let mut world = World::new(seed, begin_ms);
+    let mut book = Book::over(tempfile::tempdir().unwrap());
+    let (mut observer, first) = Observer::new(&world);
+    book.record(first).await;
+    book.record(targets(0..10_000, begin_ms, true)).await;
+    let mut present: BTreeSet<u64> = (0..10_000).collect();
+    let mut past = vec![(begin_ms, present.clone())];
+    for round in 0..100 {
+        world.change();
+        let news = world.roster(round + 1);
+        book.record(observer.look(&world, world.now_ms, Some(news))).await;
+        // What was planned happens within the next ten seconds.
+        let later_ms = world.now_ms + 9_000;
+        book.record(observer.look(&world, later_ms, None)).await;
+        if round % 10 == 5 {
+            let gone: Vec<u64> =
+                present.iter().copied().filter(|_| world.rng.random_bool(0.05)).collect();
+            present.retain(|id| !gone.contains(id));
+            book.record(targets(gone.into_iter(), later_ms, false)).await;
+            past.push((later_ms, present.clone()));
+        }
+        if round % 40 == 20 {
+            book = book.reopened().await;
+        }
+    }
+    let end_ms = world.now_ms + 10_000;
+    let book = book.reopened().await;
+    assert!(book.handle.last_moves().borrow().owners() == world.owners_at(end_ms));
+    for _ in 0..200 {
+        let at_ms = world.rng.random_range(begin_ms..end_ms);
+        let expected = world.owners_at(at_ms);
+        let found = book.handle.owners_at(at_ms).await.unwrap();
+        let differs =
+            (0..usize::from(SLOTS)).filter(|slot| found[*slot] != expected[*slot]).count();
+        assert_eq!(differs, 0, "at {} after the begin", at_ms - begin_ms);
+    }
+    for _ in 0..20 {
+        let at_ms = world.rng.random_range(begin_ms..end_ms);
+        look_at_targets(&book, &mut world, &past, at_ms).await;
+    }
+}
+
+/// A page somewhere, the number of all, and one target's owner.
+async fn look_at_targets(
+    book: &Book,
+    world: &mut World,
+    past: &[(i64, BTreeSet<u64>)],
+    at_ms: i64,
+) {
+    let expected = world.owners_at(at_ms);
+    let (_, present) = past.iter().rev().find(|(since_ms, _)| *since_ms <= at_ms).unwrap();
+    let page = book.handle.state_at(at_ms, None, None, None, 100).await.unwrap();
+    assert_eq!(page.total, Some(present.len() as u64));
+    let ids: Vec<u64> = page.items.iter().map(|(target, _)| target.id.0).collect();
+    assert_eq!(ids, present.iter().copied().take(100).collect::<Vec<_>>());
+    for (target, owner) in &page.items {
+        let slot = usize::from(slot_of(target.id.0).number());
+        assert_eq!(owner.as_ref().map(|node| node.id), expected[slot]);
+    }
+    let slots: u64 = page.members.iter().map(|member| member.slots).sum();
+    assert_eq!(slots, u64::from(SLOTS));
+    let id = world.rng.random_range(0..10_000);
+    let past = book.handle.target((TargetId(id), "j".into()), None, None).await.unwrap().unwrap();
+    let is_then = |span: &&history::Span| {
+        span.from_ms <= at_ms && span.until_ms.is_none_or(|until_ms| at_ms < until_ms)
+    };
+    let span = past.spans.iter().find(is_then).unwrap();
+    let owner = expected[usize::from(slot_of(id).number())].filter(|_| present.contains(&id));
+    assert_eq!(span.owner.as_ref().map(|node| node.id), owner, "{past:?} at {at_ms}");
+}
+
+/// A chronicle of an agent that is alone, with everything that it watches in hand.
+struct Watched {
+    book: Book,
+    handle: Handle,
+    moves: broadcast::Sender<Arc<[Move]>>,
+    owners: watch::Sender<Arc<view::Owners>>,
+    config: watch::Sender<Arc<ConfigState>>,
+    health: broadcast::Sender<Arc<scrape::HealthChange>>,
+    stop: Stop,
+    task: Option<JoinHandle<Option<()>>>,
+    part: Option<Chronicle>,
+    _folder: TempDir,
+}
+
+const ME: NodeId = NodeId(1);
+
+impl Watched {
+    fn new(folder: TempDir, count: usize) -> Self {
+        let mut registry = Registry::default();
+        let stop = Stop::new();
+        let text = "scrape_configs: [{job_name: j, clustering: {enabled: true}}]";
+        let mut config = configuration::parse(Path::new(""), text, &|_| None).unwrap();
+        let address = |n| -> Labels { [(ADDRESS, format!("h{n}:1"))].into_iter().collect() };
+        let group = TargetGroup { targets: (0..count).map(address).collect(), ..<_>::default() };
+        let job = Arc::make_mut(&mut config.jobs[0]);
+        job.discovery = vec![configuration::Discovery::Static(vec![group])];
+        let (discovery, part) =
+            Discovery::new(config.jobs.clone(), Nameservers::System, &mut registry);
+        drop(tasks::spawn("discovery", part.run(stop.clone())));
+        let storage = tempfile::tempdir().unwrap();
+        let (outbox, _) = Outbox::new(
+            outbox::Node::alone(ME),
+            &config.outbox,
+            &config.destinations,
+            &storage.path().join("outbox"),
+            &mut registry,
+        )
+        .unwrap();
+        let (roster, status) = alone::alone(ME, "n1".into(), String::new());
+        let table = Arc::new(Table::new(0, &roster.borrow(), &Overrides::default()));
+        let owners = view::Owners { since_ms: clock::now_ms(), table: Some(table) };
+        let (owners, owners_seen) = watch::channel(Arc::new(owners));
+        let moves = broadcast::Sender::new(256);
+        let health = broadcast::Sender::new(4_096);
+        let state = ConfigState {
+            config: Arc::new(config),
+            loaded_ms: 0,
+            refused: None,
+            cause: Cause::Start,
+        };
+        let (config, config_seen) = watch::channel(Arc::new(state));
+        let book = Book::over(folder);
+        let (handle, part) = Chronicle::new(Links {
+            me: ME,
+            name: "n1".into(),
+            time: FleetTime::default(),
+            roster,
+            status,
+            discovery,
+            config: config_seen,
+            owners: owners_seen,
+            moves: moves.subscribe(),
+            health: health.subscribe(),
+            outbox,
+            history: book.handle.clone(),
+        });
+        let part = Some(part);
+        Self {
+            book,
+            handle,
+            moves,
+            owners,
+            config,
+            health,
+            stop,
+            task: None,
+            part,
+            _folder: storage,
+        }
+    }
+
+    fn start(&mut self) {
+        let part = self.part.take().unwrap();
+        self.task = Some(tasks::spawn("chronicle", part.run(self.stop.clone())));
+    }
+
+    async fn eventually(&self, filter: EventFilter, is_so: impl Fn(&[Event]) -> bool) {
+        let give_up = Instant::now() + Duration::from_secs(60);
+        loop {
+            let page = self.book.handle.events(filter.clone(), None, 1_000).await.unwrap();
+            if is_so(&page.items) {
+                return;
+            }
+            assert!(Instant::now() < give_up, "it has not come to that: {:?}", page.items.first());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn stop(self) -> TempDir {
+        self.stop.raise();
+        if let Some(task) = self.task {
+            task.await.unwrap().unwrap();
+        }
+        self.book.stop().await
+    }
+}
+
+fn moved(slot: u16, at_ms: i64, from: u128, to: u128) -> Move {
+    Move {
+        slot: Slot::new(slot).unwrap(),
+        at_ms,
+        from: Some(NodeId(from)),
+        to: Some(NodeId(to)),
+        why: Why::Death,
+        is_late: false,
+    }
+}
+
+fn of_kind(kind: Kind) -> EventFilter {
+    EventFilter { kind: Some(kind), ..EventFilter::default() }
+}
+
+/// All slots, with 100,000 targets on them, move ten times: that is 4,096 rows each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_moves_is_kept_whole_and_nobody_waits() {
+    let mut watched = Watched::new(tempfile::tempdir().unwrap(), 100_000);
+    watched.book.handle.gave_up();
+    watched.start();
+    let all =
+        |events: &[Event]| events.iter().filter_map(|event| event.targets).sum::<u64>() == 100_000;
+    watched.eventually(of_kind(Kind::Target), all).await;
+    let start_ms = clock::now_ms();
+    for n in 0..10 {
+        // There and back again.
+        let (from, to) = if n % 2 == 0 { (1, 2) } else { (2, 1) };
+        let all = (0..SLOTS).map(|slot| moved(slot, start_ms + n, from, to));
+        watched.moves.send(all.collect()).unwrap();
+    }
+    let whole = |events: &[Event]| {
+        let burst = events.iter().filter(|event| event.at_ms >= start_ms);
+        let burst: Vec<_> = burst.map(|event| (event.slots, event.targets)).collect();
+        burst == [(Some(4_096), Some(100_000)); 10]
+    };
+    watched.eventually(of_kind(Kind::Moves), whole).await;
+    let found = watched.book.handle.owners_at(start_ms + 10).await.unwrap();
+    assert!(found.iter().all(|owner| *owner == Some(ME)));
+    assert_eq!(watched.book.handle.store().fault, None);
+    let book = Book::over(watched.stop().await);
+    let (mut after, mut rows) = (None, 0);
+    loop {
+        let page = book.handle.since(0, i64::MAX, after, 1_000).await.unwrap();
+        rows += page
+            .rows
+            .iter()
+            .map(|row| if let Entry::Moves(m) = row { m.slots.len() } else { 0 })
+            .sum::<usize>();
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(rows, 11 * usize::from(SLOTS), "the first owners, and ten moves of each");
+}
+
+/// More looks than are kept for who listens: the owners are looked up.
+#[tokio::test]
+async fn moves_that_were_missed_are_found_by_the_owners() {
+    let mut watched = Watched::new(tempfile::tempdir().unwrap(), 10);
+    watched.book.handle.gave_up();
+    watched.start();
+    watched.eventually(of_kind(Kind::Moves), |events| events.len() == 1).await;
+    let start_ms = clock::now_ms() + 1_000;
+    let two = Roster {
+        members: [Member { id: NodeId(2), ..some_member() }].map(|m| (m.id, m)).into(),
+        version: 2,
+    };
+    let table = Some(Arc::new(Table::new(start_ms, &two, &Overrides::default())));
+    watched.owners.send_replace(Arc::new(view::Owners { since_ms: start_ms + 5, table }));
+    // Nobody gets to listen in between, and only the last 256 are kept.
+    for slot in 0..1_000 {
+        watched.moves.send([moved(slot, start_ms + 1, 1, 2)].into()).unwrap();
+    }
+    let is_all = |events: &[Event]| {
+        let unseen = |event: &&Event| event.reason.as_deref() == Some("unseen");
+        events.iter().filter(unseen).any(|event| event.slots == Some(4_096 - 256))
+    };
+    watched.eventually(of_kind(Kind::Moves), is_all).await;
+    let owners = watched.book.handle.owners_at(start_ms + 10).await.unwrap();
+    assert!(owners.iter().all(|owner| *owner == Some(NodeId(2))));
+    watched.stop().await;
+}
+
+fn some_member() -> Member {
+    Member {
+        id: ME,
+        name: "n2".into(),
+        api_address: String::new(),
+        weight: 100,
+        zone: String::new(),
+        state: MemberState::Alive,
+        intervals: vec![Interval { from_ms: 0, until_ms: None }],
+    }
+}
+
+/// What changed while it was down is told as that, and what did not is not told again.
+#[tokio::test]
+async fn a_restart_tells_what_nobody_saw() {
+    let mut watched = Watched::new(tempfile::tempdir().unwrap(), 30);
+    watched.book.handle.gave_up();
+    watched.start();
+    watched.eventually(of_kind(Kind::Target), |events| events.len() == 1).await;
+    watched.eventually(of_kind(Kind::Moves), |events| events.len() == 1).await;
+    let folder = watched.stop().await;
+
+    // Its clock does not tell two starts within a millisecond apart.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let mut watched = Watched::new(folder, 20);
+    watched.start();
+    // It waits for who could tell it more.
+    watched.eventually(of_kind(Kind::Config), |events| events.len() == 1).await;
+    watched.book.handle.caught_up();
+    let told = |events: &[Event]| {
+        let told: Vec<_> =
+            events.iter().map(|e| (e.reason.as_deref().unwrap(), e.targets)).collect();
+        told == [("unseen", Some(10)), ("discovered", Some(30))]
+    };
+    watched.eventually(of_kind(Kind::Target), told).await;
+    watched.eventually(of_kind(Kind::Moves), |events| events.len() == 1).await;
+    watched.eventually(of_kind(Kind::Member), |events| events.len() == 1).await;
+    watched.stop().await;
+}
+
+#[tokio::test]
+async fn what_happens_is_told_as_it_happens() {
+    let mut watched = Watched::new(tempfile::tempdir().unwrap(), 2);
+    watched.book.handle.gave_up();
+    let mut live = watched.handle.subscribe(None);
+    assert_eq!(live.replay, Replay::Complete);
+    watched.start();
+    let next = async |live: &mut Subscription, kind| loop {
+        match live.next().await {
+            Some(Next::Event(live)) if live.event.kind == kind => return live,
+            Some(Next::Event(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = next(&mut live, Kind::Config).await;
+    assert_eq!(first.event.summary, "n1 runs a configuration (start)");
+
+    let state = Arc::clone(&watched.config.borrow());
+    let text = "scrape_configs: [{job_name: k, basic_auth: {username: u, password: hunter2}}]";
+    let config = configuration::parse(Path::new(""), text, &|_| None).unwrap();
+    let new = ConfigState { config: Arc::new(config), cause: Cause::Signal, ..(*state).clone() };
+    watched.config.send_replace(Arc::new(new.clone()));
+    let second = next(&mut live, Kind::Config).await;
+    assert!(second.event.summary.contains("new configuration (signal): "), "{second:?}");
+    let refused = ConfigState { refused: Some("1:1: no".into()), cause: Cause::Order, ..new };
+    watched.config.send_replace(Arc::new(refused));
+    let third = next(&mut live, Kind::Config).await;
+    assert_eq!(third.event.error.as_deref(), Some("1:1: no"));
+
+    let target = Target {
+        job: "k".into(),
+        labels: [("__param_token", "hunter2"), ("instance", "h:1")].into_iter().collect(),
+        discovered: Labels::new(),
+        id: TargetId(7),
+        key: StreamKey(7),
+        url: "http://user:hunter2@h:1/metrics?token=hunter2".into(),
+        interval: Duration::from_secs(15),
+        timeout: Duration::from_secs(10),
+    };
+    let change = scrape::HealthChange {
+        target: Arc::new(target),
+        is_up: false,
+        error: Some("connection refused".into()),
+        at_ms: clock::now_ms(),
+    };
+    watched.health.send(Arc::new(change)).unwrap();
+    let health = next(&mut live, Kind::Health).await;
+    assert_eq!(health.event.summary, "http://h:1/metrics of `k` is down: connection refused");
+
+    // Who comes back is told what came since.
+    let mut again = watched.handle.subscribe(Some(second.id));
+    assert_eq!(again.replay, Replay::Complete);
+    assert_eq!(again.next().await, Some(Next::Event(third.clone())));
+    let other_run = EventId { start_ms: 5, ..second.id };
+    assert_eq!(watched.handle.subscribe(Some(other_run)).replay, Replay::Reset);
+    let future = EventId { number: 1_000_000, ..second.id };
+    assert_eq!(watched.handle.subscribe(Some(future)).replay, Replay::Reset);
+
+    watched.eventually(of_kind(Kind::Health), |events| events.len() == 1).await;
+    let folder = watched.stop().await;
+    assert_eq!(live.next().await, None, "the agent has ended");
+    for file in ["history.db", "history.db-wal"] {
+        let bytes = std::fs::read(folder.path().join(file)).unwrap_or_default();
+        assert!(!bytes.windows(7).any(|some| some == b"hunter2"), "a secret is in `{file}`");
+    }
+    let book = Book::over(folder);
+    let page = book.handle.since(0, i64::MAX, None, 1_000).await.unwrap();
+    let changes = page.rows.iter().find_map(|row| match row {
+        Entry::Config(version) if version.cause == "signal" => Some(version.changes.clone()),
+        _ => None,
+    });
+    let changes = changes.unwrap();
+    assert!(
+        changes.contains("-- job_name: j\n") && changes.contains("+- job_name: k\n"),
+        "{changes}"
+    );
+    assert!(changes.contains("<secret>"), "{changes}");
+}

@@ -25,6 +25,7 @@ use tracing::warn;
 use crate::{
     app,
     cli::{check::Asked, cluster::ClusterFlags},
+    reload,
     runtime::{
         build,
         log::{self, Format},
@@ -215,11 +216,13 @@ impl Run {
         }
         let threads = self.threads.map_or_else(threads_default, usize::from);
         let settings = app::Settings {
-            cluster: self.cluster.typed()?,
             flags: self.flags(threads),
-            config_file: self.config_file,
+            sources: reload::Sources {
+                config_file: self.config_file,
+                web_config_file: self.web.config_file,
+                cluster: self.cluster.typed()?,
+            },
             storage_path: self.storage_path,
-            web_config_file: self.web.config_file,
             listen_address: self.web.listen_address,
             enable_lifecycle: self.enable_lifecycle,
         };

@@ -257,7 +257,8 @@ pub fn cut(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let end = text.floor_char_boundary(bytes_max.saturating_sub('…'.len_utf8()));
+    let room = bytes_max.saturating_sub('…'.len_utf8());
+    let end = (0..=room).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
     format!("{}…", &text[..end])
 }
 

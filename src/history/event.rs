@@ -183,8 +183,8 @@ impl Event {
             (Some(from), None) => format!("from {} to nobody", shown(from)),
             (None, None) => "to nobody".to_owned(),
         };
-        let moved = if slots == 1 { "has moved" } else { "have moved" };
-        let summary = format!("{what} {moved} {way}: {}", in_words(moves.reason));
+        let verb = if slots == 1 { "has moved" } else { "have moved" };
+        let summary = format!("{what} {verb} {way}: {}", in_words(moves.reason));
         // Who comes or goes is whom it is about.
         let about = match moves.reason {
             Reason::Leave | Reason::Crash => from.clone(),
@@ -276,7 +276,7 @@ impl Event {
         let share = |(id, slots): &(NodeId, u16)| {
             format!("{} {slots}", shown(&NodeRef { id: *id, name: names(*id) }))
         };
-        let named: Vec<String> = placement.shares.iter().take(NAMED_MAX).map(share).collect();
+        let listed: Vec<String> = placement.shares.iter().take(NAMED_MAX).map(share).collect();
         let more = placement.shares.len().saturating_sub(NAMED_MAX);
         let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
         Self {
@@ -284,7 +284,7 @@ impl Event {
             ..Self::new(
                 Kind::Placement,
                 placement.at_ms,
-                format!("slots from then on: {}{rest}", named.join(", ")),
+                format!("slots from then on: {}{rest}", listed.join(", ")),
             )
         }
     }

@@ -15,10 +15,9 @@ use crate::{
 
 /// Each brings the file from one version to the next; version 0 is an empty file.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
-pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Who writes while another does waits so long: only a person with `sqlite3` would.
-const BUSY_MAX: Duration = Duration::from_secs(2);
+pub(super) const BUSY_MAX: Duration = Duration::from_secs(2);
 /// Of the log of changes beside the file, once what it holds is in the file.
 pub(super) const LOG_BYTES_MAX: u64 = 4 << 20;
 /// Files that were set aside; of more the oldest is deleted.
@@ -95,7 +94,7 @@ fn check(connection: &Connection) -> Result<(), Fault> {
     Ok(())
 }
 
-pub(super) const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
     "members",
     "member_changes",
     "targets",
@@ -108,6 +107,7 @@ pub(super) const TABLES: [&str; 12] = [
     "placements",
     "notices",
     "drops",
+    "watches",
 ];
 
 /// Moves the file out of the way, with what belongs to it; gives the name that it has now.
@@ -155,4 +155,63 @@ fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: &str = "ALTER TABLE members ADD COLUMN note TEXT; UPDATE members SET note = name";
+
+    fn version_1() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate(&connection, &MIGRATIONS[..1]).unwrap();
+        connection
+            .execute("INSERT INTO members VALUES (1, 'a', 'n1', '', 100, '', 'alive', 0, 0)", [])
+            .unwrap();
+        connection
+    }
+
+    fn version(connection: &Connection) -> i64 {
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_brought_to_the_present_with_what_it_has() {
+        let connection = version_1();
+        assert_eq!(version(&connection), 1);
+        let both = [MIGRATIONS[0], SECOND];
+        migrate(&connection, &both).unwrap();
+        let note: String =
+            connection.query_row("SELECT note FROM members", [], |row| row.get(0)).unwrap();
+        assert_eq!((note.as_str(), version(&connection)), ("n1", 2));
+        // Nothing is done twice.
+        migrate(&connection, &both).unwrap();
+        assert_eq!(migrate(&connection, &both[..1]), Err(Fault::Newer { found: 2 }));
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_version_before_it() {
+        let connection = version_1();
+        let broken = format!("{SECOND}; SELECT no_such_function()");
+        let error = migrate(&connection, &[MIGRATIONS[0], &broken]).unwrap_err();
+        assert!(error.to_string().contains("no_such_function"), "{error}");
+        assert_eq!(version(&connection), 1);
+        assert!(connection.prepare("SELECT note FROM members").is_err());
+        migrate(&connection, &[MIGRATIONS[0], SECOND]).unwrap();
+        assert_eq!(version(&connection), 2);
+    }
+
+    #[test]
+    fn every_table_is_looked_at() {
+        let connection = version_1();
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+        for table in TABLES {
+            assert_eq!(connection.query_row(sql, [table], |row| row.get(0)), Ok(1), "{table}");
+            connection.execute_batch(&format!("SAVEPOINT s; DROP TABLE {table}")).unwrap();
+            assert!(matches!(check(&connection), Err(Fault::Corrupt(_))), "{table}");
+            connection.execute_batch("ROLLBACK TO s; RELEASE s").unwrap();
+        }
+        assert_eq!(check(&connection), Ok(()));
+    }
 }

@@ -77,7 +77,7 @@ pub struct History {
     pub(super) pruning: Pruning,
     /// As much of `lost` as the file's watches know of.
     pub(super) lost_known: u64,
-    pub(super) loss_told: Option<Instant>,
+    pub(super) loss_told: Option<(Instant, u64)>,
 }
 
 pub(super) enum Store {
@@ -480,10 +480,15 @@ impl History {
 
     fn tell_losses(&mut self) {
         let lost = self.common.lost.load(Ordering::Relaxed);
-        let is_told = self.loss_told.is_some_and(|at| at.elapsed() < LOSS_TOLD);
-        if lost > self.lost_known && !is_told && self.state.borrow().fault.is_none() {
-            self.loss_told = Some(Instant::now());
-            warn!(entries = lost, "history could not keep up, and has lost what happened");
+        let told = self.loss_told.map_or(0, |(_, told)| told);
+        let is_soon = self.loss_told.is_some_and(|(at, _)| at.elapsed() < LOSS_TOLD);
+        // With a fault it was told that nothing is written.
+        if lost > told && !is_soon && self.state.borrow().fault.is_none() {
+            self.loss_told = Some((Instant::now(), lost));
+            warn!(
+                entries = lost - told,
+                "some of what happened was lost and is not in the history"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What has been: one SQLite file that an operator can read, too. What happens is recorded off the
+//! What has been: one `SQLite` file that an operator can read, too. What happens is recorded off the
 //! way of the samples, written in batches, pruned in small steps, and asked about from elsewhere.
 //! It is disposable: where the disk does not serve, history stops and nothing else does.
 

@@ -87,7 +87,7 @@ impl Readers {
         };
         let connection = match idle {
             Some(connection) => connection,
-            None => file::open_for_reading(&self.file).map_err(unanswered)?,
+            None => file::open_for_reading(&self.file).map_err(|fault| unanswered(&fault))?,
         };
         let interrupt = connection.get_interrupt_handle();
         let mut asking = spawn_blocking(move || {
@@ -116,7 +116,7 @@ impl Readers {
         if is_present && matches!(answer, Err(Fault::Corrupt(_))) {
             self.damage.notify_one();
         }
-        answer.map_err(unanswered)
+        answer.map_err(|fault| unanswered(&fault))
     }
 
     fn lock(&self) -> MutexGuard<'_, Idle> {
@@ -124,7 +124,7 @@ impl Readers {
     }
 }
 
-fn unanswered(fault: Fault) -> Unanswered {
+fn unanswered(fault: &Fault) -> Unanswered {
     match fault {
         Fault::Interrupted => Unanswered::TooSlow,
         Fault::Corrupt(_) | Fault::Newer { .. } | Fault::Full | Fault::Unusable(_) => {

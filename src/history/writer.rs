@@ -1,9 +1,9 @@
 //! The one who writes: entries in transactions of bounded size, the stretches in which this member
 //! was looking, and the last move of each slot, which is kept in memory. Blocks.
 
-use std::{borrow::Cow, path::PathBuf, sync::Arc};
+use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use crate::{
     history::{
@@ -22,8 +22,13 @@ const TRANSACTION_ROWS_MAX: usize = 500;
 /// Kept free of `max_bytes` for the log of changes: what it may be when a transaction begins, and
 /// what the largest transaction adds.
 pub(super) const LOG_RESERVE_BYTES: u64 = 16 << 20;
+const HELD_BY_A_READER: &str =
+    "its log can't be emptied, as another process has begun to read the file and does not end";
 /// What a file is taken to have missed that has just begun.
 const NEW_MISSED_MS: i64 = 24 * 3_600_000;
+
+/// From an instant until another.
+type Stretch = (i64, i64);
 
 pub(super) struct Writer {
     pub(super) connection: Connection,
@@ -49,12 +54,13 @@ impl Writer {
             last_moves: Arc::default(),
             watch: None,
         };
+        writer.keep_log_small()?;
         writer.load_last_moves(0..SLOTS)?;
         Ok(writer)
     }
 
     /// What this member has not seen before `now_ms`.
-    pub(super) fn missed(&self, now_ms: i64) -> Result<Option<(i64, i64)>, Fault> {
+    pub(super) fn missed(&self, now_ms: i64) -> Result<Option<Stretch>, Fault> {
         let seen: Option<i64> =
             self.connection.query_row("SELECT max(until_ms) FROM watches", [], |row| row.get(0))?;
         let from_ms = seen.unwrap_or(now_ms - NEW_MISSED_MS);
@@ -173,17 +179,24 @@ impl Writer {
         Ok(insert.query_row(params![from_ms, until_ms, is_fetched], |row| row.get(0))?)
     }
 
-    /// Questions that look at an old state keep the log from being emptied; this waits for them.
+    /// Who reads an old state keeps the log from being emptied. Questions end soon, and are waited
+    /// for when it gets large; a person with an open transaction may not.
     pub(super) fn keep_log_small(&self) -> Result<(), Fault> {
-        if file::log_bytes(&self.file) > file::LOG_BYTES_MAX {
-            self.empty_log()?;
+        let is_large = || file::log_bytes(&self.file) > LOG_RESERVE_BYTES / 2;
+        if file::log_bytes(&self.file) <= file::LOG_BYTES_MAX {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    pub(super) fn empty_log(&self) -> Result<(), Fault> {
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        Ok(())
+        let wait = if is_large() { file::BUSY_MAX } else { Duration::ZERO };
+        self.connection.busy_timeout(wait)?;
+        let emptied = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        self.connection.busy_timeout(file::BUSY_MAX)?;
+        match emptied {
+            Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
+                Err(error.into())
+            }
+            Ok(()) | Err(_) if is_large() => Err(Fault::Unusable(HELD_BY_A_READER.to_owned())),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 }
 

@@ -17,7 +17,6 @@ use tokio::{
     time::{Duration, Instant},
 };
 use tracing::warn;
-use url::Url;
 
 use crate::model::{target::Target, time::rfc3339};
 
@@ -155,12 +154,7 @@ fn append(file: &Path, text: &str) -> io::Result<()> {
 
 /// Without what may be secret in it.
 pub fn shown_url(target: &Target) -> String {
-    let Ok(mut url) = Url::parse(&target.url) else { return String::new() };
-    url.set_query(None);
-    // Neither can fail for a URL with a host, and one without has none to show.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.into()
+    target.shown_url().into_owned()
 }
 
 #[cfg(test)]

@@ -207,6 +207,12 @@ mod tests {
         waiting.lock().unwrap()
     }
 
+    /// Bytes of parts, and open questions.
+    fn held(waiting: &Arc<Mutex<Waiting>>) -> (usize, usize) {
+        let waiting = lock(waiting);
+        (waiting.bytes, waiting.open.len())
+    }
+
     /// The number of the question, what takes it back, and where its answer comes.
     fn ask(
         waiting: &Arc<Mutex<Waiting>>,
@@ -238,14 +244,14 @@ mod tests {
 
     #[test]
     fn an_answer_is_bounded() {
-        let check = |total: u64, part: &[u8], held: usize, expected: &str| {
+        let check = |total: u64, part: &[u8], bytes: usize, expected: &str| {
             let waiting = waiting();
-            lock(&waiting).bytes = held;
+            lock(&waiting).bytes = bytes;
             let (number, _open, mut answered) = ask(&waiting, B);
             lock(&waiting).heard(B, number, total, part);
             let reason = answered.try_recv().unwrap().unwrap_err();
             assert!(reason.contains(expected), "{reason}");
-            assert_eq!((lock(&waiting).bytes, lock(&waiting).open.len()), (held, 0));
+            assert_eq!(held(&waiting), (bytes, 0));
         };
         check(ANSWER_BYTES_MAX + (1 << 20), b"a", 0, "an answer of 65 MiB, more than 64 MiB");
         check(u64::MAX, b"a", 0, "more than 64 MiB");
@@ -258,9 +264,9 @@ mod tests {
         let waiting = waiting();
         let (number, open, _answered) = ask(&waiting, B);
         lock(&waiting).heard(B, number, 5, b"ab");
-        assert_eq!((lock(&waiting).bytes, lock(&waiting).open.len()), (2, 1));
+        assert_eq!(held(&waiting), (2, 1));
         drop(open);
-        assert_eq!((lock(&waiting).bytes, lock(&waiting).open.len()), (0, 0));
+        assert_eq!(held(&waiting), (0, 0));
         lock(&waiting).heard(B, number, 5, b"cde");
         assert_eq!(lock(&waiting).bytes, 0);
     }

@@ -95,6 +95,7 @@ cluster:
   mdns: false
   settle: 1s
   secret_file: ../secret
+admin: {{ requests_per_second: 10000, burst: 10000 }}
 scrape_configs:
   - job_name: divided
     clustering: {{ enabled: true }}

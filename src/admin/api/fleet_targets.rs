@@ -19,6 +19,7 @@ use crate::{
     },
     discovery::Snapshot,
     model::{
+        hidden,
         member::{NodeId, Roster},
         target::TargetId,
     },
@@ -195,10 +196,12 @@ fn dropped(
         for target in one.dropped.iter() {
             let text = || {
                 let error = target.error.as_deref().unwrap_or_default();
-                let labels = target.discovered.iter();
-                let labels: String =
-                    labels.map(|(name, value)| format!("\n{name}={value}")).collect();
-                format!("{job}\n{error}{labels}")
+                let mut text = format!("{job}\n{error}");
+                // Who searches must not find out by it what nobody is shown.
+                for (name, value) in hidden::labels(&target.discovered).iter() {
+                    text.extend(["\n", name, "=", value]);
+                }
+                text
             };
             if words.are_in(text) {
                 matching.push((target.id(job), job, target));

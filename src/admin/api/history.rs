@@ -141,7 +141,7 @@ pub(super) async fn history(
                 let next = page.next.map(|Cursor { at_ms, kind, number }| {
                     sealed(&Place::Events { at_ms, kind: kind.name().to_owned(), number })
                 });
-                listed(&request, &view::events(page, next, &history.store()))
+                listed(&request, &view::events(&page, next, &history.store()))
             }
             Err(reason) => unanswered(&reason),
         };
@@ -160,7 +160,7 @@ pub(super) async fn history(
             let next = state.next.take().map(|StateCursor { job, url, number }| {
                 sealed(&Place::Targets { at_ms, job, url, number })
             });
-            listed(&request, &view::fleet_then(state, next, &history.store()))
+            listed(&request, &view::fleet_then(&state, next, &history.store()))
         }
         Err(reason) => unanswered(&reason),
     }

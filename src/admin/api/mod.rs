@@ -41,7 +41,7 @@ macro_rules! endpoints {
         struct Gathered;
 
         fn route_all(app: &mut ServiceConfig, document: &OpenApi) {
-            $(app.service(resource(&Endpoint::find(document, stringify!($handler)), $room::$handler));)+
+            $(app.service(resource(&Endpoint::find(document, stringify!($handler)), &$room::$handler));)+
         }
     };
 }
@@ -89,7 +89,7 @@ pub(super) fn routes(app: &mut ServiceConfig, document: &Document) {
     route_all(app, &document.0);
     for path in page::paths() {
         let file = Endpoint { path: path.to_owned(), methods: vec![Method::GET, Method::HEAD] };
-        app.service(resource(&file, page::file));
+        app.service(resource(&file, &page::file));
     }
     app.default_service(web::to(unknown));
 }
@@ -121,7 +121,7 @@ impl Endpoint {
     }
 }
 
-fn resource<F, Args>(endpoint: &Endpoint, handler: F) -> Resource
+fn resource<F, Args>(endpoint: &Endpoint, handler: &F) -> Resource
 where
     F: Handler<Args, Output = HttpResponse> + Clone,
     Args: FromRequest + 'static,

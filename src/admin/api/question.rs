@@ -184,9 +184,9 @@ pub(in crate::admin) fn node_id(text: &str, roster: &Roster) -> Result<NodeId, S
         MemberState::Left | MemberState::Dead => 2,
     });
     named.first().map(|one| one.id).ok_or_else(|| {
-        let names: Vec<String> =
+        let known: Vec<String> =
             roster.members.values().map(|one| format!("`{}`", one.name)).collect();
-        format!("an id of 32 hexadecimal digits, or one of {}", names.join(", "))
+        format!("an id of 32 hexadecimal digits, or one of {}", known.join(", "))
     })
 }
 

@@ -31,9 +31,12 @@ fn fleet_house() -> House {
     open(status(Standing::Active { from_ms: T0_MS }, Vec::new()))
 }
 
+/// The settings of a job, and the addresses and zones of what it finds.
+type Found<'a> = (&'a str, &'a [(&'a str, &'a str)]);
+
 impl House {
-    /// What discovery has found: jobs of these settings, with these addresses and zones.
-    fn find(&self, jobs: &[(&str, &[(&str, &str)])]) {
+    /// What discovery has found.
+    fn find(&self, jobs: &[Found<'_>]) {
         let found = jobs.iter().map(|(settings, targets)| {
             let text = format!("scrape_configs: [{{{settings}}}]");
             let config = config::parse(Path::new("test.yml"), &text, &|_| None).unwrap();

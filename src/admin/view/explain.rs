@@ -139,22 +139,17 @@ pub(in crate::admin) fn explanation(
 }
 
 fn judged(explained: &Explained<'_>) -> (&'static str, String) {
-    match &explained.outcome {
-        Ok(_) if explained.steps.is_empty() => ("kept", "no rule of its job touches it".to_owned()),
-        Ok(_) => {
-            let rules = explained.steps.len();
-            ("kept", format!("all rules of its job keep it; there are {rules}"))
-        }
-        Err(dropped) => match &dropped.error {
-            Some(error) => ("invalid", format!("it can't be scraped: {error}")),
-            None => {
-                let last = explained.steps.last();
-                let action = last.map_or("", |step| action(step.rule.spec()));
-                let number = explained.steps.len();
-                ("dropped", format!("rule {number} (`{action}`) drops it"))
-            }
-        },
+    let number = explained.steps.len();
+    let error = match &explained.outcome {
+        Ok(_) if number == 0 => return ("kept", "its job has no rules".to_owned()),
+        Ok(_) => return ("kept", format!("all rules of its job keep it; there are {number}")),
+        Err(dropped) => &dropped.error,
+    };
+    if let Some(error) = error {
+        return ("invalid", format!("it can't be scraped: {error}"));
     }
+    let action = explained.steps.last().map_or("", |step| action(step.rule.spec()));
+    ("dropped", format!("rule {number} (`{action}`) drops it"))
 }
 
 fn steps(discovered: &Labels, traced: &[Traced<'_>]) -> Vec<Step> {

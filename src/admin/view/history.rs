@@ -136,7 +136,7 @@ pub(in crate::admin) struct Hello {
 }
 
 pub(in crate::admin) fn events(
-    page: EventPage,
+    page: &EventPage,
     next: Option<String>,
     store: &StoreState,
 ) -> EventsOrFleet {
@@ -145,24 +145,24 @@ pub(in crate::admin) fn events(
 }
 
 pub(in crate::admin) fn fleet_then(
-    state: StateAt,
+    state: &StateAt,
     next: Option<String>,
     store: &StoreState,
 ) -> EventsOrFleet {
-    let member = |one: MemberAt| MemberThen {
+    let member = |one: &MemberAt| MemberThen {
         id: one.node.id.to_string(),
         name: named(&one.node),
-        state: one.state,
+        state: one.state.clone(),
         slots: one.slots,
     };
-    let item = |(target, owner): (TargetRef, Option<NodeRef>)| OwnerThen {
-        target: target_named(&target),
+    let item = |(target, owner): &(TargetRef, Option<NodeRef>)| OwnerThen {
+        target: target_named(target),
         owner: owner.as_ref().map(node),
     };
     EventsOrFleet::FleetThen(FleetThen {
         at: rfc3339(state.at_ms),
-        members: state.members.into_iter().map(member).collect(),
-        items: state.items.into_iter().map(item).collect(),
+        members: state.members.iter().map(member).collect(),
+        items: state.items.iter().map(item).collect(),
         total: state.total,
         next,
         store: store_shown(store),

@@ -145,7 +145,7 @@ fn moved(moved: &Moved) -> MovedShown {
         target: MovedTarget {
             id: target.id.to_string(),
             job: target.job.to_string(),
-            url: target.url.clone(),
+            url: target.shown_url().into_owned(),
         },
         from: moved.from.as_ref().map(node),
         to: node(&moved.to),

@@ -36,7 +36,7 @@ pub(in crate::admin) struct TargetList {
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 enum TargetItem {
-    Active(TargetRow),
+    Active(Box<TargetRow>),
     Dropped(DroppedRow),
 }
 
@@ -120,7 +120,8 @@ pub(in crate::admin) fn target_list(
             jobs.push(row.target.job.to_string());
         }
     }
-    let items = listed.page.iter().map(|row| TargetItem::Active(target_row(row, telling)));
+    let items =
+        listed.page.iter().map(|row| TargetItem::Active(Box::new(target_row(row, telling))));
     TargetList {
         items: items.collect(),
         total: listed.total,

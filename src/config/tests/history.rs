@@ -9,8 +9,8 @@ fn history_is_bounded() {
         &[
             "1:11: `max_bytes` must be at least 32MiB",
             "1:27: `max_age` must be more than 0",
-            "1:39: unknown key `max_rows`",
             "1:48: `enabled`: expected true or false, found `maybe`",
+            "1:55: unknown key `max_rows` in `history`",
         ],
     );
     let history =

@@ -28,7 +28,7 @@ fn member(at_ms: i64, id: u128, step: Step, state: MemberState) -> Entry {
 }
 
 /// Of each kind something, at 1,000 to 9,000 after `base`.
-fn story(base: i64) -> Vec<Entry> {
+pub(super) fn story(base: i64) -> Vec<Entry> {
     let by = NodeId(1);
     vec![
         joined(base + 1_000, 1),

@@ -3,7 +3,6 @@
 mod asked;
 mod faults;
 mod fetched;
-mod fleet;
 mod pruned;
 
 use std::{path::PathBuf, time::Duration};

@@ -45,6 +45,7 @@ pub(super) struct TestMember {
     pub(super) address: SocketAddr,
     pub(super) survey: Handle,
     pub(super) division: ownership::Handle,
+    pub(super) history: history::Handle,
     /// Ends what answers the others, and leaves the rest.
     pub(super) mute: Stop,
     stop: Stop,
@@ -147,7 +148,7 @@ impl TestMember {
             ownership: division.view(),
             outbox,
             scrape,
-            history,
+            history: history.clone(),
             status,
         };
         let (survey, survey_part) = Survey::new(sources, surveys);
@@ -161,7 +162,17 @@ impl TestMember {
         if let Some(fleet) = &fleet_handle {
             fleet.order(Order::Ready).await;
         }
-        Self { id: me, address, survey, division, mute, stop, _config: config, _storage: storage }
+        Self {
+            id: me,
+            address,
+            survey,
+            division,
+            history,
+            mute,
+            stop,
+            _config: config,
+            _storage: storage,
+        }
     }
 
     pub(super) fn view(&self) -> Arc<View> {

@@ -7,11 +7,12 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    model::member::NodeId,
+    history::{Entry, EventFilter, Kind, entry::HealthChange},
+    model::{member::NodeId, target::TargetId},
     ownership::{verify::About, view::Drain},
     scrape::Health,
     survey::{
-        FleetTargets, PATIENCE as ANSWER, answering,
+        FleetTargets, HealthPast, PATIENCE as ANSWER, answering,
         message::{Answer, Question, decode},
         tests::member::{TestMember, serve_metrics},
     },
@@ -228,4 +229,51 @@ async fn a_question_that_is_not_known_is_answered_so() {
     let asked = asker.ask::<Vec<String>>(member.id, &Question::Targets, until).await;
     let reason = asked.unwrap_err();
     assert!(reason.contains("another version"), "{reason}");
+}
+
+/// More than two pages of what one has seen before the other was there.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_later_fetches_what_it_missed() {
+    const CHANGES: i64 = 5_000;
+    let text = config(serve_metrics().await, 1..=3);
+    let first = TestMember::start(1, &text, &[]).await;
+    let began_ms = crate::runtime::clock::now_ms() - 1_000_000;
+    for n in 0..CHANGES {
+        first.history.record(Entry::Health(HealthChange {
+            at_ms: began_ms + n,
+            target: TargetId(7),
+            job: "gone".into(),
+            url: "http://a:1/metrics".to_owned(),
+            is_up: n % 2 == 0,
+            error: (n % 2 == 1).then(|| "connection refused".to_owned()),
+            by: first.id,
+        }));
+    }
+    let seen = async |member: &TestMember| {
+        let filter = EventFilter { kind: Some(Kind::Health), ..EventFilter::default() };
+        let page = member.history.events(filter, None, 100_000).await.unwrap();
+        page.items.iter().filter(|event| event.at_ms < began_ms + CHANGES).count()
+    };
+    let all = usize::try_from(CHANGES).unwrap();
+    let end = Instant::now() + member::PATIENCE;
+    while seen(&first).await < all {
+        assert!(Instant::now() < end, "{} are written", seen(&first).await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let second = TestMember::start(2, &text, &[first.address]).await;
+    tokio::time::timeout(member::PATIENCE, second.history.is_caught_up()).await.unwrap();
+    assert_eq!(seen(&second).await, all);
+    // Both tell of it, and it is shown once.
+    let past = HealthPast {
+        target: TargetId(7),
+        job: Some("gone".into()),
+        from_ms: Some(began_ms + 100),
+        until_ms: Some(began_ms + 110),
+        limit: 5,
+    };
+    let health = second.survey.health_history(past).await;
+    let found: Vec<i64> = health.events.iter().map(|event| event.at_ms - began_ms).collect();
+    assert_eq!(found, [109, 108, 107, 106, 105]);
+    assert_eq!(health.events[0].error.as_deref(), Some("connection refused"));
+    assert!(health.asked.iter().all(|asked| asked.answered) && health.asked.len() == 2);
 }
