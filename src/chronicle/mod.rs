@@ -96,7 +96,8 @@ pub struct Chronicle {
     /// `None` until the fleet is met, as are the owners.
     members: Option<Seen>,
     owners: Option<Owners>,
-    /// As they were then.
+    /// As they were then, and when that was.
+    first_members: Option<(i64, Seen)>,
     first_owners: Option<Arc<view::Owners>>,
     /// Some moves were missed; who has what is to be looked up when those are heard that were not.
     has_missed_moves: bool,
@@ -129,6 +130,7 @@ impl Chronicle {
             known: None,
             members: None,
             owners: None,
+            first_members: None,
             first_owners: None,
             has_missed_moves: false,
             present: None,
@@ -235,7 +237,7 @@ impl Chronicle {
         let held = self.held.take().unwrap_or_default();
         let now_ms = self.now_ms();
         self.known = Some(known);
-        self.compare_members(now_ms);
+        self.compare_members();
         self.compare_owners(now_ms);
         self.compare_targets(now_ms);
         for entry in held {
@@ -244,14 +246,15 @@ impl Chronicle {
     }
 
     /// Not told as it happens: it has happened before.
-    fn compare_members(&mut self, now_ms: i64) {
-        let Some((known, seen)) = self.known.as_mut().zip(self.members.as_ref()) else { return };
+    fn compare_members(&mut self) {
+        let Some(known) = &mut self.known else { return };
+        let Some((at_ms, seen)) = self.first_members.take() else { return };
         let before: Seen = std::mem::take(&mut known.members)
             .into_iter()
             .map(|member| (member.id, member))
             .collect();
         let is_unseen = !before.is_empty();
-        let entries = members::changes(&before, seen, now_ms, is_unseen);
+        let entries = members::changes(&before, &seen, at_ms, is_unseen);
         for entry in entries {
             self.keep(entry);
         }
@@ -293,9 +296,10 @@ impl Chronicle {
         if self.owners.is_none() {
             self.owners = Some(Owners::of(table));
             self.first_owners = Some(Arc::clone(&owners));
-            self.members = Some(members::seen(&self.links.roster.borrow()));
-            let now_ms = self.now_ms();
-            self.compare_members(now_ms);
+            let (now_ms, seen) = (self.now_ms(), members::seen(&self.links.roster.borrow()));
+            self.first_members = Some((now_ms, seen.clone()));
+            self.members = Some(seen);
+            self.compare_members();
             self.compare_owners(now_ms);
         }
     }

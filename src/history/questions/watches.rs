@@ -4,8 +4,10 @@ use rusqlite::{Connection, Result, params};
 
 /// Gaps that are told of; of more the latest.
 const GAPS_MAX: usize = 1_000;
-/// A watch is written down now and then, and not at its very end.
+/// What lies between two watches of one process is less.
 const SLACK_MS: i64 = 1_000;
+/// The watch that goes on is written down every ten seconds.
+const RUNNING_SLACK_MS: i64 = 12_000;
 
 pub(in crate::history) fn unwatched(
     connection: &mut Connection,
@@ -33,7 +35,7 @@ fn gaps(watches: &[(i64, i64)], from_ms: i64, until_ms: i64) -> Vec<(i64, i64)> 
         }
         seen_ms = seen_ms.max(end_ms);
     }
-    if until_ms > seen_ms + SLACK_MS {
+    if until_ms > seen_ms + RUNNING_SLACK_MS {
         gaps.push((seen_ms, until_ms));
     }
     gaps
@@ -51,6 +53,7 @@ mod tests {
         check(&[], &[(10_000, 100_000)]);
         check(&[(0, 200_000)], &[]);
         check(&[(0, 20_000), (30_000, 99_500)], &[(20_000, 30_000)]);
-        check(&[(0, 50_000), (20_000, 30_000), (50_900, 90_000)], &[(90_000, 100_000)]);
+        check(&[(0, 50_000), (20_000, 30_000), (50_900, 90_000)], &[]);
+        check(&[(0, 50_000), (20_000, 30_000), (50_900, 87_000)], &[(87_000, 100_000)]);
     }
 }
