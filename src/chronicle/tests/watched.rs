@@ -299,7 +299,10 @@ async fn what_happens_is_told_as_it_happens() {
     };
     watched.health.send(Arc::new(change)).unwrap();
     let health = next(&mut live, Kind::Health).await;
-    assert_eq!(health.event.summary, "http://h:1/metrics of `k` is down: connection refused");
+    assert_eq!(
+        health.event.summary,
+        "http://xxxxx@h:1/metrics?token=xxxxx of `k` is down: connection refused"
+    );
 
     // Who comes back is told what came since.
     let mut again = watched.handle.subscribe(Some(second.id));
