@@ -35,7 +35,7 @@ const ACCEPTED_ON_PURPOSE: [(&str, &str, &str); 4] = [
 const WARNED: &str = "one file may serve a server and this agent: a server's section is a warning";
 
 /// Where what we show differs from what Prometheus shows; `[]` stands for any entry of a list.
-const SHOWN_OTHERWISE: [(&str, &str); 15] = [
+const SHOWN_OTHERWISE: [(&str, &str); 16] = [
     ("runtime", SERVERS_OWN),
     ("otlp", SERVERS_OWN),
     ("storage", SERVERS_OWN),
@@ -51,6 +51,7 @@ const SHOWN_OTHERWISE: [(&str, &str); 15] = [
     ("remote_write.[].queue_config.max_shards", OUTBOX),
     ("remote_write.[].queue_config.min_shards", OUTBOX),
     ("outbox", OUTBOX),
+    ("history", "what has been is kept, in a section of its own"),
 ];
 const SERVERS_OWN: &str = "only a server does that";
 const OUTBOX: &str = "unsent data waits in the outbox, which has settings of its own";
