@@ -326,6 +326,7 @@ impl Ownership {
         let present = self.present();
         match report {
             Report::Sealed { slot } => self.exchange.sealed(slot, &present),
+            Report::Left(knowledge) if knowledge.is_nothing() => {}
             Report::Left(knowledge) => {
                 let slot = knowledge.target.key.slot();
                 let fence_ms = self.given_up.until_ms(slot).unwrap_or(present.now_ms);

@@ -69,6 +69,11 @@ pub struct Knowledge {
 }
 
 impl Knowledge {
+    /// The target was never scraped: the next owner begins as this one would have.
+    pub fn is_nothing(&self) -> bool {
+        self.last_tick_ms.is_none() && self.series.is_empty()
+    }
+
     /// When the target was there for sure, if it was another's until `fence_ms`: who heard late that
     /// it had lost it has scraped it since, and may have found it since.
     pub fn seen_ms(&self, fence_ms: i64) -> i64 {

@@ -49,12 +49,13 @@ pub(super) struct Writer {
     raw_bytes: usize,
     scratch: Vec<u8>,
     left_out: usize,
+    is_empty: bool,
 }
 
 impl Writer {
     pub(super) fn new() -> Self {
         let out = FrameEncoder::new(Vec::new());
-        Self { out, raw_bytes: 0, scratch: Vec::new(), left_out: 0 }
+        Self { out, raw_bytes: 0, scratch: Vec::new(), left_out: 0, is_empty: true }
     }
 
     pub(super) fn report(&mut self, shapings: &Shapings, reports: &[SeriesBlobs]) {
@@ -75,8 +76,11 @@ impl Writer {
         }
     }
 
-    /// And how many series found no room.
+    /// And how many series found no room. Of no series it is nothing.
     pub(super) fn finish(self) -> (Bytes, usize) {
+        if self.is_empty {
+            return (Bytes::new(), 0);
+        }
         let packed = self.out.into_inner().expect("memory takes what is written to it");
         (packed.into(), self.left_out)
     }
@@ -87,6 +91,7 @@ impl Writer {
     }
 
     fn add(&mut self, item: &Item<'_>) {
+        self.is_empty &= matches!(item, Item::Users(_));
         let mut raw = std::mem::take(&mut self.scratch);
         raw.clear();
         raw = postcard::to_extend(item, raw).expect("lists of bytes have a length");
@@ -237,6 +242,15 @@ mod tests {
         assert!(packed.len() <= PACKED_BYTES_MAX && packed.len() > PACKED_BYTES_MAX / 2);
         let inventory = Inventory::unpack(&packed, &here).unwrap();
         assert!(left_out > 1_000 && !inventory.series.is_empty(), "{left_out}");
+    }
+
+    #[test]
+    fn of_no_series_it_is_nothing() {
+        let here = shapings(&[("a", "1")]);
+        let mut writer = Writer::new();
+        writer.report(&here, &[]);
+        writer.series(&here, [].into_iter());
+        assert_eq!(writer.finish(), (Bytes::new(), 0));
     }
 
     #[test]

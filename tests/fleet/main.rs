@@ -10,6 +10,8 @@
 mod bridge;
 mod channel;
 mod cost;
+#[path = "../integration/eventually.rs"]
+mod eventually;
 mod mdns;
 mod member;
 #[path = "../conformance/discovery/name_server.rs"]
@@ -23,13 +25,9 @@ mod process;
 mod strangers;
 mod wire;
 
-use std::{
-    future::Future,
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::Duration,
-};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use tokio::time::{Instant, sleep};
+use eventually::eventually;
 
 /// A flood takes the whole of a small machine: whoever judges members does not run beside it.
 static MACHINE: RwLock<()> = RwLock::new(());
@@ -40,20 +38,4 @@ fn shared_machine() -> RwLockReadGuard<'static, ()> {
 
 fn whole_machine() -> RwLockWriteGuard<'static, ()> {
     MACHINE.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Waits until `look` finds something; panics with `what` after `patience`.
-async fn eventually<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    patience: Duration,
-    mut look: impl FnMut() -> F,
-) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(began.elapsed() < patience, "waited {patience:?} in vain until {what}");
-        sleep(Duration::from_millis(100)).await;
-    }
 }
