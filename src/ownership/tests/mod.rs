@@ -3,17 +3,23 @@
 
 mod member;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::time::sleep;
 
 use crate::{
     fleet::standing::Standing,
-    model::member::NodeId,
+    model::{
+        labels::Labels,
+        member::NodeId,
+        slot::StreamKey,
+        target::{Target, TargetId},
+    },
     ownership::{
         handoff::{Answer, Give, Line, Message, Verdict},
         letter::{Letter, pack, unpack},
-        orders::{Report, Task},
+        orders::{Knowledge, Report, Task},
         placement::slots,
         tests::member::{DESTINATION, Peer, TestMember, introduce},
     },
@@ -131,6 +137,42 @@ async fn what_others_ask_is_answered() {
     assert_eq!(unpack(&bundles[0]).unwrap().len(), 1, "and one for nobody does no harm");
     peer.says(&bundles[0]);
     member.until_view("it lives", |view| view.hand_over.giving == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_known_of_a_target_goes_to_its_next_owner() {
+    let member = TestMember::start(A).await;
+    let mut peer = Peer::start(B).await;
+    peer.meets(&member);
+    let begun_ms = clock::now_ms() - 60_000;
+    member.sees(&[(B, begun_ms, None)]);
+    member.stands(Standing::Active { from_ms: begun_ms }, 1);
+    member.until_view("it is met", |view| !view.shares.is_empty()).await;
+
+    let never_scraped = knowledge("a:1", None);
+    let scraped = knowledge("b:1", Some(begun_ms));
+    for knowledge in [never_scraped, scraped.clone()] {
+        member.pool.report(Report::Left(knowledge)).await;
+    }
+    let first = peer.ask(Letter::Noted { number: u64::MAX }, |letter| {
+        let Letter::Knowledge { knowledge, .. } = letter else { return None };
+        Some(knowledge)
+    });
+    assert_eq!(first.await, scraped);
+}
+
+fn knowledge(address: &str, last_tick_ms: Option<i64>) -> Knowledge {
+    let target = Target {
+        job: "j".into(),
+        labels: Labels::new(),
+        discovered: Labels::new(),
+        id: TargetId(0),
+        key: StreamKey::of([address]),
+        url: format!("http://{address}/metrics"),
+        interval: Duration::from_secs(15),
+        timeout: Duration::from_secs(10),
+    };
+    Knowledge { target: Arc::new(target), last_tick_ms, series: Bytes::new() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
