@@ -201,7 +201,10 @@ async fn job_of(
 }
 
 fn unknown(id: TargetId) -> HttpResponse {
-    problem(404, &format!("neither discovery nor history knows a target of id `{id}`"))
+    problem(
+        404,
+        &format!("history knows no target of id `{id}`; of one that a rule drops nothing is kept"),
+    )
 }
 
 /// No target, or more than one.

@@ -374,7 +374,7 @@ async fn what_was_recorded_is_told() {
     assert_eq!((&past["target"], &past["changes"][0]["kind"]), (&named, &json!("target")));
     assert_eq!(past["asked"][0]["answered"], true);
     let unknown = "/api/v1/targets/00000000000000ff/history";
-    house.refused(unknown, 404, "neither discovery nor history knows").await;
+    house.refused(unknown, 404, "history knows no target of id").await;
     house.refused(&format!("{unknown}?from=x"), 400, "`from`: expected a time").await;
 
     let then =
