@@ -176,20 +176,7 @@ mod tests {
     use crate::history::Kind;
 
     fn event(number: i64) -> Event {
-        Event {
-            id: Some(number),
-            at_ms: 0,
-            kind: Kind::Notice,
-            summary: String::new(),
-            node: None,
-            reason: None,
-            from: None,
-            to: None,
-            slots: None,
-            targets: None,
-            target: None,
-            error: None,
-        }
+        Event { id: Some(number), ..Event::new(Kind::Notice, 0, String::new()) }
     }
 
     #[tokio::test]

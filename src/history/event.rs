@@ -133,7 +133,8 @@ impl Event {
         }
     }
 
-    fn new(kind: Kind, at_ms: i64, summary: String) -> Self {
+    /// Of which no more is known.
+    pub(crate) fn new(kind: Kind, at_ms: i64, summary: String) -> Self {
         Self {
             id: None,
             at_ms,

@@ -235,7 +235,7 @@ pub(super) async fn targets(fleet: &Asker, number: u64) -> FleetTargets {
         merge(answers, described, &Known { found, undivided, owners: &owners, silent: &silent })
     };
     // Ten thousand targets take their time, and others wait for this thread.
-    let targets = spawn_blocking(merging).await.expect("what is answers can't make it panic");
+    let targets = spawn_blocking(merging).await.expect("what is told can't make it panic");
     FleetTargets { round: number, at_ms, asked, targets }
 }
 
@@ -269,11 +269,11 @@ pub(super) async fn verify(fleet: &Asker) -> Verified {
     let Look { at_ms, answers, asked, judgement, finders: _ } = look;
     let is_answered = asked.iter().all(|asked| asked.answered);
     let member = |asked: Asked| {
-        let answers = answers.get(&asked.id);
+        let told = answers.get(&asked.id);
         VerifiedMember {
-            scrapes: answers.map(|answers| answers.scrapes.len()),
-            config_digest: answers.map(|answers| answers.config_digest),
-            targets_digest: answers.map(|answers| answers.targets_digest),
+            scrapes: told.map(|told| told.scrapes.len()),
+            config_digest: told.map(|told| told.config_digest),
+            targets_digest: told.map(|told| told.targets_digest),
             asked,
         }
     };
@@ -303,7 +303,7 @@ async fn look(fleet: &Asker, round: &Round<'_>) -> Look {
     let own_digest = digest(&own);
     let mut found: BTreeSet<TargetName> = own.into_iter().collect();
     let mut finders = BTreeMap::new();
-    let others = answers.iter().filter(|(_, answers)| answers.found_digest != own_digest);
+    let others = answers.iter().filter(|(_, told)| told.found_digest != own_digest);
     let ask = async |id: NodeId| {
         (id, fleet.ask::<Vec<TargetName>>(id, &Question::Found, round.until).await)
     };
@@ -324,14 +324,14 @@ async fn look(fleet: &Asker, round: &Round<'_>) -> Look {
             }
         }
     }
-    let said = |answers: &VerifyTold| Said {
-        scrapes: answers.scrapes.clone(),
-        config_digest: answers.config_digest,
-        targets_digest: answers.targets_digest,
-        roster: answers.roster.clone(),
-        overrides: answers.overrides,
+    let said = |told: &VerifyTold| Said {
+        scrapes: told.scrapes.clone(),
+        config_digest: told.config_digest,
+        targets_digest: told.targets_digest,
+        roster: told.roster.clone(),
+        overrides: told.overrides,
     };
-    let said = answers.iter().map(|(id, answers)| (*id, said(answers))).collect();
+    let said = answers.iter().map(|(id, told)| (*id, said(told))).collect();
     let mut judgement = judge(&said, &found);
     excuse(sources, at_ms, &silent(&asked), &mut judgement);
     Look { at_ms, answers, asked, judgement, finders }
@@ -388,8 +388,8 @@ pub(super) async fn queues(fleet: &Asker) -> FleetQueues {
 
 pub(super) async fn configs(fleet: &Asker) -> FleetConfigs {
     let (mut answers, asked) = Round::begin(fleet).ask::<ConfigTold>(&Question::Config).await;
-    let config = |answers: ConfigTold| {
-        let ConfigTold { digest, yaml, loaded_ms, refused } = answers;
+    let config = |told: ConfigTold| {
+        let ConfigTold { digest, yaml, loaded_ms, refused } = told;
         Config { digest, yaml, loaded_ms, refused }
     };
     let member = |asked: &Asked| MemberConfig {

@@ -86,6 +86,7 @@ async fn an_outage_with_a_kill_within_leaves_no_gap() {
     agent.process.signal(Signal::KILL);
     agent.process.ended().await;
     agent.restart().await;
+    // As long again, with what was on the disk.
     sleep(Duration::from_secs(14)).await;
     backend.start_again().await;
     let after = target.scrapes();

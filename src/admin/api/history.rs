@@ -175,3 +175,16 @@ pub(super) fn unanswered(reason: &Unanswered) -> HttpResponse {
     };
     problem(status, &reason.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use utoipa::PartialSchema;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_is_in_the_document() {
+        let schema = serde_json::to_value(KindName::schema()).unwrap();
+        assert_eq!(schema["enum"], serde_json::json!(Kind::ALL.map(Kind::name)));
+    }
+}

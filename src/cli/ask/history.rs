@@ -222,6 +222,13 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_can_be_asked_for() {
+        let typed = Kind::value_variants().iter().filter_map(Kind::to_possible_value);
+        let typed: Vec<String> = typed.map(|value| value.get_name().to_owned()).collect();
+        assert_eq!(typed, crate::history::Kind::ALL.map(|kind| kind.name().to_owned()));
+    }
+
+    #[test]
     fn instants_may_be_relative() {
         let check = |line: &[&str], expected: &[(&str, &str)]| {
             let line = Line::try_parse_from([&["history"], line].concat()).unwrap();
