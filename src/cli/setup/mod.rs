@@ -202,8 +202,12 @@ fn told(flags: &Flags, config_file: &Path, added: &Added, step: &Step, host: &st
         told += "Nothing was changed.\n";
         return told;
     }
+    if flags.print_secret {
+        // A script asks, and goes on by itself.
+        return told;
+    }
     told += "Nothing was started. To start it, or to have the change where it runs already:\n\n  systemctl enable --now starling\n  systemctl restart starling\n";
-    if let Some(path) = &added.secret_file {
+    if let Some(path) = added.secret_file.as_ref().filter(|_| !flags.secret_stdin) {
         let (path, others) = (path.display(), flags.for_others());
         told += &format!(
             "\nOn each other host, with the same secret:\n\n  ssh root@{host} cat {path} | starling setup{others} --secret-stdin\n"

@@ -45,6 +45,13 @@ fn what_was_done_and_what_is_next_is_told() {
         "{taken}"
     );
     assert!(!taken.contains("No job is divided") && !taken.contains("geheim"), "{taken}");
+
+    // Who brings the secret knows the way, and a script has no use for it.
+    let step = Step::Take(Secret::new("geheim"));
+    let brought = told_of("--mdns --secret-stdin", shared, &step);
+    assert!(brought.contains("systemctl enable") && !brought.contains("ssh"), "{brought}");
+    let asked = told_of("--mdns --print-secret", shared, &step);
+    assert!(asked.contains("added at its end") && !asked.contains("systemctl"), "{asked}");
 }
 
 #[test]
