@@ -112,7 +112,7 @@ make_deb() {
   local package=$out/starling_$version-1_$arch.deb cargo_deb
   cargo_deb=$(tool cargo-deb)
   CARGO_TARGET_DIR=$work "$cargo_deb" --no-build --no-strip --no-dbgsym --locked --target "$triple" \
-    --deb-version "$version-1" ${debug:+--fast} ${debug:+-Z gz} --output "$package" >/dev/null
+    --deb-version "$version-1" ${debug:+--fast} ${debug:+--compress-system -Z gz} --output "$package" >/dev/null
   echo "$package: $(stat -c %s "$package") bytes"
 }
 
