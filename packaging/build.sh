@@ -84,7 +84,7 @@ mkdir -p "$cargo_target"
 work=$(mktemp -d "$cargo_target/packaging.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 stage=$work/$triple/release/package
-mkdir -p "$stage"/{man,completions,examples}
+mkdir -p "$stage"/{man,completions}
 
 cp "$binary" "$stage/starling"
 [ -z "$debug" ] || strip --strip-unneeded "$stage/starling"
@@ -93,11 +93,14 @@ gzip -9n "$stage"/man/*
 for shell in bash zsh fish; do
   "$native" completions "$shell" >"$stage/completions/$shell"
 done
-cp -r examples/. "$stage/examples/"
+cp -r examples systemd packaging LICENSE CHANGELOG.md "$stage/"
+mv "$stage/CHANGELOG.md" "$stage/changelog.md"
 bash packaging/changelog.sh "$version" >"$stage/changelog.deb"
-cp CHANGELOG.md "$stage/changelog.md"
 python3 packaging/notices.py "$triple" >"$stage/notices.txt"
 gzip -9n "$stage/notices.txt" "$stage/changelog.md" "$stage/changelog.deb"
+
+# One date for all: that of a checkout is no part of what is built.
+find "$work" -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
 
 tool() {
   local name=$1
