@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::world::{Outcome, Size};
+use super::judge::{Outcome, Size};
 
 /// What an event may do at most.
 pub(crate) struct Bound {

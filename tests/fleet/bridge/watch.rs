@@ -10,7 +10,7 @@ use serde_json::Value;
 use starling::{config::HttpClient, runtime::http::Caller, runtime::tasks};
 use tokio::time::sleep;
 
-use super::{Timeline, ledger::Window, wires::watch_address, world::Expected};
+use super::{Timeline, judge::Expected, ledger::Window, wires::watch_address};
 
 /// As exact as the times of agreement are.
 const LOOK: Duration = Duration::from_millis(200);
@@ -37,7 +37,7 @@ impl View {
     fn of(at_ms: i64, fleet: &Value) -> Self {
         let (mut sharing, mut dead) = (Members::new(), Members::new());
         for one in fleet["members"].as_array().into_iter().flatten() {
-            let member = one["name"].as_str().unwrap().trim_start_matches('m').parse().unwrap();
+            let member = one["name"].as_str().unwrap().trim_start_matches(char::is_alphabetic).parse().unwrap();
             let state = one["state"].as_str().unwrap();
             let last = one["intervals"].as_array().and_then(|intervals| intervals.last());
             let is_open = last.is_some_and(|last| last["until"].is_null());
