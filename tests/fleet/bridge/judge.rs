@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Longer than a sample may be on its way in calm: an interval of the sender and a request.
-const STORED_WITHIN: Duration = Duration::from_secs(4);
+pub(crate) const STORED_WITHIN: Duration = Duration::from_secs(4);
 const AGREED_WITHIN: Duration = Duration::from_secs(90);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What a killed member had not written yet, and the targets heard of.
@@ -84,8 +84,8 @@ pub(crate) struct Begun {
 #[derive(Clone, Debug)]
 pub(crate) struct Over {
     judged: Judged,
-    window: Window,
-    mark: usize,
+    pub(crate) window: Window,
+    pub(crate) mark: usize,
     has_agreed: bool,
     notices: BTreeSet<String>,
 }
@@ -123,6 +123,11 @@ impl Judge {
         Self { size, watch, farm, backend, timeline, wall_ms, directory }
     }
 
+    /// How much the backend has said so far.
+    pub(crate) fn mark(&self) -> usize {
+        self.backend.mark()
+    }
+
     pub(crate) fn begin(&self) -> Begun {
         let begun = Begun { at_ms: self.timeline.now_ms(), mark: self.backend.mark() };
         println!("    {:>7} ms: begins", begun.at_ms);
@@ -133,7 +138,7 @@ impl Judge {
     pub(crate) async fn end(&self, begun: Begun, judged: &Judged) -> Outcome {
         let over = self.over(begun, judged).await;
         sleep(STORED_WITHIN).await;
-        self.outcome(&over).await
+        self.outcome(&over, self.backend.mark()).await
     }
 
     /// Waits for agreement and for `after`; what it was like is told later, of samples that are still
@@ -150,8 +155,8 @@ impl Judge {
         }
     }
 
-    /// Of what the backend refuses, all since the event began; `STORED_WITHIN` after it was over.
-    pub(crate) async fn outcome(&self, over: &Over) -> Outcome {
+    /// Not before `STORED_WITHIN` after it was over. What the backend has said up to `mark_end` is its.
+    pub(crate) async fn outcome(&self, over: &Over, mark_end: usize) -> Outcome {
         let Over { judged, window, mark, has_agreed, notices } = over;
         let window = *window;
         let log = self.farm.log();
@@ -161,7 +166,7 @@ impl Judge {
         let (lost_of_victims, lost) = lost(&log, &stored, &judged.victims, looked);
         let arrived: Vec<Scrape> =
             log.iter().copied().filter(|scrape| stored.contains_key(&scrape.number)).collect();
-        let refused = self.backend.refused(*mark);
+        let refused = self.backend.refused(*mark..mark_end);
         let agreed = self.watch.agreed_ms(&judged.expected, window);
         let outcome = Outcome {
             agreed_ms: agreed.filter(|_| *has_agreed).map(|at_ms| at_ms - window.from_ms),

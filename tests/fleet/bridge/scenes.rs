@@ -28,7 +28,7 @@ pub(crate) async fn short() {
     }
 }
 
-const HANG: Bound = Bound { agreed_ms: 10_000, late_ms: 10_000, splits: false, lost_max: 0 };
+const HANG: Bound = Bound { agreed_ms: 10_000, late_ms: 10_000, splits: false, lost_max: 0, repeated_max: 0 };
 const SPLIT: Bound = Bound { splits: true, ..HANG };
 const BOUNDS: &[(&str, Bound)] = &[
     ("SIGSTOP of 1", HANG),
@@ -36,7 +36,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     (MUTE[0], SPLIT),
     (MUTE[1], SPLIT),
     // Nobody was taken for dead. Now and then TCP repeats a packet too late for an answer.
-    (LOSS_10, Bound { agreed_ms: 0, late_ms: 5_000, splits: false, lost_max: 3 }),
+    (LOSS_10, Bound { agreed_ms: 0, late_ms: 5_000, lost_max: 3, ..HANG }),
 ];
 
 pub(crate) async fn long() {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use rustix::process::Signal;
+use starling::runtime::tasks;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -16,7 +17,7 @@ use super::{
     farm,
     judge::{Judge, Size, among},
     watch::{Members, Watch},
-    wires::Wires,
+    wires::{Wires, watch_address},
 };
 
 pub(crate) struct World {
@@ -37,7 +38,11 @@ impl World {
         fs::create_dir_all(&directory).unwrap();
         let timeline = Timeline(Instant::now());
         let wires = Wires::lay(size.members);
-        let watch = Watch::start(size.members, timeline);
+        let watch = Watch::default();
+        for member in 1..=size.members {
+            let url = format!("http://{}:9733", watch_address(member));
+            tasks::spawn("watch", watch.clone().look(member, url, timeline));
+        }
         let judge = Judge::start(size, watch, timeline, &directory).await;
         write_configuration(&directory, size);
         let agents = (1..=size.members)
