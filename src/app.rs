@@ -39,6 +39,7 @@ use crate::{
         build,
         clock::{self, FleetTime},
         files::FileWatch,
+        host,
         lease::Lease,
         meters,
         stop::Stop,
@@ -138,7 +139,7 @@ impl Agent {
             &mut registry,
         )?;
         let (discovery, discovery_part) =
-            Discovery::new(config.jobs.clone(), Nameservers::System, &mut registry);
+            Discovery::new(config.jobs.clone(), Nameservers::System, host::name(), &mut registry);
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
         let (reports, reported) = mpsc::channel(REPORTS_MAX);
         let (scrape, scrape_part) = Pool::new(
@@ -384,7 +385,7 @@ impl Members {
         config: &Config,
         registry: &mut Registry,
     ) -> Result<(Self, Peers), String> {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = host::name();
         let cluster = &config.cluster;
         let name = cluster.node_name.clone().unwrap_or_else(|| host.clone());
         let api_address = settings.listen_address.clone();

@@ -43,6 +43,7 @@ use crate::{
     runtime::{
         clock::FleetTime,
         config_state::{ConfigState, ReloadOrder},
+        host,
         stop::Stop,
     },
     scrape, survey,
@@ -139,7 +140,7 @@ impl Admin {
         let listeners = bind(listen).map_err(|e| format!("can't listen on `{listen}`: {e}"))?;
         let addresses: Vec<SocketAddr> =
             listeners.iter().filter_map(|one| one.local_addr().ok()).collect();
-        let door = Door::new(sources.config.clone(), &addresses, &hostname())?;
+        let door = Door::new(sources.config.clone(), &addresses, &host::name())?;
         Ok(Self { listeners, addresses, door: Data::new(door), sources })
     }
 
@@ -152,7 +153,7 @@ impl Admin {
         let window = Data::new(Window {
             sources: self.sources,
             api_address: self.addresses.first().map(SocketAddr::to_string).unwrap_or_default(),
-            hostname: hostname(),
+            hostname: host::name(),
             document: api::Document::new(),
             listeners: api::events::listeners(),
             stop: stop.clone(),
@@ -264,10 +265,6 @@ async fn guard(
         return Err(InternalError::from_response("a panic", answer).into());
     };
     answer
-}
-
-fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

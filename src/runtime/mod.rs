@@ -4,6 +4,7 @@ pub mod build;
 pub mod clock;
 pub mod config_state;
 pub mod files;
+pub mod host;
 pub mod http;
 pub mod lease;
 pub mod log;

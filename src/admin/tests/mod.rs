@@ -81,7 +81,8 @@ fn kept(
     };
     let (history, part) = history::History::new(settings, &mut registry);
     tasks::spawn("history", part.run(stop.clone()));
-    let (discovery, _) = Discovery::new(Vec::new(), Nameservers::System, &mut registry);
+    let (discovery, _) =
+        Discovery::new(Vec::new(), Nameservers::System, String::new(), &mut registry);
     let links = chronicle::Links {
         me: fleet.me,
         name: fleet.name.clone(),
