@@ -268,6 +268,9 @@ impl Agent {
         let ready = async {
             self.ready.as_mut().await;
             self.readiness.send_replace(Readiness::Ready);
+            if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+                warn!(%error, "the service manager can't be told");
+            }
             std::future::pending().await
         };
         tokio::select! {

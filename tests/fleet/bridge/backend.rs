@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    ops::Range,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -64,9 +65,9 @@ impl Backend {
     }
 
     /// It says each refused sample with its reason, series and time.
-    pub(crate) fn refused(&self, since_mark: usize) -> Refused {
+    pub(crate) fn refused(&self, marks: Range<usize>) -> Refused {
         let log = fs::read(&self.log_file).unwrap();
-        let log = String::from_utf8_lossy(&log[since_mark..]).into_owned();
+        let log = String::from_utf8_lossy(&log[marks]).into_owned();
         let mut refused = Refused::default();
         for line in log.lines().filter(|line| line.contains("component=web")) {
             let Some((_, sample)) = line.split_once(" series=") else {
