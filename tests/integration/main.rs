@@ -9,6 +9,8 @@ mod delivery;
 mod demo;
 mod door;
 mod eventually;
+mod host;
+mod install;
 mod operation;
 mod process;
 mod readme;
