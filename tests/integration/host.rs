@@ -92,6 +92,41 @@ impl Hosts {
         self.succeed(name, &script);
     }
 
+    /// From now on `systemctl` on that host does what it is told, with the one service there is.
+    pub(crate) fn serve(&self, host: &str) {
+        let pid = self.agent(host);
+        let script = format!(
+            r#"echo "$*" >> {SYSTEMCTL_LOG}
+running() {{ kill -0 "$(cat {pid} 2>/dev/null || echo none)" 2>/dev/null; }}
+start() {{
+  runuser -u starling -- starling run > /var/log/starling.log 2>&1 < /dev/null &
+  echo $! > {pid}
+}}
+stop() {{
+  kill "$(cat {pid})"
+  while running; do sleep 0.1; done
+}}
+case "$1" in
+  show)
+    echo "Id=starling.service"
+    echo "LoadState=loaded"
+    if running; then echo "ActiveState=active"; else echo "ActiveState=inactive"; fi
+    ;;
+  is-enabled) test -e /etc/starling.enabled && echo enabled || {{ echo disabled; exit 1; }} ;;
+  is-active) running ;;
+  enable) touch /etc/starling.enabled ;;
+  start) running || start ;;
+  restart) if running; then stop; fi; start ;;
+esac"#,
+            pid = pid.display(),
+        );
+        self.tool(host, "systemctl", &script);
+    }
+
+    fn agent(&self, host: &str) -> PathBuf {
+        self.folder.path().join(format!("{host}.agent"))
+    }
+
     /// A program of that name, found before any other.
     pub(crate) fn tool(&self, host: &str, name: &str, script: &str) {
         let path = self.folder.path().join("tools").join(host).join(name);
@@ -166,6 +201,11 @@ impl Hosts {
 
 impl Drop for Hosts {
     fn drop(&mut self) {
+        let agents: Vec<PathBuf> = self.hosts.iter().map(|host| self.agent(&host.name)).collect();
+        for pid in agents.iter().filter_map(|file| fs::read_to_string(file).ok()) {
+            // It may have ended already.
+            let _ = Command::new("kill").args(["-KILL", pid.trim()]).status();
+        }
         for host in &mut self.hosts {
             drop(host.keeper.stdin.take());
             let _ = host.keeper.wait();

@@ -9,6 +9,7 @@ mod delivery;
 mod demo;
 mod door;
 mod eventually;
+mod examples;
 mod host;
 mod install;
 mod operation;
