@@ -93,14 +93,12 @@ fn the_playbook_makes_members_and_changes_nothing_twice() {
     let orders = hosts.systemctl("vm1");
     assert!(orders.contains(&"enable starling".to_owned()), "{orders:?}");
 
-    let second = run("");
-    for host in ["a", "b"] {
-        assert_eq!(recap(&second, host), "skipped=3", "{second}");
-    }
+    let second = run("--limit b");
+    assert_eq!(recap(&second, "b"), "skipped=3", "{second}");
     // What is refused is not put in place, and no host after it is touched.
     hosts.succeed("vm1", &format!("cp -r {HOME}/examples/ansible /root/play; echo 'globl: {{}}' >> /root/play/starling.yml"));
     let play = play.replace(&format!("{HOME}/examples/ansible"), "/root/play");
-    let output = hosts.run("vm1", &format!("{play} -i /root/hosts.ini --limit a site.yml"));
+    let output = hosts.run("vm1", &format!("{play} -i /root/hosts.ini --limit b site.yml"));
     let said = told(&output);
     assert!(!output.status.success() && said.contains("unknown key `globl`"), "{said}");
     assert_eq!(hosts.succeed("vm1", "cat /etc/starling/starling.yml"), config);
