@@ -123,7 +123,7 @@ fn rotated(hosts: &Hosts, commands: &str) {
             "cluster.secret\nstarling.yml\ntargets.d\n"
         );
     }
-    hosts.succeed("desk", &format!("cd {kept}\n{end}test ! -e new.secret"));
+    hosts.succeed("desk", &format!("cd {kept}\n{end}\ntest ! -e new.secret"));
 }
 
 #[test]
