@@ -1,3 +1,5 @@
+//! What is told, case by case.
+
 use clap::Parser;
 
 use super::*;
@@ -16,7 +18,7 @@ fn told_of(line: &str, text: &str, step: &Step) -> String {
     let flags = flags(line);
     let path = Path::new("/e/starling.yml");
     let added = section::add(path, text, &flags.asked().unwrap()).unwrap();
-    told(&flags, path, &added, step, "vm1")
+    told::told(&flags, path, &added, step, "vm1")
 }
 
 #[test]
