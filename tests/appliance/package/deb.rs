@@ -13,8 +13,8 @@ const INSTALLED: &str = "\
 drwxr-x--- root:starling /etc/starling
 -rw-r--r-- root:root /etc/starling/starling.yml
 drwxr-x--- root:starling /etc/starling/targets.d
--rw-r----- root:starling /etc/starling/targets.d/node.yml
 -rw-r----- root:root /etc/starling/targets.d/.node.yml.written
+-rw-r----- root:starling /etc/starling/targets.d/node.yml
 drwxr-x--- starling:starling /var/lib/starling
 ";
 

@@ -14,8 +14,8 @@ const INSTALLED: &str = "\
 drwxr-x--- root:starling /etc/starling
 -rw-r--r-- root:root /etc/starling/starling.yml
 drwxr-x--- root:starling /etc/starling/targets.d
--rw-r----- root:starling /etc/starling/targets.d/node.yml
 -rw-r----- root:root /etc/starling/targets.d/.node.yml.written
+-rw-r----- root:starling /etc/starling/targets.d/node.yml
 -rw-r--r-- root:root /etc/sysconfig/starling
 drwxr-x--- starling:starling /var/lib/starling
 ";
@@ -72,8 +72,8 @@ fn erasing_keeps_data_and_what_was_changed() {
         "/etc/starling
 /etc/starling/starling.yml.rpmsave
 /etc/starling/targets.d
-/etc/starling/targets.d/node.yml
 /etc/starling/targets.d/.node.yml.written
+/etc/starling/targets.d/node.yml
 /var/lib/starling
 /var/lib/starling/data
 "
