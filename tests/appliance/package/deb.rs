@@ -89,7 +89,7 @@ fn an_exporter_that_comes_later_is_found_once() {
         dpkg --install /root/exporter.deb";
     root.run(package);
     let found = root.run("cat /etc/starling/targets.d/node.yml");
-    assert!(found.contains("localhost:9100"), "{found}");
+    assert!(found.contains("127.0.0.1:9100"), "{found}");
     root.run("rm /etc/starling/targets.d/node.yml");
     root.run(package);
     assert_eq!(root.run("ls -A /etc/starling/targets.d"), ".node.yml.written\n");
