@@ -93,10 +93,14 @@ impl Host {
         if is_plugged {
             wires::plug(self.number);
         }
+        let pid_file = self.folder.join("pid");
+        // That of the last time.
+        let _ = fs::remove_file(&pid_file);
         let process = Process::start(&mut self.container(), &self.folder.join("console.log"));
-        let children = format!("/proc/{0}/task/{0}/children", process.id());
         let leader = eventually("a container began", BOOT_MAX, || async {
-            let children = fs::read_to_string(&children).ok()?;
+            let pid = fs::read_to_string(&pid_file).ok()?;
+            let children = format!("/proc/{0}/task/{0}/children", pid.trim());
+            let children = fs::read_to_string(children).ok()?;
             Pid::from_raw(children.split_whitespace().next()?.parse().unwrap())
         })
         .await;
@@ -109,7 +113,7 @@ impl Host {
     }
 
     fn container(&self) -> Command {
-        let mut script = String::new();
+        let mut script = format!("echo $$ >{}/pid\n", self.folder.display());
         for group in &self.groups {
             let group = group.display();
             script.push_str(&format!("mkdir -p {group}; echo $$ >{group}/cgroup.procs\n"));
@@ -147,7 +151,12 @@ impl Host {
     pub(crate) async fn run(&self, script: &str) -> String {
         let output = self.output(script).await;
         let (said, told) = (lossy(&output.stdout), lossy(&output.stderr));
-        assert!(output.status.success(), "{}: `{script}`: {}\n{said}{told}", self.name, output.status);
+        assert!(
+            output.status.success(),
+            "{}: `{script}`: {}\n{said}{told}",
+            self.name,
+            output.status
+        );
         said
     }
 

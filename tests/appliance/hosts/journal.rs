@@ -22,7 +22,12 @@ impl Since {
 }
 
 /// Waits for one line with these words in its message and these fields, and returns its message.
-pub(crate) async fn said(host: &Host, since: Since, words: &str, fields: &[(&str, &str)]) -> String {
+pub(crate) async fn said(
+    host: &Host,
+    since: Since,
+    words: &str,
+    fields: &[(&str, &str)],
+) -> String {
     let what = format!("{} had said `{words}` with {fields:?}", host.name);
     let line = eventually(&what, SAID_MAX, || async {
         entries(host, since).await.into_iter().find_map(|entry| {

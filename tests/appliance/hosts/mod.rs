@@ -6,6 +6,7 @@
 mod eyes;
 mod host;
 mod journal;
+mod knocks;
 mod packages;
 mod sandbox;
 mod scenes;

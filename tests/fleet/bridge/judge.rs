@@ -138,7 +138,7 @@ impl Judge {
     pub(crate) async fn end(&self, begun: Begun, judged: &Judged) -> Outcome {
         let over = self.over(begun, judged).await;
         sleep(STORED_WITHIN).await;
-        self.outcome(&over, self.backend.mark()).await
+        self.outcome(&over, self.mark()).await
     }
 
     /// Waits for agreement and for `after`; what it was like is told later, of samples that are still

@@ -28,7 +28,8 @@ pub(crate) async fn short() {
     }
 }
 
-const HANG: Bound = Bound { agreed_ms: 10_000, late_ms: 10_000, splits: false, lost_max: 0, repeated_max: 0 };
+const HANG: Bound =
+    Bound { agreed_ms: 10_000, late_ms: 10_000, splits: false, lost_max: 0, repeated_max: 0 };
 const SPLIT: Bound = Bound { splits: true, ..HANG };
 const BOUNDS: &[(&str, Bound)] = &[
     ("SIGSTOP of 1", HANG),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::judge::{Outcome, Size};
 
 /// What an event may do at most.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Bound {
     pub(crate) agreed_ms: i64,
     /// No target waits longer than its interval and this.
@@ -39,7 +40,11 @@ impl Table {
             let gap_ms_max = size.interval_ms() + bound.late_ms;
             assert!(outcome.account.gap_ms <= gap_ms_max, "{event}: {outcome:?}");
             if !bound.splits {
-                assert_eq!(outcome.refused_order + outcome.account.double, 0, "{event}: {outcome:?}");
+                assert_eq!(
+                    outcome.refused_order + outcome.account.double,
+                    0,
+                    "{event}: {outcome:?}"
+                );
                 let repeated = outcome.refused_duplicate;
                 assert!(repeated <= bound.repeated_max, "{event}: {outcome:?}");
                 assert!(outcome.refused_other.is_empty(), "{event}: {outcome:?}");
