@@ -6,7 +6,8 @@ glibc_max=2.28
 libraries='libc.so.6 libm.so.6 libpthread.so.0 libdl.so.2 librt.so.1 ld-linux-x86-64.so.2 ld-linux-aarch64.so.1'
 
 binary=$1
-newest=$(readelf --wide --version-info "$binary" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
+versions=$(readelf --wide --version-info "$binary" 2>/dev/null | grep -o 'GLIBC_[0-9.]*' | sort -uV) || true
+newest=${versions##*$'\n'}
 [ -n "$newest" ] || { echo "$binary: no glibc symbols found; is it a dynamic ELF binary?" >&2; exit 1; }
 if [ "$(printf '%s\n' "$newest" "GLIBC_$glibc_max" | sort -V | tail -n 1)" != "GLIBC_$glibc_max" ]; then
   echo "$binary: wants $newest, but may want GLIBC_$glibc_max at most:" >&2

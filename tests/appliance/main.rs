@@ -9,6 +9,7 @@
 #[path = "../integration/eventually.rs"]
 mod eventually;
 mod hosts;
+mod package;
 #[path = "../integration/process.rs"]
 #[expect(dead_code, reason = "the tests of one agent ask for more")]
 mod process;
