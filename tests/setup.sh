@@ -31,3 +31,11 @@ if [ ! -f "$folder/axe.min.js" ]; then
   mkdir -p "$folder"
   tar xf "$scratch/$axe.tgz" -C "$folder" --strip-components=1 package/axe.min.js package/LICENSE
 fi
+
+# Its judge of user data only. Not installed: what is would take over the next boot of this machine.
+folder=$(dirname "$0")/../target/cloud-init
+if [ ! -d "$folder/usr" ]; then
+  echo "fetching: cloud-init"
+  mkdir -p "$folder"
+  (cd "$folder" && apt-get download -qq cloud-init && dpkg --extract cloud-init_*.deb .)
+fi

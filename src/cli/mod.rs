@@ -6,6 +6,7 @@ mod cluster;
 pub mod debug_parse;
 pub mod debug_relabel;
 mod demo;
+mod setup;
 mod signals;
 
 use std::{
@@ -60,6 +61,8 @@ enum Command {
     /// Show it all on this machine: agents that share example targets, a receiver that checks each
     /// sample; kill one and watch
     Demo(demo::Flags),
+    /// Make this host a member of a fleet: the secret, and a `cluster` section in its configuration
+    Setup(setup::Flags),
     #[command(flatten)]
     Ask(ask::Command),
     /// Run one step of the agent on JSON lines from standard input
@@ -179,6 +182,7 @@ pub fn main() -> ExitCode {
             on_output(|out| check::check(&asked, strict, out))
         }),
         Command::Demo(flags) => demo::run(&flags),
+        Command::Setup(flags) => setup::run(&flags),
         Command::Ask(command) => Ok(command.run()),
         Command::Debug(Debug::Relabel) => {
             on_output(|out| debug_relabel::run(io::stdin().lock(), out).map(|()| 0))

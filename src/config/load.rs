@@ -24,11 +24,11 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 /// More matches of `scrape_config_files` are refused: a pattern has caught the wrong directory.
 const INCLUDED_FILES_MAX: usize = 10_000;
 /// A larger file is refused: it is not a secret.
-const SECRET_BYTES_MAX: u64 = 4_096;
+pub const SECRET_BYTES_MAX: u64 = 4_096;
 /// A larger file is refused: it is no web configuration.
 const WEB_BYTES_MAX: u64 = 1 << 20;
 /// A shorter secret gets a warning: whoever records a datagram could try all there are.
-const SECRET_BYTES_MIN: usize = 16;
+pub const SECRET_BYTES_MIN: usize = 16;
 /// The secret of a cluster that was told to do without: it keeps nobody out.
 pub const SECRET_KNOWN_TO_ALL: &str = "insecure";
 
