@@ -41,8 +41,7 @@ use crate::{
     runtime::{
         build, clock,
         files::FileWatch,
-        host,
-        meters,
+        host, meters,
         pulse::Pulses,
         service::{self, Inherited, Patience, Service, Stage},
         stop::Stop,
