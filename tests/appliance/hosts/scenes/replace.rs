@@ -1,15 +1,20 @@
 //! One host hangs while another is replaced: it leaves, all that was Starling's is removed, and it is
 //! set up anew, first with a wrong secret, then with the right one, which only systemd can read.
 
+use std::time::Duration;
+
 use super::{
-    super::{backend::Backend, watch::Members},
-    Stage,
+    super::{backend::Backend, table::Bound, watch::Members},
+    CRASH, Stage,
 };
 
 const HANGS: usize = 2;
 const REPLACED: usize = 4;
 const NAME: &str = "vm4";
 const CREDENTIAL: &str = "starling.cluster-secret";
+
+/// The watchdog waits for 20 s, a process that does not heed it is killed 5 s later.
+const WATCHDOG: Bound = Bound { agreed_ms: 45_000, ..CRASH };
 
 impl Stage {
     pub(super) async fn replace(&mut self) {
@@ -18,16 +23,16 @@ impl Stage {
         let (begun, since) = self.begin();
         self.world.host(HANGS).run("systemctl kill -s STOP starling").await;
         self.world.sharing.remove(&HANGS);
-        self.crashed("SIGSTOP", begun, &victim).await;
+        self.world.over("SIGSTOP", begun, CRASH, &victim, Duration::ZERO).await;
+        self.world.is_verified().await;
         self.world.said(1, since, "a member is dead", &[("MEMBER", "vm2")]).await;
         // The watchdog needs its time.
         self.removes_and_purges().await;
         self.tell("removed, purged, and installed again");
         self.world.said(HANGS, since, "Watchdog timeout", &[]).await;
-        let (begun, since) = self.begin();
         self.world.sharing.insert(HANGS);
+        self.over("SIGSTOP, until the watchdog has restarted it", begun, WATCHDOG, &victim).await;
         self.world.said(HANGS, since, "starling runs", &[]).await;
-        self.crashed("its restart by the watchdog", begun, &victim).await;
         self.world.said(1, since, "a member is here", &[("MEMBER", "vm2")]).await;
         self.takes_no_wrong_secret().await;
         self.takes_a_credential().await;
