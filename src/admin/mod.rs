@@ -59,6 +59,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// For the head of a request; after it the connection is closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// By then a connection that was accepted is with the thread that answers it; a thread that is told to
+/// end throws away what reaches it later.
+const TAKEN: Duration = Duration::from_millis(50);
 /// What is answered when the agent stops may take so long, then it is cut off.
 const SHUTDOWN_SECONDS_MAX: u64 = 5;
 
@@ -181,8 +184,14 @@ impl Admin {
             outcome = &mut server => outcome,
             never = door.follow() => match never {},
             () = stop.raised() => {
+                let ending = async {
+                    // Who connects from here on waits for the next process, where the port is kept.
+                    handle.pause().await;
+                    tokio::time::sleep(TAKEN).await;
+                    handle.stop(true).await;
+                };
                 // The server ends the answers under way only while it is polled itself.
-                tokio::join!(handle.stop(true), server).1
+                tokio::join!(ending, server).1
             }
         };
         if let Err(error) = outcome {

@@ -16,6 +16,7 @@ mod operation;
 mod process;
 mod readme;
 mod secrets;
+mod service;
 mod target;
 
 use eventually::eventually;
