@@ -30,6 +30,7 @@ use crate::{
     runtime::{
         build,
         log::{self, Format},
+        service::Inherited,
     },
 };
 
@@ -215,6 +216,8 @@ impl Run {
             signals::end_with(parent)?;
         }
         log::install(&self.log.level, self.log.format)?;
+        // There is one thread still.
+        let inherited = Inherited::take();
         if let Err(reason) = raise_open_files() {
             warn!(reason, "the system's limit of open files stays as it is");
         }
@@ -232,7 +235,7 @@ impl Run {
         };
         runtime(threads)?.block_on(async {
             let signals = signals::listen()?;
-            Box::pin(app::run(settings, signals.hangups, signals.stop)).await
+            Box::pin(app::run(settings, inherited, signals.hangups, signals.stop)).await
         })
     }
 

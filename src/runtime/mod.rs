@@ -9,5 +9,7 @@ pub mod http;
 pub mod lease;
 pub mod log;
 pub mod meters;
+pub mod pulse;
+pub mod service;
 pub mod stop;
 pub mod tasks;
