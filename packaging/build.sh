@@ -59,11 +59,9 @@ cd "$root"
 : "${version:=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)}"
 [[ $version =~ ^[0-9][0-9A-Za-z.~+]*$ ]] || die "\`$version\` is no version: expected digits, letters, \`.\`, \`~\` and \`+\`"
 
-# One commit, one date, one revision; a tree without git has the date of its changelog.
+# One commit, one date; a tree without git has that of its changelog.
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || date -r CHANGELOG.md +%s)}"
-: "${STARLING_REVISION:=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)}"
-export SOURCE_DATE_EPOCH STARLING_REVISION
-export LC_ALL=C TZ=UTC
+export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC
 
 # The binary: built for an old glibc, or the one that was named.
 if [ -n "$debug" ]; then

@@ -10,7 +10,12 @@ root=$(pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 tools=$target/tools
 bash packaging/tools.sh link
-: "${STARLING_REVISION:=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)}"
+# A compiler can't ask git. What was changed since the commit is no part of it, and told.
+: "${STARLING_REVISION:=$(git describe --always --abbrev=12 --exclude='*' --dirty=+changes 2>/dev/null || true)}"
+if [ -z "$STARLING_REVISION" ]; then
+  echo "packaging/release.sh: no git here, and no STARLING_REVISION: the binary will not tell its commit" >&2
+  STARLING_REVISION=unknown
+fi
 export STARLING_REVISION
 
 # Where the sources lie is no part of the program. The last that fits wins.

@@ -4,7 +4,8 @@
 set -eu
 
 packages=(prometheus prometheus-node-exporter python3 python3-venv python3-yaml python3-snappy curl
-  jq iproute2 nftables faketime avahi-daemon avahi-utils dbus chromium chromium-driver)
+  jq iproute2 nftables faketime avahi-daemon avahi-utils dbus chromium chromium-driver
+  mmdebstrap systemd-container lintian rpm rpmlint shellcheck)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
@@ -39,3 +40,6 @@ if [ ! -d "$folder/usr" ]; then
   mkdir -p "$folder"
   (cd "$folder" && apt-get download -qq cloud-init && dpkg --extract cloud-init_*.deb .)
 fi
+
+# What wraps the packages that the tests install.
+bash "$(dirname "$0")/../packaging/tools.sh" wrap

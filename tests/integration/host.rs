@@ -101,6 +101,13 @@ running() {{ kill -0 "$(cat {pid} 2>/dev/null || echo none)" 2>/dev/null; }}
 start() {{
   runuser -u starling -- starling run > /var/log/starling.log 2>&1 < /dev/null &
   echo $! > {pid}
+  # As for a unit that says when it is ready.
+  for try in $(seq 600); do
+    curl -sf -o /dev/null localhost:9733/-/ready && return
+    running
+    sleep 0.1
+  done
+  exit 1
 }}
 stop() {{
   kill "$(cat {pid})"
@@ -114,7 +121,10 @@ case "$1" in
     ;;
   is-enabled) test -e /etc/starling.enabled && echo enabled || {{ echo disabled; exit 1; }} ;;
   is-active) running ;;
-  enable) touch /etc/starling.enabled ;;
+  enable)
+    touch /etc/starling.enabled
+    if [ "$2" = --now ] && ! running; then start; fi
+    ;;
   start) running || start ;;
   restart) if running; then stop; fi; start ;;
 esac"#,
@@ -131,7 +141,7 @@ esac"#,
     pub(crate) fn tool(&self, host: &str, name: &str, script: &str) {
         let path = self.folder.path().join("tools").join(host).join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::write(&path, format!("#!/bin/sh\nset -e\n{script}\n")).unwrap();
         fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
     }
 
@@ -213,9 +223,10 @@ impl Drop for Hosts {
     }
 }
 
-/// The commands of the blocks of `document` that are marked as `sh`, in their order.
-pub(crate) fn commands(document: &str) -> Vec<String> {
+/// The blocks of `document` that are marked as `mark`, in their order.
+pub(crate) fn blocks(document: &str, mark: &str) -> Vec<String> {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();
-    let blocks = text.split("```sh\n").skip(1);
-    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+    let opening = format!("\n```{mark}\n");
+    let blocks = text.split(&opening).skip(1);
+    blocks.map(|block| block.split("\n```").next().unwrap().to_owned()).collect()
 }

@@ -1,6 +1,6 @@
 //! docs/install.md does what it says: its commands are run, in their order, on hosts in namespaces.
 
-use crate::host::{Hosts, commands, skipped};
+use crate::host::{Hosts, blocks, skipped};
 
 const HOSTS: [&str; 3] = ["vm1", "vm2", "vm3"];
 /// Who may read it, and what is in it.
@@ -14,16 +14,37 @@ fn the_document_of_installing_does_what_it_says() {
     }
     let mut hosts = Hosts::new();
     hosts.add("desk");
-    for host in HOSTS {
+    for host in HOSTS.into_iter().chain(["alone"]) {
         hosts.add_installed(host);
     }
-    let blocks = commands("docs/install.md");
-    let [fleet, source, rotation] = &blocks[..] else {
-        panic!("{} blocks are marked, and what each must have done is said here", blocks.len());
+    let commands = blocks("docs/install.md", "sh");
+    let [one_host, fleet, peers, is_it_well, source, rotation] = &commands[..] else {
+        panic!("{} blocks are marked, and what each must have done is said here", commands.len());
     };
+    alone(&hosts, [one_host, peers, is_it_well]);
     set_up(&hosts, fleet);
     from_source(&hosts, source);
     rotated(&hosts, rotation);
+    let [firewall] = &blocks("docs/install.md", "nft")[..] else { panic!("one block is for nft") };
+    let chain =
+        format!("chain input {{ type filter hook input priority 0; policy drop;\n{firewall}\n}}");
+    hosts.succeed(
+        "desk",
+        &format!("nft --check --file - <<'END'\ntable inet filter {{\n{chain}\n}}\nEND\n"),
+    );
+}
+
+/// A real agent, with what the package brings.
+fn alone(hosts: &Hosts, [one_host, peers, is_it_well]: [&String; 3]) {
+    hosts.serve("alone");
+    let told = hosts.succeed("alone", one_host);
+    assert!(told.contains("accepted: 2 jobs"), "{told}");
+    assert!(told.contains("members  1 alive") && told.contains("0 down"), "{told}");
+    let told = hosts.succeed("alone", peers);
+    assert!(told.contains("peers: [vm1, vm2, vm3]") && told.contains("enable --now"), "{told}");
+    hosts.tool("alone", "journalctl", "test \"$*\" = '-u starling -p warning'");
+    let told = hosts.succeed("alone", is_it_well);
+    assert!(told.contains("ok: "), "{told}");
 }
 
 fn set_up(hosts: &Hosts, commands: &str) {
@@ -102,7 +123,7 @@ fn rotated(hosts: &Hosts, commands: &str) {
             "cluster.secret\nstarling.yml\ntargets.d\n"
         );
     }
-    hosts.succeed("desk", &format!("cd {kept}\n{end}test ! -e new.secret"));
+    hosts.succeed("desk", &format!("cd {kept}\n{end}\ntest ! -e new.secret"));
 }
 
 #[test]

@@ -74,3 +74,21 @@ fn licences_are_judged() {
     check("", false);
     check("__import__('os')", false);
 }
+
+#[test]
+fn a_crate_without_a_text_is_told_of() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let manifest = folder.path().join("Cargo.toml");
+    let script = "import sys; sys.path.insert(0, 'packaging'); import notices; \
+        notices.linked = lambda triple: [{'name': 'bare', 'version': '1.2.3', 'license': 'ISC', \
+        'license_file': None, 'manifest_path': sys.argv[1]}]; notices.main('any')";
+    let output = Command::new("python3")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["-B", "-c", script])
+        .arg(&manifest)
+        .output()
+        .unwrap();
+    let told = super::said(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("bare 1.2.3: no text of its licence `ISC`"), "{told}");
+}
