@@ -109,7 +109,7 @@ fn permit(path: &Path, owner: Owner) -> io::Result<()> {
 fn write_secret(path: &Path, secret: &Secret, owner: Owner) -> io::Result<()> {
     let new = Draft::write(path, &format!("{}\n", secret.expose()), owner, MODE)?;
     renameat_with(CWD, &new.path, CWD, path, RenameFlags::NOREPLACE)?;
-    new.is_in_place(path)
+    new.into_place(path)
 }
 
 /// With the owner and the rights of what was there.
@@ -121,7 +121,7 @@ pub(super) fn replace(path: &Path, text: &str) -> Result<(), String> {
         let owner = Owner { uid: was.uid(), gid: was.gid() };
         let new = Draft::write(&path, text, owner, was.mode() & PERMISSIONS)?;
         fs::rename(&new.path, &path)?;
-        new.is_in_place(&path)
+        new.into_place(&path)
     };
     replace().map_err(|error: io::Error| {
         format!("the configuration `{}` cannot be replaced: {error}", path.display())
@@ -149,7 +149,7 @@ impl Draft {
         Ok(draft)
     }
 
-    fn is_in_place(mut self, path: &Path) -> io::Result<()> {
+    fn into_place(mut self, path: &Path) -> io::Result<()> {
         self.in_place = true;
         let folder = path.parent().unwrap_or(Path::new("/"));
         File::open(folder)?.sync_all()

@@ -4,6 +4,7 @@
 mod files;
 mod secret;
 mod section;
+mod told;
 
 use std::{
     io::{self, Read, Write},
@@ -32,6 +33,7 @@ const SECRET_FILE: &str = "/etc/starling/cluster.secret";
     after_help = "Exit codes: 0 this host is set up, or was already; 1 it is not, and nothing \
     was changed but what is told. Run it again at any time: what is there stays."
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Flags {
     /// Find the other members on this network by multicast DNS
     #[arg(long)]
@@ -65,7 +67,7 @@ pub(super) struct Flags {
     #[arg(long = "secret-stdin")]
     secret_stdin: bool,
     /// Print the secret to standard output, and what is done to standard error
-    #[arg(long = "print-secret")]
+    #[arg(long = "print-secret", conflicts_with = "dry_run")]
     print_secret: bool,
     /// The group that the agent runs as, and that may read the secret
     #[arg(long, value_name = "GROUP", default_value = "starling")]
@@ -127,24 +129,6 @@ impl Flags {
             secret_file_default: SECRET_FILE.into(),
         })
     }
-
-    /// As they are typed on the next host, where what is said of this one alone is left out.
-    fn for_others(&self) -> String {
-        let mut line = String::new();
-        if self.mdns {
-            line += " --mdns";
-        }
-        if !self.peers.is_empty() {
-            line += " --peers ";
-            line += &self.peers.join(",");
-        }
-        for (flag, value) in [("cluster", &self.cluster), ("remote-write", &self.remote_write)] {
-            if let Some(value) = value {
-                line += &format!(" --{flag} '{}'", value.replace('\'', r"'\''"));
-            }
-        }
-        line
-    }
 }
 
 /// A relative path in the file would be taken from the file's folder.
@@ -162,62 +146,12 @@ fn given(input: impl Read) -> Result<Secret, String> {
 }
 
 fn tell(flags: &Flags, config_file: &Path, added: &Added, step: &Step) -> io::Result<()> {
-    let told = told(flags, config_file, added, step, &host::name());
+    let told = told::told(flags, config_file, added, step, &host::name());
     if flags.print_secret {
         io::stderr().write_all(told.as_bytes())
     } else {
         io::stdout().write_all(told.as_bytes())
     }
-}
-
-/// What was done, and what to do next.
-fn told(flags: &Flags, config_file: &Path, added: &Added, step: &Step, host: &str) -> String {
-    let mut told = String::new();
-    let would = if flags.dry_run { "would be " } else { "" };
-    let config = config_file.display();
-    if let Some(path) = &added.secret_file {
-        let (path, group) = (path.display(), &flags.group);
-        told += &match step {
-            Step::Make(_) => format!(
-                "{path}: {would}made: a new secret, which root and group `{group}` may read\n"
-            ),
-            Step::Take(_) => {
-                format!("{path}: {would}written: the secret from standard input\n")
-            }
-            Step::Keep => format!("{path}: the secret is there\n"),
-            Step::Permit => format!(
-                "{path}: the secret is there; its rights {would}set to 0640, root and group `{group}`\n"
-            ),
-        };
-    }
-    told += &if added.text.is_some() {
-        format!("{config}: {would}added at its end:\n\n{}\n", indented(&added.addition))
-    } else {
-        format!("{config}: has all that was asked for\n")
-    };
-    if !added.divides {
-        told += "No job is divided yet: give those whose targets the members shall share `clustering: { enabled: true }`.\n";
-    }
-    if flags.dry_run {
-        told += "Nothing was changed.\n";
-        return told;
-    }
-    if flags.print_secret {
-        // A script asks, and goes on by itself.
-        return told;
-    }
-    told += "Nothing was started. To start it, or to have the change where it runs already:\n\n  systemctl enable --now starling\n  systemctl restart starling\n";
-    if let Some(path) = added.secret_file.as_ref().filter(|_| !flags.secret_stdin) {
-        let (path, others) = (path.display(), flags.for_others());
-        told += &format!(
-            "\nOn each other host, with the same secret:\n\n  ssh root@{host} cat {path} | starling setup{others} --secret-stdin\n"
-        );
-    }
-    told
-}
-
-fn indented(text: &str) -> String {
-    text.lines().fold(String::new(), |lines, line| lines + "  " + line + "\n")
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! What is added to a configuration, given its text and what was asked: sections that are not there,
 //! at its end, and nothing else. Pure.
 
-use std::path::{Path, PathBuf};
+use std::{
+    iter,
+    path::{Path, PathBuf},
+};
 
 use url::Url;
 
@@ -67,16 +70,15 @@ pub(super) fn add(path: &Path, text: &str, asked: &Asked) -> Result<Added, Strin
         addition += &cluster_section(path, asked)?;
         secret_file = Some(path.clone());
     }
-    if let Some(url) = &asked.remote_write {
-        match place("remote_write") {
-            Some(place) => compare_destinations(&place, &before, url)?,
-            None => {
-                if !addition.is_empty() {
-                    addition.push('\n');
-                }
-                addition += &destination_section(url);
+    match (&asked.remote_write, place("remote_write")) {
+        (Some(url), Some(place)) => compare_destinations(&place, &before, url)?,
+        (Some(url), None) => {
+            if !addition.is_empty() {
+                addition.push('\n');
             }
+            addition += &destination_section(url);
         }
+        (None, _) => {}
     }
     let divides = before.jobs.iter().any(|job| job.clustering.enabled);
     let text = if addition.is_empty() {
@@ -185,23 +187,16 @@ fn cluster_section(secret_file: &Path, asked: &Asked) -> Result<String, String> 
         return Err("how do the members find each other? Say `--mdns` where they are on one network, or `--peers vm1,vm2,vm3`".to_owned());
     }
     let secret_file = secret_file.to_str().ok_or("`--secret-file`: expected UTF-8 text")?;
-    let mut section = String::from("cluster:\n  enabled: true\n");
-    let mut line = |key: &str, value: &str| section += &format!("  {key}: {value}\n");
-    if let Some(name) = &asked.cluster {
-        line("name", &quoted(name));
-    }
-    if let Some(name) = &asked.name {
-        line("node_name", &quoted(name));
-    }
-    line("secret_file", &quoted(secret_file));
-    if !asked.peers.is_empty() {
-        let peers: Vec<String> = asked.peers.iter().map(|peer| quoted(peer.trim())).collect();
-        line("peers", &format!("[{}]", peers.join(", ")));
-    }
-    if asked.mdns {
-        line("mdns", "true");
-    }
-    Ok(section)
+    let peers: Vec<String> = asked.peers.iter().map(|peer| quoted(peer.trim())).collect();
+    let lines = [
+        ("name", asked.cluster.as_deref().map(quoted)),
+        ("node_name", asked.name.as_deref().map(quoted)),
+        ("secret_file", Some(quoted(secret_file))),
+        ("peers", (!peers.is_empty()).then(|| format!("[{}]", peers.join(", ")))),
+        ("mdns", asked.mdns.then(|| "true".to_owned())),
+    ];
+    let said = lines.into_iter().filter_map(|(key, value)| Some(format!("  {key}: {}\n", value?)));
+    Ok(iter::once("cluster:\n  enabled: true\n".to_owned()).chain(said).collect())
 }
 
 fn destination_section(url: &str) -> String {

@@ -1,3 +1,5 @@
+//! What is told, case by case.
+
 use clap::Parser;
 
 use super::*;
@@ -16,7 +18,7 @@ fn told_of(line: &str, text: &str, step: &Step) -> String {
     let flags = flags(line);
     let path = Path::new("/e/starling.yml");
     let added = section::add(path, text, &flags.asked().unwrap()).unwrap();
-    told(&flags, path, &added, step, "vm1")
+    told::told(&flags, path, &added, step, "vm1")
 }
 
 #[test]
@@ -70,4 +72,11 @@ fn what_would_be_done_is_told_as_such() {
     assert!(told.contains("/e/starling.yml: has all that was asked for\n"), "{told}");
     let told = told_of("--mdns --dry-run", there, &Step::Permit);
     assert!(told.contains("its rights would be set to 0640"), "{told}");
+}
+
+/// It would be a secret that is kept nowhere.
+#[test]
+fn no_secret_is_printed_that_is_not_kept() {
+    let line = ["setup", "--mdns", "--dry-run", "--print-secret"];
+    assert!(Line::try_parse_from(line).is_err());
 }
