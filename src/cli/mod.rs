@@ -210,7 +210,7 @@ impl Run {
         if let Some(parent) = self.parent.and_then(Pid::from_raw) {
             signals::end_with(parent)?;
         }
-        log::install(&self.log.level, self.log.format)?;
+        let floods = log::install(&self.log.level, self.log.format)?;
         if let Err(reason) = raise_open_files() {
             warn!(reason, "the system's limit of open files stays as it is");
         }
@@ -228,7 +228,10 @@ impl Run {
         };
         runtime(threads)?.block_on(async {
             let signals = signals::listen()?;
-            Box::pin(app::run(settings, signals.hangups, signals.stop)).await
+            tokio::select! {
+                ended = Box::pin(app::run(settings, signals.hangups, signals.stop)) => ended,
+                never = floods.watch() => match never {},
+            }
         })
     }
 

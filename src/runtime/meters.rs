@@ -10,12 +10,13 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::runtime::build;
+use crate::runtime::{build, log};
 
 /// With the metrics of the process itself, read when scraped.
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Process));
+    log::register(&mut registry);
     let info = Family::<Vec<(&str, &str)>, Gauge>::default();
     info.get_or_create(&vec![
         ("version", build::VERSION),
