@@ -132,12 +132,14 @@ fn errors_and_orders_have_room_of_their_own() {
 fn libraries_have_a_burst_each() {
     // The bridge itself can be installed once a process only; this is what it makes of a record.
     let bridged = |library: &str| {
-        let record = log::Record::builder()
-            .level(log::Level::Warn)
-            .target(library)
-            .args(format_args!("of {library}"))
-            .build();
-        tracing_log::format_trace(&record).unwrap();
+        tracing_log::format_trace(
+            &log::Record::builder()
+                .level(log::Level::Warn)
+                .target(library)
+                .args(format_args!("of {library}"))
+                .build(),
+        )
+        .unwrap();
     };
     let written = lines(Format::Json, || {
         (0..150).for_each(|_| bridged("one"));
