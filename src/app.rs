@@ -214,13 +214,15 @@ impl Agent {
             history.gave_up();
         }
         let (readiness, ready) = watch::channel(Readiness::Starting);
+        let shown = members.shown(me, &config.cluster, &division);
         let sources = admin::Sources {
+            meters: admin::Meters::new(&mut registry, ready.clone(), &shown),
             config: reload.state(),
             reload: reload.orders(),
             targets: discovery.targets(),
             scrape,
             outbox,
-            fleet: members.shown(me, &config.cluster, &division),
+            fleet: shown,
             division: division.clone(),
             history: history.clone(),
             chronicle,
@@ -250,12 +252,10 @@ impl Agent {
             members,
         };
         info!(
-            version = build::VERSION,
-            listen = settings.listen_address,
-            node = %me,
+            version = build::VERSION, listen = settings.listen_address,
+            node = agent.members.name, node_id = %me,
             cluster = agent.members.fleet.is_some().then_some(&*config.cluster.name),
-            jobs = config.jobs.len(),
-            destinations = config.destinations.len(),
+            jobs = config.jobs.len(), destinations = config.destinations.len(),
             "starling runs"
         );
         Ok(agent)

@@ -16,7 +16,7 @@ use crate::{
     fleet::{self, channel, settings},
     history, outbox,
     runtime::{
-        clock,
+        audit, clock,
         config_state::{Cause, ConfigState, ReloadOrder},
         files::FileWatch,
         http::ServerTls,
@@ -114,6 +114,12 @@ impl Reload {
                 Some(order) = self.orders.recv() => (Cause::Order, Some(order)),
             };
             let outcome = self.load_and_hand_out(cause).await;
+            match cause {
+                Cause::File => audit::on_this_host("reload", "a changed file", outcome.is_ok()),
+                Cause::Signal => audit::on_this_host("reload", "SIGHUP", outcome.is_ok()),
+                // Whoever ordered it is known at the door.
+                Cause::Order | Cause::Start => {}
+            }
             let files = self.state.borrow().config.files.clone();
             self.files.follow(files);
             self.meters.attempted(outcome.is_ok());
@@ -137,7 +143,7 @@ impl Reload {
                 ConfigState { config: Arc::clone(config), loaded_ms, refused: None, cause }
             }
             Err(reason) => {
-                error!(file = %self.sources.config_file.display(), reason, "configuration refused, the running one stays");
+                error!(file = %self.sources.config_file.display(), error = reason, "configuration refused, the running one stays");
                 ConfigState { refused: Some(reason.clone()), cause, ..(*before).clone() }
             }
         };

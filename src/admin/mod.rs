@@ -4,6 +4,7 @@
 mod api;
 mod door;
 mod listing;
+mod meters;
 mod selector;
 mod view;
 mod web;
@@ -30,7 +31,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{error, info};
 
-pub use crate::admin::door::open_to_all;
+pub use crate::admin::{door::open_to_all, meters::Meters};
 use crate::{
     admin::door::Door,
     chronicle,
@@ -76,6 +77,7 @@ pub struct Sources {
     pub survey: survey::Handle,
     pub ready: watch::Receiver<Readiness>,
     pub registry: Arc<Registry>,
+    pub meters: Meters,
     pub flags: BTreeMap<String, String>,
     /// When the agent started, in milliseconds since the Unix epoch.
     pub started_ms: i64,
@@ -139,7 +141,8 @@ impl Admin {
         let listeners = bind(listen).map_err(|e| format!("can't listen on `{listen}`: {e}"))?;
         let addresses: Vec<SocketAddr> =
             listeners.iter().filter_map(|one| one.local_addr().ok()).collect();
-        let door = Door::new(sources.config.clone(), &addresses, &hostname())?;
+        let door =
+            Door::new(sources.config.clone(), &addresses, &hostname(), sources.meters.clone())?;
         Ok(Self { listeners, addresses, door: Data::new(door), sources })
     }
 

@@ -212,7 +212,7 @@ impl Run {
         }
         let floods = log::install(&self.log.level, self.log.format)?;
         if let Err(reason) = raise_open_files() {
-            warn!(reason, "the system's limit of open files stays as it is");
+            warn!(error = reason, "the system's limit of open files stays as it is");
         }
         let threads = self.threads.map_or_else(threads_default, usize::from);
         let settings = app::Settings {

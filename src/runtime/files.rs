@@ -130,7 +130,10 @@ impl FileWatch {
         if !self.warned {
             self.warned = true;
             let every_s = POLL.as_secs();
-            warn!(reason, every_s, "changes of files are not all told by the system; polling them");
+            warn!(
+                error = reason,
+                every_s, "changes of files are not all told by the system; polling them"
+            );
         }
     }
 }

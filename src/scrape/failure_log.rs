@@ -138,7 +138,7 @@ impl FailureWriter {
                 if let Some(reason) = &fault {
                     self.unwritten.inc_by(count);
                     if broken != fault {
-                        warn!(file = %file.display(), reason = &**reason, "can't write a scrape failure log");
+                        warn!(file = %file.display(), error = &**reason, "can't write a scrape failure log");
                     }
                 }
                 broken = fault;
