@@ -14,5 +14,6 @@ mod process;
 mod readme;
 mod secrets;
 mod target;
+mod watch;
 
 use eventually::eventually;

@@ -56,6 +56,24 @@ impl Fields {
     }
 }
 
+impl Fields {
+    /// The message and what it is about, as one line to read.
+    fn in_words(&self) -> String {
+        let mut words = on_one_line(&self.message).into_owned();
+        for (name, value) in &self.values {
+            // Quoted where a reader could not tell the end of it.
+            let shown = match value {
+                Value::String(text) if text.is_empty() || text.contains([' ', '"', '=']) => {
+                    format!("{text:?}")
+                }
+                other => on_one_line(&plain(other)).into_owned(),
+            };
+            let _ = write!(words, " {name}={shown}");
+        }
+        words
+    }
+}
+
 impl Visit for Fields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         let number = serde_json::Number::from_f64(value);
@@ -88,25 +106,8 @@ impl Visit for Fields {
 }
 
 pub(super) fn text_line(now_ms: i64, place: &Place<'_>, fields: &Fields) -> String {
-    let mut line = format!(
-        "{} {:>5} {}: {}",
-        rfc3339(now_ms),
-        place.level,
-        place.module,
-        on_one_line(&fields.message),
-    );
-    for (name, value) in &fields.values {
-        // Quoted where a reader could not tell the end of it.
-        let shown = match value {
-            Value::String(text) if text.is_empty() || text.contains([' ', '"', '=']) => {
-                format!("{text:?}")
-            }
-            other => on_one_line(&plain(other)).into_owned(),
-        };
-        let _ = write!(line, " {name}={shown}");
-    }
-    line.push('\n');
-    line
+    let (time, level, module) = (rfc3339(now_ms), place.level, place.module);
+    format!("{time} {level:>5} {module}: {}\n", fields.in_words())
 }
 
 pub(super) fn json_line(now_ms: i64, place: &Place<'_>, fields: &Fields) -> String {
@@ -121,17 +122,19 @@ pub(super) fn json_line(now_ms: i64, place: &Place<'_>, fields: &Fields) -> Stri
     line
 }
 
-/// Hands `send` the event as a record whose key-values become fields of the journal.
+/// Hands `send` the event as a record whose key-values become fields of the journal. `journalctl` shows
+/// the message alone, so that says them, too; `EVENT` is what it always begins with.
 pub(super) fn journal_record<T>(
     place: &Place<'_>,
     fields: &Fields,
     send: impl FnOnce(&log::Record<'_>) -> T,
 ) -> T {
-    let values: Vec<(String, String)> = fields
+    let event = ("event".to_owned(), on_one_line(&fields.message).into_owned());
+    let values = fields
         .values
         .iter()
-        .map(|(name, value)| (journal_name(name), on_one_line(&plain(value)).into_owned()))
-        .collect();
+        .map(|(name, value)| (journal_name(name), on_one_line(&plain(value)).into_owned()));
+    let values: Vec<(String, String)> = std::iter::once(event).chain(values).collect();
     let pairs: Vec<(&str, &str)> =
         values.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     send(
@@ -141,7 +144,7 @@ pub(super) fn journal_record<T>(
             .module_path(place.module_path)
             .file(place.file)
             .line(place.line)
-            .args(format_args!("{}", on_one_line(&fields.message)))
+            .args(format_args!("{}", fields.in_words()))
             .key_values(&pairs)
             .build(),
     )
@@ -164,6 +167,7 @@ fn journal_name(name: &str) -> String {
         "code_file",
         "code_line",
         "code_module",
+        "event",
         "message",
         "priority",
         "syslog_identifier",

@@ -234,7 +234,8 @@ fn journal_inside() {
     let check = |name: &str, expected: &str| {
         assert_eq!(entry.get(name).map(String::as_str), Some(expected), "{name} in {entry:?}");
     };
-    check("MESSAGE", "targets\\nchanged");
+    check("MESSAGE", "targets\\nchanged job=node target_count=3 target=http://a:1/m");
+    check("EVENT", "targets\\nchanged");
     check("PRIORITY", "6");
     check("SYSLOG_IDENTIFIER", "starling");
     check("JOB", "node");
@@ -245,7 +246,8 @@ fn journal_inside() {
 
     log::warn!(target: "a_library", "of a library");
     let entry = fields_of(&datagram(&socket));
-    assert_eq!(entry["MESSAGE"], "of a library");
+    assert_eq!(entry["MESSAGE"], "of a library job=node");
+    assert_eq!(entry["EVENT"], "of a library");
     assert_eq!(entry["PRIORITY"], "4");
     assert_eq!(entry["TARGET"], "a_library");
     assert_eq!(entry["JOB"], "node");
