@@ -164,10 +164,10 @@ impl Reload {
         }
         let running = Arc::clone(&self.state.borrow().config);
         for key in config::cluster_keys_that_need_a_restart(&running.cluster, &config.cluster) {
-            warn!(key, "a change in `cluster` takes effect at the next start");
+            warn!(setting = key, "a change in `cluster` takes effect at the next start");
         }
         for key in config::web_keys_that_need_a_restart(&running.web, &config.web) {
-            warn!(key, "a change in `tls_server_config` takes effect at the next start");
+            warn!(setting = key, "a change in `tls_server_config` takes effect at the next start");
         }
         self.listeners.outbox.apply(config.outbox.clone(), config.destinations.clone()).await?;
         self.listeners.discovery.apply(config.jobs.clone()).await;

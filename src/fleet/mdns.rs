@@ -125,7 +125,7 @@ impl Session {
                 },
                 event = self.monitor.recv_async() => match event {
                     Ok(DaemonEvent::IpAdd(ip)) => {
-                        info!(%ip, "an interface came; this node is announced anew");
+                        info!(address = %ip, "an interface came; this node is announced anew");
                         announced = announce(&self.daemon, settings, *address.borrow());
                     }
                     Ok(DaemonEvent::NameChange(change)) => {
