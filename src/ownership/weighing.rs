@@ -32,7 +32,7 @@ impl Ownership {
             if let Some(map) = &self.scales.overrides().latest {
                 let (version, slots) = (map.stamp.version, map.moves.len());
                 info!(
-                    version,
+                    map_version = version,
                     slots,
                     from_ms = map.from_ms,
                     "published overrides to even out the load"

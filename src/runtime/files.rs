@@ -129,10 +129,10 @@ impl FileWatch {
         self.pace.poll = true;
         if !self.warned {
             self.warned = true;
-            let every_s = POLL.as_secs();
+            let seconds = POLL.as_secs();
             warn!(
                 error = reason,
-                every_s, "changes of files are not all told by the system; polling them"
+                seconds, "changes of files are not all told by the system; polling them"
             );
         }
     }

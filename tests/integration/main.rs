@@ -9,6 +9,7 @@ mod delivery;
 mod demo;
 mod door;
 mod eventually;
+mod log;
 mod operation;
 mod process;
 mod readme;
