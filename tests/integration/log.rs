@@ -187,24 +187,26 @@ async fn a_flood_of_failures_is_cut_short_and_counted() {
 
 const INSIDE: &str = r#"
 set -e
+wait_for() {
+  tries=0
+  until "$@"; do tries=$((tries + 1)); [ $tries -lt 200 ]; sleep 0.1; done
+}
 mount -t tmpfs tmpfs /run
+[ ! -d /var/log/journal ] || mount -t tmpfs tmpfs /var/log/journal
 # A journal of its own name leaves the kernel's messages to the host's; the agent knows one address.
-mkdir -p /run/systemd /run/log/journal
+mkdir -p /run/systemd
 ln -s journal.starling /run/systemd/journal
-"$JOURNALD" starling 2>"$FOLDER/journald.log" & journald=$!
-trap 'kill $journald' EXIT
-tries=0
-until [ -S /run/systemd/journal/socket ]; do
-  tries=$((tries + 1)); [ $tries -lt 100 ]; sleep 0.1
-done
+"$JOURNALD" starling 2>"$FOLDER/journald.log" &
+wait_for test -S /run/systemd/journal/socket
 JOURNAL_STREAM=$(stat -Lc %d:%i "$FOLDER/stderr") "$@" 2>>"$FOLDER/stderr" & agent=$!
-until curl -sf -o "$FOLDER/answer" "$URL/-/ready"; do kill -0 $agent; sleep 0.1; done
-ask() { journalctl --directory=/run/log/journal --namespace=starling --quiet "$@"; }
-until ask EVENT='scrape failed' | grep -q .; do kill -0 $agent; sleep 0.1; done
+ask() { journalctl --namespace=starling --quiet "$@"; }
+has() { [ -n "$(ask "$@")" ]; }
+wait_for curl -sf -o "$FOLDER/answer" "$URL/-/ready"
+wait_for has EVENT='scrape failed'
 curl -sf -o "$FOLDER/answer" -X POST "$URL/-/reload"
 kill -TERM $agent
 wait $agent
-ask --sync || true
+wait_for has EVENT='starling has stopped'
 ask --output=json JOB=dead EVENT='scrape failed' >"$FOLDER/failed"
 ask --output=json TARGET=starling::audit >"$FOLDER/audit"
 ask --output=cat --priority=warning >"$FOLDER/warnings"
@@ -218,7 +220,8 @@ fn a_real_journal_is_asked_by_field() {
     let folder = tempfile::tempdir().unwrap();
     let inside = |script: &str| {
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", script, "sh"]);
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+        command.args(["sh", "-c", script, "sh"]);
         command
     };
     let can = inside("mount -t tmpfs tmpfs /run").output();
