@@ -1,5 +1,5 @@
 # One line a recipe; `make test` is what CI runs, nothing else.
-.PHONY: demo test check bench measure-fleet fuzz
+.PHONY: demo test check bench measure-fleet fuzz deb rpm
 
 FUZZ_SECONDS ?= 60
 
@@ -10,3 +10,6 @@ bench: ; cargo bench
 # The table of docs/clustering.md; as root, on a machine with nothing else to do, for most of an hour.
 measure-fleet: ; bash tests/setup.sh && cargo test --test fleet -- --ignored --exact bridge::measures_a_fleet_of_ten --nocapture
 fuzz: ; bash fuzz/run.sh $(FUZZ_SECONDS)
+# Into target/packages; the first of them builds the release, for as long as docs/packages.md says.
+deb: ; bash packaging/tools.sh && bash packaging/build.sh deb
+rpm: ; bash packaging/tools.sh && bash packaging/build.sh rpm

@@ -20,6 +20,7 @@ use crate::{
         config_state::{Cause, ConfigState, ReloadOrder},
         files::FileWatch,
         http::ServerTls,
+        service,
         stop::Stop,
     },
 };
@@ -35,6 +36,8 @@ pub struct Listeners {
     /// `None` of a cluster of one, as is the channel.
     pub fleet: Option<fleet::Handle>,
     pub channel: Option<channel::Handle>,
+    /// Told when it begins and when it is over.
+    pub service: service::Handle,
 }
 
 /// What is loaded, and what flags say over it.
@@ -113,7 +116,10 @@ impl Reload {
                 Some(()) = self.hangups.recv() => (Cause::Signal, None),
                 Some(order) = self.orders.recv() => (Cause::Order, Some(order)),
             };
-            let outcome = self.load_and_hand_out(cause).await;
+            self.listeners.service.reloading().await;
+            // It reads files, and opens and closes queues.
+            let outcome = stop.during(self.load_and_hand_out(cause)).await;
+            self.listeners.service.reloaded().await;
             match cause {
                 Cause::File => audit::on_this_host("reload", "a changed file", outcome.is_ok()),
                 Cause::Signal => audit::on_this_host("reload", "SIGHUP", outcome.is_ok()),

@@ -4,7 +4,8 @@
 set -eu
 
 packages=(prometheus prometheus-node-exporter python3 python3-venv python3-yaml python3-snappy curl
-  jq iproute2 nftables faketime avahi-daemon avahi-utils dbus chromium chromium-driver)
+  jq iproute2 nftables faketime avahi-daemon avahi-utils dbus chromium chromium-driver
+  mmdebstrap systemd-container lintian rpm rpmlint shellcheck)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
@@ -31,3 +32,14 @@ if [ ! -f "$folder/axe.min.js" ]; then
   mkdir -p "$folder"
   tar xf "$scratch/$axe.tgz" -C "$folder" --strip-components=1 package/axe.min.js package/LICENSE
 fi
+
+# Its judge of user data only. Not installed: what is would take over the next boot of this machine.
+folder=$(dirname "$0")/../target/cloud-init
+if [ ! -d "$folder/usr" ]; then
+  echo "fetching: cloud-init"
+  mkdir -p "$folder"
+  (cd "$folder" && apt-get download -qq cloud-init && dpkg --extract cloud-init_*.deb .)
+fi
+
+# What wraps the packages that the tests install.
+bash "$(dirname "$0")/../packaging/tools.sh" wrap

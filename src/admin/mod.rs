@@ -3,6 +3,7 @@
 
 mod api;
 mod door;
+mod listen;
 mod listing;
 mod meters;
 mod selector;
@@ -12,7 +13,7 @@ mod web;
 use std::{
     collections::BTreeMap,
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
+    net::{SocketAddr, TcpListener},
     panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
@@ -31,7 +32,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{error, info};
 
-pub use crate::admin::{door::open_to_all, meters::Meters};
+pub use crate::admin::{door::open_to_all, listen::Listening, meters::Meters};
 use crate::{
     admin::door::Door,
     chronicle,
@@ -44,7 +45,9 @@ use crate::{
     runtime::{
         clock::FleetTime,
         config_state::{ConfigState, ReloadOrder},
+        host,
         stop::Stop,
+        tasks,
     },
     scrape, survey,
 };
@@ -57,6 +60,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// For the head of a request; after it the connection is closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// By then a connection that was accepted is with the thread that answers it; a thread that is told to
+/// end throws away what reaches it later.
+const TAKEN: Duration = Duration::from_millis(50);
 /// What is answered when the agent stops may take so long, then it is cut off.
 const SHUTDOWN_SECONDS_MAX: u64 = 5;
 
@@ -113,6 +119,8 @@ pub struct Admin {
     addresses: Vec<SocketAddr>,
     door: Data<Door>,
     sources: Sources,
+    /// How many of the threads that answer have begun to.
+    answering: watch::Sender<usize>,
 }
 
 /// What every handler sees.
@@ -132,37 +140,44 @@ struct Window {
 }
 
 impl Admin {
-    /// `listen` is `host:port`, with every address that the host resolves to; without a host it is
-    /// every address of this machine.
-    ///
     /// # Errors
-    /// Which address can't be listened on, and why.
-    pub fn new(listen: &str, sources: Sources) -> Result<Self, String> {
-        let listeners = bind(listen).map_err(|e| format!("can't listen on `{listen}`: {e}"))?;
-        let addresses: Vec<SocketAddr> =
-            listeners.iter().filter_map(|one| one.local_addr().ok()).collect();
-        let door =
-            Door::new(sources.config.clone(), &addresses, &hostname(), sources.meters.clone())?;
-        Ok(Self { listeners, addresses, door: Data::new(door), sources })
+    /// What of the door's settings can't be used, and why.
+    pub fn new(listening: Listening, sources: Sources) -> Result<Self, String> {
+        let addresses = listening.addresses().to_vec();
+        let meters = sources.meters.clone();
+        let door = Door::new(sources.config.clone(), &addresses, &host::name(), meters)?;
+        let answering = watch::channel(0).0;
+        let listeners = listening.listeners;
+        Ok(Self { listeners, addresses, door: Data::new(door), sources, answering })
     }
 
-    /// With the port that the system chose, where `listen` left it open by `:0`.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// Resolves when every thread that answers has begun to.
+    pub fn answers(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (mut answering, all) = (self.answering.subscribe(), WORKERS * self.listeners.len());
+        async move {
+            if answering.wait_for(|begun| *begun >= all).await.is_err() {
+                // It has ended before; nobody shall take that for readiness.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     pub async fn run(self, stop: Stop) {
         let window = Data::new(Window {
             sources: self.sources,
             api_address: self.addresses.first().map(SocketAddr::to_string).unwrap_or_default(),
-            hostname: hostname(),
+            hostname: host::name(),
             document: api::Document::new(),
             listeners: api::events::listeners(),
             stop: stop.clone(),
             runtime: tokio::runtime::Handle::current(),
         });
         let door = self.door.into_inner();
-        let mut server = match server(self.listeners, window, &door) {
+        let begin = {
+            let (stop, answering) = (stop.clone(), self.answering);
+            move || begin(&stop, answering.clone())
+        };
+        let mut server = match server(self.listeners, window, &door, begin) {
             Ok(server) => server,
             Err(error) => return error!(%error, "the admin API can't be served"),
         };
@@ -172,8 +187,14 @@ impl Admin {
             outcome = &mut server => outcome,
             never = door.follow() => match never {},
             () = stop.raised() => {
+                let ending = async {
+                    // Who connects from here on waits for the next process, where the port is kept.
+                    handle.pause().await;
+                    tokio::time::sleep(TAKEN).await;
+                    handle.stop(true).await;
+                };
                 // The server ends the answers under way only while it is polled itself.
-                tokio::join!(handle.stop(true), server).1
+                tokio::join!(ending, server).1
             }
         };
         if let Err(error) = outcome {
@@ -182,15 +203,28 @@ impl Admin {
     }
 }
 
+/// From now on this thread is watched, by a task on it: connections that are all taken or a full queue
+/// say nothing about its life.
+fn begin(stop: &Stop, answering: watch::Sender<usize>) {
+    let stop = stop.part("api");
+    tasks::spawn("api", async move {
+        answering.send_modify(|begun| *begun += 1);
+        stop.raised().await;
+    });
+}
+
 /// Serves only while it is polled.
 fn server(
     listeners: Vec<TcpListener>,
     window: Data<Window>,
     door: &Arc<Door>,
+    begin: impl Fn() + Clone + Send + 'static,
 ) -> io::Result<Server> {
     let tls = door.tls().map_err(io::Error::other)?;
     let door = Data::from(Arc::clone(door));
     let server = HttpServer::new(move || {
+        // On each thread that answers, for each socket.
+        begin();
         App::new()
             .app_data(window.clone())
             .app_data(door.clone())
@@ -214,46 +248,6 @@ fn server(
     Ok(server.run())
 }
 
-fn bind(listen: &str) -> io::Result<Vec<TcpListener>> {
-    let mut listeners: Vec<TcpListener> = Vec::new();
-    let mut fault = None;
-    for mut address in resolve(listen)? {
-        // A port that the system chose holds for all addresses of the name.
-        if let (0, Some(first)) = (address.port(), listeners.first()) {
-            address.set_port(first.local_addr()?.port());
-        }
-        match TcpListener::bind(address) {
-            Ok(listener) => {
-                listener.set_nonblocking(true)?;
-                listeners.push(listener);
-            }
-            // `localhost` has an IPv6 address also where the machine has no IPv6.
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => fault = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    match fault {
-        Some(fault) if listeners.is_empty() => Err(fault),
-        _ => Ok(listeners),
-    }
-}
-
-fn resolve(listen: &str) -> io::Result<Vec<SocketAddr>> {
-    let Some(port) = listen.strip_prefix(':') else {
-        let mut addresses: Vec<SocketAddr> = listen.to_socket_addrs()?.collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        return Ok(addresses);
-    };
-    let port = port.parse().map_err(|_| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("`{port}` is no port number"))
-    })?;
-    // An IPv6 socket takes IPv4 connections as well, where there is IPv6.
-    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    let has_ipv6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
-    Ok(vec![if has_ipv6 { any } else { SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)) }])
-}
-
 /// Around every request: a panic costs that one answer.
 async fn guard(
     request: ServiceRequest,
@@ -267,10 +261,6 @@ async fn guard(
         return Err(InternalError::from_response("a panic", answer).into());
     };
     answer
-}
-
-fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -182,8 +182,8 @@ impl Chronicle {
                         room.send(entry);
                     }
                 }
-                () = history.is_caught_up(), if is_held => self.caught_up().await,
-                () = sleep_until(give_up_at), if is_held => self.caught_up().await,
+                () = history.is_caught_up(), if is_held => stop.during(self.caught_up()).await,
+                () = sleep_until(give_up_at), if is_held => stop.during(self.caught_up()).await,
                 _ = look.tick() => self.look_at_drops(),
                 () = stop.raised() => {}
             }

@@ -230,7 +230,7 @@ mod tests {
         let resolved = config.jobs.iter().zip(jobs).map(|(job, (_, addresses))| {
             let targets = addresses.iter().map(|one| [(ADDRESS, *one)].into_iter().collect());
             let group = TargetGroup { targets: targets.collect(), ..TargetGroup::default() };
-            resolve(job, [&group], None)
+            resolve(job, "", [&group], None)
         });
         Snapshot { jobs: resolved.collect() }
     }

@@ -12,6 +12,7 @@ use crate::{
         WebTls,
     },
     discovery::resolve,
+    runtime::host,
 };
 
 /// What is checked, and the flags that the agent would be started with.
@@ -114,12 +115,13 @@ fn accepted_web(
 /// What relabelling makes of the targets in the file itself: one that can't be scraped is a slip,
 /// though an agent runs on without it.
 fn static_faults(job: &Job) -> Vec<String> {
+    let host = host::name();
     let mut faults = Vec::new();
     for discovery in &job.discovery {
         let Discovery::Static(groups) = discovery else { continue };
         for (n, group) in groups.iter().enumerate() {
             for (m, target) in group.targets.iter().enumerate() {
-                let discovered = resolve::discovered_labels(job, target, &group.labels);
+                let discovered = resolve::discovered_labels(job, &host, target, &group.labels);
                 let outcome = resolve::populate(job, discovered);
                 if let Some(error) = outcome.err().and_then(|dropped| dropped.error) {
                     let name = &job.job_name;

@@ -6,6 +6,7 @@ mod cluster;
 pub mod debug_parse;
 pub mod debug_relabel;
 mod demo;
+mod setup;
 mod signals;
 
 use std::{
@@ -29,6 +30,7 @@ use crate::{
     runtime::{
         build,
         log::{self, Format},
+        service::Inherited,
     },
 };
 
@@ -59,6 +61,8 @@ enum Command {
     /// Show it all on this machine: agents that share example targets, a receiver that checks each
     /// sample; kill one and watch
     Demo(demo::Flags),
+    /// Make this host a member of a fleet: the secret, and a `cluster` section in its configuration
+    Setup(setup::Flags),
     #[command(flatten)]
     Ask(ask::Command),
     /// Run one step of the agent on JSON lines from standard input
@@ -178,6 +182,7 @@ pub fn main() -> ExitCode {
             on_output(|out| check::check(&asked, strict, out))
         }),
         Command::Demo(flags) => demo::run(&flags),
+        Command::Setup(flags) => setup::run(&flags),
         Command::Ask(command) => Ok(command.run()),
         Command::Debug(Debug::Relabel) => {
             on_output(|out| debug_relabel::run(io::stdin().lock(), out).map(|()| 0))
@@ -211,6 +216,8 @@ impl Run {
             signals::end_with(parent)?;
         }
         let floods = log::install(&self.log.level, self.log.format)?;
+        // There is one thread still.
+        let inherited = Inherited::take();
         if let Err(reason) = raise_open_files() {
             warn!(error = reason, "the system's limit of open files stays as it is");
         }
@@ -228,8 +235,9 @@ impl Run {
         };
         runtime(threads)?.block_on(async {
             let signals = signals::listen()?;
+            let running = app::run(settings, inherited, signals.hangups, signals.stop);
             tokio::select! {
-                ended = Box::pin(app::run(settings, signals.hangups, signals.stop)) => ended,
+                ended = Box::pin(running) => ended,
                 never = floods.watch() => match never {},
             }
         })

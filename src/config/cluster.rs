@@ -121,6 +121,8 @@ pub struct TypedCluster {
     pub on_partition: Option<OnPartition>,
     pub reload_grace: Option<Duration>,
     pub fence_max: Option<Duration>,
+    /// The secret of one that has said of none where it is: a credential of the service manager.
+    pub credential: Option<PathBuf>,
 }
 
 impl Default for Cluster {
@@ -271,7 +273,10 @@ pub(super) const ON_PARTITION: [(&str, OnPartition); 2] =
 /// The section of the file with `flags` over it, checked as a whole.
 pub(super) fn cluster(top: &mut Section<'_, '_>, flags: &TypedCluster) -> Cluster {
     let own = top.get("cluster").map(|node| typed(node, top.findings)).unwrap_or_default();
-    let cluster = Cluster::default().with(own).with(flags.clone());
+    let mut cluster = Cluster::default().with(own).with(flags.clone());
+    if cluster.secrets.is_empty() {
+        cluster.secrets.extend(flags.credential.clone().map(Source::File));
+    }
     if cluster.enabled {
         // What is wrong with flags alone has no place in the file.
         let place = if top.has("cluster") { top.place_of("cluster") } else { Place::default() };
@@ -284,7 +289,7 @@ pub(super) fn cluster(top: &mut Section<'_, '_>, flags: &TypedCluster) -> Cluste
 fn check(cluster: &Cluster, place: Place, findings: &mut Findings) {
     if cluster.secrets.is_empty() && !cluster.insecure {
         let message = format!(
-            "`cluster` is enabled and has no secret, so any host could join it: {MAKE_A_SECRET}, put it into a file on every member and name that by `secret_file` (`--cluster.secret-file`), or say `insecure: true` where you trust the network"
+            "`cluster` is enabled and has no secret, so any host could join it: {MAKE_A_SECRET}, put it into a file on every member and name that by `secret_file` (`--cluster.secret-file`), or give it to the service as the credential `starling.cluster-secret`; or say `insecure: true` where you trust the network"
         );
         findings.problem(place, message);
     }
@@ -332,6 +337,7 @@ fn typed(node: &Node, findings: &mut Findings) -> TypedCluster {
         on_partition: section.word("on_partition", &ON_PARTITION),
         reload_grace: section.duration("reload_grace"),
         fence_max: section.duration("fence_max"),
+        credential: None,
     };
     section.close();
     typed

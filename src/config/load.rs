@@ -24,11 +24,14 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 /// More matches of `scrape_config_files` are refused: a pattern has caught the wrong directory.
 const INCLUDED_FILES_MAX: usize = 10_000;
 /// A larger file is refused: it is not a secret.
-const SECRET_BYTES_MAX: u64 = 4_096;
+pub const SECRET_BYTES_MAX: u64 = 4_096;
 /// A larger file is refused: it is no web configuration.
 const WEB_BYTES_MAX: u64 = 1 << 20;
+/// The cluster's secret among the credentials of a service. One that comes encrypted has a name of its
+/// own in the unit, because systemd does not take it plain then.
+const CREDENTIALS: [&str; 2] = ["starling.cluster-secret", "starling.cluster-secret-encrypted"];
 /// A shorter secret gets a warning: whoever records a datagram could try all there are.
-const SECRET_BYTES_MIN: usize = 16;
+pub const SECRET_BYTES_MIN: usize = 16;
 /// The secret of a cluster that was told to do without: it keeps nobody out.
 pub const SECRET_KNOWN_TO_ALL: &str = "insecure";
 
@@ -43,7 +46,8 @@ pub fn load(
     let text = read(path, FILE_BYTES_MAX).map_err(|error| unreadable(path, &error))?;
     let mut main = Document::read(path, &text);
     let (included, mut files) = included(&mut main);
-    let decoded = document::decode(main, included, flags, environment)?;
+    let flags = TypedCluster { credential: credential(environment), ..flags.clone() };
+    let decoded = document::decode(main, included, &flags, environment)?;
     let mut config = decoded.config;
     files.insert(0, path.to_owned());
     let is_key = |named: &&NamedFile| {
@@ -117,6 +121,12 @@ fn unreadable(path: &Path, error: &io::Error) -> Problems {
     let message = format!("cannot be read: {error}");
     let file: Arc<str> = path.display().to_string().into();
     Problems(vec![Problem { file, place: Place::default(), message }])
+}
+
+/// What a service manager gave this process for a secret, if it did.
+fn credential(environment: Environment<'_>) -> Option<PathBuf> {
+    let folder = PathBuf::from(environment("CREDENTIALS_DIRECTORY")?);
+    CREDENTIALS.iter().map(|name| folder.join(name)).find(|file| file.is_file())
 }
 
 fn read_secret(path: &Path) -> io::Result<Secret> {

@@ -25,7 +25,7 @@ mod tests;
 pub mod units;
 mod web;
 pub mod yaml;
-mod yaml_out;
+pub mod yaml_out;
 
 use std::{
     collections::BTreeMap,
@@ -42,7 +42,10 @@ pub use crate::config::{
     },
     digest::{digest, job_digest},
     global::Environment,
-    load::{LoadedWeb, SECRET_KNOWN_TO_ALL, load, load_all, load_web, unlock},
+    load::{
+        LoadedWeb, SECRET_BYTES_MAX, SECRET_BYTES_MIN, SECRET_KNOWN_TO_ALL, load, load_all,
+        load_web, unlock,
+    },
     problem::{Problem, Problems},
     web::{ClientAuth, Curve, Web, WebTls, web_keys_that_need_a_restart},
 };

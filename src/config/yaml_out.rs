@@ -92,7 +92,8 @@ fn next(yaml: &mut String, n: usize, indent: usize) {
     }
 }
 
-fn quoted(text: &str) -> String {
+/// `text` as one value of a line.
+pub fn quoted(text: &str) -> String {
     if is_plain(text) {
         return text.to_owned();
     }

@@ -15,6 +15,8 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
+    /// The name of the one that this runs on.
+    host: String,
     /// In the order of the configuration.
     jobs: Vec<Entry>,
     providers: BTreeMap<ProviderId, Provider>,
@@ -60,6 +62,10 @@ pub(super) struct Learned<'c> {
 }
 
 impl Catalogue {
+    pub(super) fn new(host: String) -> Self {
+        Self { host, ..Self::default() }
+    }
+
     /// A provider whose settings some job still has runs on, and a job that is as it was keeps its
     /// targets.
     pub(super) fn apply(&mut self, jobs: Vec<Arc<Job>>) -> Changes {
@@ -129,7 +135,7 @@ impl Catalogue {
         entry.stale = false;
         let groups = entry.providers.iter().flat_map(|id| &self.providers[id].groups);
         let before = entry.targets.take();
-        let now = resolve(&entry.job, groups, before.as_ref());
+        let now = resolve(&entry.job, &self.host, groups, before.as_ref());
         Some((before, entry.targets.insert(now)))
     }
 

@@ -53,7 +53,7 @@ mod tests {
             [(ADDRESS, *address), ("team", *team), ("__hidden", *team)].into_iter().collect()
         });
         let group = TargetGroup { targets: targets.collect(), ..TargetGroup::default() };
-        Snapshot { jobs: config.jobs.iter().map(|job| resolve(job, [&group], None)).collect() }
+        Snapshot { jobs: config.jobs.iter().map(|job| resolve(job, "", [&group], None)).collect() }
     }
 
     #[test]

@@ -110,9 +110,11 @@ pub struct Discovery {
 }
 
 impl Discovery {
+    /// `host` is the name of the one that this runs on.
     pub fn new(
         jobs: Vec<Arc<Job>>,
         nameservers: Nameservers,
+        host: String,
         registry: &mut Registry,
     ) -> (Handle, Self) {
         let (targets, targets_seen) = watch::channel(Arc::default());
@@ -120,7 +122,7 @@ impl Discovery {
         let (order_sender, orders) = mpsc::channel(ORDERS_MAX);
         let (round_sender, rounds) = mpsc::channel(ROUNDS_MAX);
         let part = Self {
-            catalogue: Catalogue::default(),
+            catalogue: Catalogue::new(host),
             running: BTreeMap::new(),
             nameservers,
             jobs,
@@ -310,7 +312,7 @@ mod tests {
     use std::{fs, path::Path};
 
     use super::*;
-    use crate::config;
+    use crate::{config, model::target::HOST};
 
     #[tokio::test]
     async fn each_refresh_is_published_and_what_did_not_change_is_the_same() {
@@ -323,7 +325,8 @@ mod tests {
         );
         let jobs = config::parse(Path::new("test.yml"), &text, &|_| None).unwrap().jobs;
         let began_ms = clock::now_ms();
-        let (handle, part) = Discovery::new(jobs, Nameservers::System, &mut Registry::default());
+        let (handle, part) =
+            Discovery::new(jobs, Nameservers::System, "vm1".to_owned(), &mut Registry::default());
         let stop = Stop::new();
         let task = tasks::spawn("discovery", part.run(stop.clone()));
         let mut seen = handle.targets();
@@ -336,6 +339,7 @@ mod tests {
         let first = next(i64::MIN).await;
         assert!(first.refreshed_ms >= began_ms);
         assert_eq!(first.active.len(), 1);
+        assert_eq!(first.active[0].discovered.get(HOST), "vm1");
         let second = next(first.refreshed_ms).await;
         assert!(Arc::ptr_eq(&first.active, &second.active));
         stop.raise();

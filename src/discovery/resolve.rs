@@ -19,20 +19,22 @@ use crate::{
         slot::StreamKey,
         target::{
             ADDRESS, ALWAYS_SCRAPE_CLASSIC_HISTOGRAMS, CONVERT_CLASSIC_HISTOGRAMS, DroppedTarget,
-            INSTANCE, JOB, META_PREFIX, METRICS_PATH, PARAM_PREFIX, SCHEME, SCRAPE_INTERVAL,
+            HOST, INSTANCE, JOB, META_PREFIX, METRICS_PATH, PARAM_PREFIX, SCHEME, SCRAPE_INTERVAL,
             SCRAPE_NATIVE_HISTOGRAMS, SCRAPE_TIMEOUT, Target, TargetGroup, TargetId,
         },
     },
 };
 
-/// All targets of `job`; when they were found is for who knows the rounds to say. What is as it was in `before` keeps its place in memory, so that who holds
-/// it sees at once that nothing has changed.
+/// All targets of `job` as `host` sees them; when they were found is for who knows the rounds to say.
+/// What is as it was in `before` keeps its place in memory, so that who holds it sees at once that
+/// nothing has changed.
 pub fn resolve<'g>(
     job: &Arc<Job>,
+    host: &str,
     groups: impl IntoIterator<Item = &'g TargetGroup>,
     before: Option<&JobTargets>,
 ) -> JobTargets {
-    let defaults = defaults(job);
+    let defaults = defaults(job, host);
     let known: HashMap<TargetId, &Arc<Target>> =
         before.iter().flat_map(|b| b.active.iter()).map(|target| (target.id, target)).collect();
     let mut seen = HashSet::new();
@@ -123,22 +125,22 @@ fn populated(
     }
 }
 
-/// What a target has before relabelling: its own labels, its group's, and the job's defaults where
-/// one is absent or empty.
-pub fn discovered_labels(job: &Job, target: &Labels, group: &Labels) -> Labels {
-    discovered(&defaults(job), target, group)
+/// What a target has before relabelling: its own labels, its group's, and the defaults of the job on
+/// `host` where one is absent or empty.
+pub fn discovered_labels(job: &Job, host: &str, target: &Labels, group: &Labels) -> Labels {
+    discovered(&defaults(job, host), target, group)
 }
 
 /// What a label is where a target says nothing: name and value.
 type Default<'j> = (Cow<'static, str>, Cow<'j, str>);
 
-fn defaults(job: &Job) -> Vec<Default<'_>> {
+fn defaults<'j>(job: &'j Job, host: &'j str) -> Vec<Default<'j>> {
     let scheme = match job.scheme {
         Scheme::Http => "http",
         Scheme::Https => "https",
     };
     let word = |on: bool| Cow::from(if on { "true" } else { "false" });
-    let mut defaults: Vec<Default<'_>> = vec![
+    let mut defaults: Vec<Default<'j>> = vec![
         (JOB.into(), Cow::from(&*job.job_name)),
         (SCRAPE_INTERVAL.into(), print_duration(job.scrape_interval).into()),
         (SCRAPE_TIMEOUT.into(), print_duration(job.scrape_timeout).into()),
@@ -148,6 +150,9 @@ fn defaults(job: &Job) -> Vec<Default<'_>> {
         (ALWAYS_SCRAPE_CLASSIC_HISTOGRAMS.into(), word(job.always_scrape_classic_histograms)),
         (CONVERT_CLASSIC_HISTOGRAMS.into(), word(job.convert_classic_histograms_to_nhcb)),
     ];
+    if !job.clustering.enabled {
+        defaults.push((HOST.into(), Cow::from(host)));
+    }
     defaults.extend(job.params.iter().filter_map(|(name, values)| {
         let first = values.first()?;
         Some((format!("{PARAM_PREFIX}{name}").into(), Cow::from(first)))
@@ -271,7 +276,7 @@ mod tests {
     fn only(settings: &str, labels: &[(&str, &str)]) -> Result<Target, DroppedTarget> {
         let group: Labels = labels.iter().copied().collect();
         let job = job(settings);
-        populate(&job, discovered_labels(&job, &Labels::new(), &group))
+        populate(&job, discovered_labels(&job, "", &Labels::new(), &group))
     }
 
     #[test]
@@ -321,6 +326,32 @@ mod tests {
     }
 
     #[test]
+    fn who_scrapes_is_known_where_nobody_else_may() {
+        const RULE: &str =
+            "relabel_configs: [{source_labels: [__meta_starling_host], target_label: instance}]";
+        let check = |settings: &str, own: &[(&str, &str)], host: &str, instance: &str| {
+            let job = job(&format!("{settings} {RULE}"));
+            let given: Labels = [(ADDRESS, "localhost:9100")].iter().chain(own).copied().collect();
+            let target =
+                populate(&job, discovered_labels(&job, "vm1", &given, &Labels::new())).unwrap();
+            let found = (target.discovered.get(HOST), target.labels.get(INSTANCE));
+            assert_eq!(found, (host, instance), "{settings} {own:?}");
+            assert!(!target.labels.contains(HOST));
+        };
+        check("", &[], "vm1", "vm1");
+        check("clustering: {enabled: false},", &[], "vm1", "vm1");
+        check("", &[(HOST, "rack7")], "rack7", "rack7");
+        check("clustering: {enabled: true},", &[], "", "localhost:9100");
+
+        // Whose it is shows in what it is: on another host it is another target.
+        let on = |host: &str| {
+            let job = job(RULE);
+            resolve(&job, host, [&group(&["localhost:9100"], &[])], None).active[0].id
+        };
+        assert_ne!(on("vm1"), on("vm2"));
+    }
+
+    #[test]
     fn times_are_a_targets_own() {
         let target =
             only("", &[(ADDRESS, "a"), (SCRAPE_INTERVAL, "1h30m"), (SCRAPE_TIMEOUT, "500ms")])
@@ -362,7 +393,7 @@ mod tests {
         // The labels of interest after each step; `-` after the last is a set that was dropped.
         let check = |zone: &str, expected: &[&str], would: Option<&str>| {
             let group: Labels = [(ADDRESS, "a:1"), ("__meta_zone", zone)].into_iter().collect();
-            let discovered = discovered_labels(&job, &Labels::new(), &group);
+            let discovered = discovered_labels(&job, "", &Labels::new(), &group);
             let explained = explain(&job, discovered.clone());
             let steps = explained.steps.iter().map(|step| {
                 let kept = if step.kept { "" } else { "-" };
@@ -383,14 +414,14 @@ mod tests {
         let job = job("target_limit: 2, keep_dropped_targets: 1,
             relabel_configs: [{source_labels: [__address__], regex: drop.*, action: drop}]");
         let a_group = group(&["a", "b", "a", "drop1", "no/host"], &[]);
-        let targets = resolve(&job, [&a_group, &a_group], None);
+        let targets = resolve(&job, "", [&a_group, &a_group], None);
         assert_eq!(targets.active.len(), 2);
         assert!(!targets.limit_exceeded);
         assert_eq!((targets.dropped.len(), targets.dropped_total), (1, 4));
         assert!(targets.dropped[0].error.is_some());
 
         let other = group(&["a"], &[("x", "1")]);
-        let targets = resolve(&job, [&a_group, &other], None);
+        let targets = resolve(&job, "", [&a_group, &other], None);
         assert_eq!(targets.active.len(), 3);
         assert!(targets.limit_exceeded);
         assert_ne!(targets.active[0].id, targets.active[2].id);
@@ -400,13 +431,13 @@ mod tests {
     #[test]
     fn what_did_not_change_keeps_its_place() {
         let job = job("");
-        let before = resolve(&job, [&group(&["a", "b"], &[])], None);
-        let same = resolve(&job, [&group(&["a", "b"], &[])], Some(&before));
+        let before = resolve(&job, "", [&group(&["a", "b"], &[])], None);
+        let same = resolve(&job, "", [&group(&["a", "b"], &[])], Some(&before));
         assert!(Arc::ptr_eq(&before.active, &same.active));
-        let grown = resolve(&job, [&group(&["c", "b"], &[])], Some(&before));
+        let grown = resolve(&job, "", [&group(&["c", "b"], &[])], Some(&before));
         assert!(!Arc::ptr_eq(&before.active, &grown.active));
         assert!(Arc::ptr_eq(&before.active[1], &grown.active[1]));
-        let relabelled = resolve(&job, [&group(&["a"], &[("__meta_x", "1")])], Some(&before));
+        let relabelled = resolve(&job, "", [&group(&["a"], &[("__meta_x", "1")])], Some(&before));
         assert_eq!(relabelled.active[0].id, before.active[0].id);
         assert!(!Arc::ptr_eq(&relabelled.active[0], &before.active[0]));
     }

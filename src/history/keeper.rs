@@ -81,7 +81,8 @@ pub struct History {
 }
 
 impl History {
-    /// Writes what is recorded until it is told to stop, and then what is left.
+    /// Writes what is recorded until it is told to stop, and then what is left. A disk may be slow:
+    /// all that is done to the file is something that this waits for with good reason.
     pub async fn run(mut self, stop: Stop) {
         let mut care_at = Instant::now();
         let mut flush_at = None;
@@ -102,24 +103,24 @@ impl History {
                     flush_at.get_or_insert_with(|| Instant::now() + BATCH_WAIT);
                 }
                 () = at(flush_at) => {}
-                Some(order) = self.orders.recv() => self.obey(order).await,
+                Some(order) = self.orders.recv() => stop.during(self.obey(order)).await,
                 () = sleep_until(care_at) => {
                     care_at = Instant::now() + CARE;
-                    self.care().await;
+                    stop.during(self.care()).await;
                     prune_at.get_or_insert_with(Instant::now);
                 }
                 () = at(prune_at) => {
-                    prune_at = self.prune().await.then(|| Instant::now() + PRUNE_PAUSE);
+                    prune_at = stop.during(self.prune()).await.then(|| Instant::now() + PRUNE_PAUSE);
                 }
-                () = at(retry_at) => self.try_again().await,
-                () = common.readers.damaged() => self.look_for_damage().await,
-                Ok(()) = self.sections.changed() => self.changed().await,
+                () = at(retry_at) => stop.during(self.try_again()).await,
+                () = common.readers.damaged() => stop.during(self.look_for_damage()).await,
+                Ok(()) = self.sections.changed() => stop.during(self.changed()).await,
                 () = stop.raised() => {}
             }
             let is_due = flush_at.is_some_and(|at| at <= Instant::now());
             if is_due || self.batch.len() >= BATCH_ENTRIES_MAX {
                 flush_at = None;
-                self.flush().await;
+                stop.during(self.flush()).await;
                 prune_at.get_or_insert_with(Instant::now);
             }
         }

@@ -21,6 +21,9 @@ pub const CONVERT_CLASSIC_HISTOGRAMS: &str = "__convert_classic_histograms_to_nh
 pub const PARAM_PREFIX: &str = "__param_";
 /// What discovery knows about a target: there for relabelling, and gone after it.
 pub const META_PREFIX: &str = "__meta_";
+/// The name of the host that scrapes it, on targets of jobs that are not divided: so one file says
+/// `instance` for every host. A divided target has none, as its labels must not tell who owns it.
+pub const HOST: &str = "__meta_starling_host";
 pub const JOB: &str = "job";
 pub const INSTANCE: &str = "instance";
 

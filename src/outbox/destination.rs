@@ -182,7 +182,7 @@ impl DestinationLoop {
                 () = sleep_until(wake) => {}
             }
         }
-        self.close().await
+        stop.during(Box::pin(self.close())).await
     }
 
     /// Whatever is due now.

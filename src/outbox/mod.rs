@@ -257,7 +257,7 @@ impl Outbox {
     /// Returns when every destination has written what it holds, and sent what it could.
     pub async fn run(mut self, stop: Stop) {
         // The loops end by this one, so that an order that is being carried out is finished first.
-        let end = Stop::new();
+        let end = stop.apart();
         for opened in std::mem::take(&mut self.opened) {
             self.start(opened, &end);
         }
@@ -265,7 +265,9 @@ impl Outbox {
             tokio::select! {
                 () = stop.raised() => break,
                 Some(order) = self.orders.recv() => {
-                    let outcome = self.apply(order.settings, order.destinations, &end).await;
+                    let applied = self.apply(order.settings, order.destinations, &end);
+                    // Queues are opened, and those of former destinations closed.
+                    let outcome = stop.during(applied).await;
                     // Who ordered may have gone away meanwhile.
                     let _ = order.answer.send(outcome);
                 }
@@ -346,8 +348,8 @@ impl Outbox {
 
     fn start(&mut self, opened: Opened, end: &Stop) {
         let Opened { destination, route, orders, part } = opened;
-        let task = tasks::spawn("outbox", part.run(end.child()));
         let name = Arc::clone(&destination.name);
+        let task = tasks::spawn("outbox", part.run(end.part(&format!("outbox of {name}"))));
         self.running.insert(name, Running { destination, route, orders, task });
     }
 }

@@ -141,7 +141,7 @@ mod tests {
         let targets = targets
             .map(|(address, team)| [(ADDRESS, *address), ("team", *team)].into_iter().collect());
         let group = TargetGroup { targets: targets.collect(), ..TargetGroup::default() };
-        Snapshot { jobs: config.jobs.iter().map(|job| resolve(job, [&group], None)).collect() }
+        Snapshot { jobs: config.jobs.iter().map(|job| resolve(job, "", [&group], None)).collect() }
     }
 
     fn first(here: &Snapshot, there: &Snapshot) -> Option<(String, Found)> {

@@ -220,7 +220,7 @@ mod tests {
         let config = config::parse(Path::new(""), text, &|_| None).unwrap();
         let targets = addresses.iter().map(|address| [(ADDRESS, *address)].into_iter().collect());
         let group = TargetGroup { targets: targets.collect(), ..TargetGroup::default() };
-        let job = |job| JobTargets { refreshed_ms, ..resolve(job, [&group], None) };
+        let job = |job| JobTargets { refreshed_ms, ..resolve(job, "", [&group], None) };
         Snapshot { jobs: config.jobs.iter().map(job).collect() }
     }
 

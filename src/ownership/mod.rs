@@ -249,7 +249,7 @@ impl Ownership {
                 () = sleep_until(wake) => self.time_passed(),
                 () = stop.raised() => break,
             }
-            self.settle().await;
+            self.settle(&stop).await;
         }
     }
 
@@ -318,6 +318,7 @@ impl Ownership {
             told: self.scales.told(facts),
             overrides: self.scales.overrides(),
             override_conflicts: self.scales.conflicts(),
+            passing: self.succession.len(),
         };
         self.showing.publish(&self.exchange, present, condition);
     }
@@ -382,7 +383,7 @@ impl Ownership {
     }
 
     /// What one event has brought about goes out.
-    async fn settle(&mut self) {
+    async fn settle(&mut self, stop: &Stop) {
         self.tell_fleet().await;
         self.tell_loads().await;
         let present = self.present();
@@ -401,7 +402,8 @@ impl Ownership {
         self.division.seal(self.exchange.take_seals());
         self.showing.exchanged(self.exchange.take_tally(), present.now_ms);
         self.keep();
-        self.exchange.flush().await;
+        // A destination whose disk is slow takes its orders late.
+        stop.during(self.exchange.flush()).await;
         let mut letters = self.exchange.take_letters();
         letters.extend(self.scales.take_letters());
         letters.extend(self.succession.take_due(|slot| present.table.owner(slot), present.now_ms));

@@ -48,6 +48,8 @@ pub(super) struct Condition<'a> {
     pub told: BTreeMap<NodeId, f64>,
     pub overrides: &'a Overrides,
     pub override_conflicts: u64,
+    /// Targets of which the next owner is yet to be told.
+    pub passing: usize,
 }
 
 impl Showing {
@@ -139,6 +141,7 @@ impl Showing {
         let hand_over = &mut self.view.hand_over;
         hand_over.taking = exchange.rules().closed();
         hand_over.giving = exchange.rules().unfinished();
+        hand_over.passing = condition.passing;
         let waits = hand_over.taking + hand_over.giving > 0;
         let longest_ms = self.began.values().min().map(|began_ms| present.now_ms - began_ms);
         hand_over.longest_wait_ms = longest_ms.filter(|_| waits);

@@ -78,6 +78,10 @@ impl Succession {
         letters
     }
 
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }

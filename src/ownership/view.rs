@@ -113,6 +113,8 @@ pub struct HandOver {
     pub taking: usize,
     /// Of slots that went away: what is unsent of them is not yet given.
     pub giving: usize,
+    /// Targets that went away, and of which the next owner has not yet noted what is known.
+    pub passing: usize,
     /// How long the one that waits longest has waited, where any does.
     pub longest_wait_ms: Option<i64>,
     /// From the loss of a line until all of it was given, or from its gain until it was opened.

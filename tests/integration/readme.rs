@@ -219,6 +219,48 @@ async fn the_document_of_history_shows_what_happens() {
     check("docs/history.md", 3).await;
 }
 
+/// What a heading is called in a link, as GitHub has it.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn the_links_of_the_documents_lead_somewhere() {
+    assert_eq!(anchor("## Starling's own: `admin`"), "starlings-own-admin");
+    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let in_folder = |folder: &str| {
+        let entries = fs::read_dir(home.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|end| end == "md")).collect::<Vec<_>>()
+    };
+    let (mut faults, mut count) = (Vec::new(), 0);
+    for document in [in_folder("."), in_folder("docs")].concat() {
+        let text = fs::read_to_string(&document).unwrap();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        for (link, _) in links.filter(|(link, _)| !link.contains("://")) {
+            count += 1;
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let found = if file.is_empty() {
+                document.clone()
+            } else {
+                document.parent().unwrap().join(file)
+            };
+            let is_there = found.exists()
+                && (place.is_empty()
+                    || fs::read_to_string(&found)
+                        .unwrap()
+                        .lines()
+                        .any(|line| line.starts_with('#') && anchor(line) == place));
+            if !is_there {
+                faults.push(format!("{}: `{link}`", document.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "lead nowhere:\n{}", faults.join("\n"));
+    assert!(count > 50, "only {count} links are seen");
+}
+
 #[test]
 fn what_is_missing_in_an_answer_is_found() {
     let check = |shown: &str, found: &str, fault: &str| {

@@ -81,7 +81,8 @@ fn kept(
     };
     let (history, part) = history::History::new(settings, &mut registry);
     tasks::spawn("history", part.run(stop.clone()));
-    let (discovery, _) = Discovery::new(Vec::new(), Nameservers::System, &mut registry);
+    let (discovery, _) =
+        Discovery::new(Vec::new(), Nameservers::System, String::new(), &mut registry);
     let links = chronicle::Links {
         me: fleet.me,
         name: fleet.name.clone(),
@@ -207,8 +208,9 @@ impl House {
             started_ms: 1_700_000_000_000,
             quit: may_quit.then(|| quit.clone()),
         };
-        let admin = Admin::new("127.0.0.1:0", sources).unwrap();
-        let url = format!("http://{}", admin.addresses()[0]);
+        let listening = Listening::open("127.0.0.1:0", Vec::new()).unwrap();
+        let url = format!("http://{}", listening.addresses()[0]);
+        let admin = Admin::new(listening, sources).unwrap();
         let task = tasks::spawn("admin", admin.run(stop.clone()));
         Self {
             url,
@@ -482,20 +484,4 @@ fn a_panic_costs_one_answer() {
         let fault = outcome.err().expect("a panic is no answer");
         assert_eq!(fault.error_response().status(), 500);
     });
-}
-
-#[test]
-fn a_listen_address_is_resolved_or_named() {
-    let check = |listen: &str, expected: &str| {
-        let fault = bind(listen).expect_err(listen).to_string();
-        assert!(fault.contains(expected), "{listen}: {fault}");
-    };
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    check(&taken.local_addr().unwrap().to_string(), "in use");
-    check("nonsense", "invalid");
-    check(":x", "`x` is no port number");
-    let listeners = bind("localhost:0").unwrap();
-    let ports: Vec<u16> = listeners.iter().map(|one| one.local_addr().unwrap().port()).collect();
-    assert!(!ports.is_empty() && ports.iter().all(|port| *port == ports[0]), "{ports:?}");
-    assert!(bind(":0").unwrap()[0].local_addr().unwrap().ip().is_unspecified());
 }

@@ -47,7 +47,7 @@ impl House {
                 targets: targets.iter().map(labels).collect(),
                 ..TargetGroup::default()
             };
-            resolve(&config.jobs[0], [&group], None)
+            resolve(&config.jobs[0], "", [&group], None)
         });
         self.targets.send_replace(Arc::new(Snapshot { jobs: found.collect() }));
     }

@@ -47,7 +47,7 @@ impl Watched {
         let job = Arc::make_mut(&mut config.jobs[0]);
         job.discovery = vec![configuration::Discovery::Static(vec![group])];
         let (discovery, part) =
-            Discovery::new(config.jobs.clone(), Nameservers::System, &mut registry);
+            Discovery::new(config.jobs.clone(), Nameservers::System, String::new(), &mut registry);
         drop(tasks::spawn("discovery", part.run(stop.clone())));
         let storage = tempfile::tempdir().unwrap();
         let (outbox, _) = Outbox::new(

@@ -233,6 +233,37 @@ fn flags_lie_over_the_file() {
 }
 
 #[test]
+fn a_credential_is_the_secret_where_nothing_else_is() {
+    let folder = folder("cluster: {enabled: true, mdns: true}\n");
+    let path = folder.path().join("a.yml");
+    let credentials = folder.path().join("credentials");
+    fs::create_dir(&credentials).expect("made");
+    let given =
+        |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| credentials.display().to_string());
+    let check = |expected: &str| {
+        let mut config = load(&path, &TypedCluster::default(), &given).expect("good");
+        unlock(&mut config).expect("the secret is there");
+        assert_eq!(config.cluster.keys, [Secret::new(expected)]);
+        let file = config.cluster.secret_files().next().expect("it is a file");
+        assert!(config.files.contains(file), "one that changes is a reload: {:?}", config.files);
+    };
+    let empty = load(&path, &TypedCluster::default(), &given).expect_err("no secret").to_string();
+    assert!(empty.contains("as the credential `starling.cluster-secret`"), "{empty}");
+    for (name, secret) in [
+        ("starling.cluster-secret-encrypted", "an encrypted one, which is"),
+        ("starling.cluster-secret", "a plain one, which comes first"),
+    ] {
+        fs::write(credentials.join(name), format!("{secret}\n")).expect("written");
+        check(secret);
+    }
+    fs::write(&path, "cluster: {enabled: true, mdns: true, secret: the file says it itself}\n")
+        .expect("written");
+    let config = load(&path, &TypedCluster::default(), &given).expect("good");
+    let own = Source::Inline(Secret::new("the file says it itself"));
+    assert_eq!(config.cluster.secrets, [own]);
+}
+
+#[test]
 fn the_example_is_accepted() {
     let config = read(include_str!("../../../examples/cluster.yml")).expect("good");
     assert_eq!(config.warnings, [""; 0]);

@@ -108,7 +108,7 @@ impl TestMember {
         )
         .unwrap();
         let (discovery, discovery_part) =
-            Discovery::new(config.jobs.clone(), Nameservers::System, &mut registry);
+            Discovery::new(config.jobs.clone(), Nameservers::System, String::new(), &mut registry);
         let (orders, ordered) = mpsc::channel(4);
         let (reports, reported) = mpsc::channel(64);
         let (scrape, pool) = Pool::new(outbox.clone(), reports, lease, time.clone(), &mut registry);

@@ -24,7 +24,8 @@ impl Agent {
     /// Runs the jobs of `scrape_configs`, a YAML list.
     pub(crate) fn start(scrape_configs: &str, nameservers: Nameservers) -> Self {
         let mut registry = Registry::default();
-        let (handle, part) = Discovery::new(jobs(scrape_configs), nameservers, &mut registry);
+        let (handle, part) =
+            Discovery::new(jobs(scrape_configs), nameservers, String::new(), &mut registry);
         let stop = Stop::new();
         tasks::spawn("discovery", part.run(stop.clone()));
         Self { targets: handle.targets(), handle, registry, stop }

@@ -23,7 +23,7 @@ fn labels_are_populated_as_in_prometheus() {
         }
         let job = job(&case["scrape_config"]);
         let given = labels(&case["discovered_target_labels"]);
-        let discovered = discovered_labels(&job, &given, &Labels::new());
+        let discovered = discovered_labels(&job, "", &given, &Labels::new());
         let outcome = populate(&job, discovered.clone());
         if let Some(expected) = case["error"].as_str() {
             assert_eq!(outcome.unwrap_err().error.as_deref(), Some(expected), "{id}");

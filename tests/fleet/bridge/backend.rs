@@ -3,10 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    ops::Range,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
+
+use serde_json::Value;
 
 use crate::{
     eventually,
@@ -64,9 +67,9 @@ impl Backend {
     }
 
     /// It says each refused sample with its reason, series and time.
-    pub(crate) fn refused(&self, since_mark: usize) -> Refused {
+    pub(crate) fn refused(&self, marks: Range<usize>) -> Refused {
         let log = fs::read(&self.log_file).unwrap();
-        let log = String::from_utf8_lossy(&log[since_mark..]).into_owned();
+        let log = String::from_utf8_lossy(&log[marks]).into_owned();
         let mut refused = Refused::default();
         for line in log.lines().filter(|line| line.contains("component=web")) {
             let Some((_, sample)) = line.split_once(" series=") else {
@@ -89,17 +92,24 @@ impl Backend {
     /// The scrapes of the last `seconds` that it has.
     #[expect(clippy::cast_possible_truncation, reason = "milliseconds of this age fit")]
     pub(crate) async fn stored(&self, seconds: i64) -> Stored {
-        let query = format!("scrape_number[{seconds}s]");
-        let mut url = reqwest::Url::parse(&format!("http://{HUB}:{PORT}/api/v1/query")).unwrap();
-        url.query_pairs_mut().append_pair("query", &query);
-        let answer = json(url.as_str()).await.unwrap();
         let mut stored = Stored::new();
-        for series in answer["data"]["result"].as_array().unwrap() {
+        for series in Self::asked(&format!("scrape_number[{seconds}s]")).await {
             for sample in series["values"].as_array().unwrap() {
                 let at_ms = (sample[0].as_f64().unwrap() * 1000.0).round() as i64;
                 stored.insert(sample[1].as_str().unwrap().parse().unwrap(), at_ms);
             }
         }
         stored
+    }
+
+    /// The series that an instant query finds.
+    pub(crate) async fn asked(query: &str) -> Vec<Value> {
+        let mut url = reqwest::Url::parse(&format!("http://{HUB}:{PORT}/api/v1/query")).unwrap();
+        url.query_pairs_mut().append_pair("query", query);
+        let mut answer = json(url.as_str()).await.unwrap();
+        match answer["data"]["result"].take() {
+            Value::Array(series) => series,
+            other => panic!("`{query}`: {other}"),
+        }
     }
 }

@@ -5,6 +5,7 @@
 mod agent;
 mod backend;
 mod farm;
+mod judge;
 mod ledger;
 mod scenes;
 mod table;

@@ -7,10 +7,11 @@ use tokio::time::sleep;
 
 use super::{
     agent::{Clock, clock_library},
+    judge::{Begun, Expected, Judged, Size, among},
     table::{Bound, Table},
     watch::Members,
     wires::Wires,
-    world::{Begun, Expected, Judged, Size, World, among},
+    world::World,
 };
 
 /// A few things, one after the other, on few members: what a test has time for.
@@ -27,7 +28,8 @@ pub(crate) async fn short() {
     }
 }
 
-const HANG: Bound = Bound { agreed_ms: 10_000, late_ms: 10_000, splits: false, lost_max: 0 };
+const HANG: Bound =
+    Bound { agreed_ms: 10_000, late_ms: 10_000, splits: false, lost_max: 0, repeated_max: 0 };
 const SPLIT: Bound = Bound { splits: true, ..HANG };
 const BOUNDS: &[(&str, Bound)] = &[
     ("SIGSTOP of 1", HANG),
@@ -35,7 +37,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     (MUTE[0], SPLIT),
     (MUTE[1], SPLIT),
     // Nobody was taken for dead. Now and then TCP repeats a packet too late for an answer.
-    (LOSS_10, Bound { agreed_ms: 0, late_ms: 5_000, splits: false, lost_max: 3 }),
+    (LOSS_10, Bound { agreed_ms: 0, late_ms: 5_000, lost_max: 3, ..HANG }),
 ];
 
 pub(crate) async fn long() {
@@ -136,12 +138,12 @@ impl Stage<'_> {
     ) {
         let judged = Judged { expected, victims: victims.clone(), after: self.after() };
         println!("  {event}");
-        let outcome = self.world.end(begun, &judged).await;
+        let outcome = self.world.judge.end(begun, &judged).await;
         self.table.add(event, outcome);
     }
 
     async fn start(&mut self, event: &'static str, members: &Members, clock: Clock) {
-        let begun = self.world.begin();
+        let begun = self.world.judge.begin();
         for &member in members {
             self.world.agent(member).start(clock);
         }
@@ -150,7 +152,7 @@ impl Stage<'_> {
     }
 
     async fn stop(&mut self, victims: &Members) {
-        let begun = self.world.begin();
+        let begun = self.world.judge.begin();
         for &member in victims {
             self.world.agent(member).stop().await;
         }
@@ -160,7 +162,7 @@ impl Stage<'_> {
     }
 
     async fn kill(&mut self, victims: &Members) {
-        let begun = self.world.begin();
+        let begun = self.world.judge.begin();
         for &member in victims {
             self.world.agent(member).kill();
         }
@@ -173,12 +175,12 @@ impl Stage<'_> {
 
     async fn hang(&mut self, victims: &Members) {
         let is_one = victims.len() == 1;
-        let begun = self.world.begin();
+        let begun = self.world.judge.begin();
         self.world.signal(victims, Signal::STOP);
         let expected = among(&self.others(victims));
         let event = if is_one { "SIGSTOP of 1" } else { "SIGSTOP of 3" };
         self.judge(event, begun, expected, victims).await;
-        let begun = self.world.begin();
+        let begun = self.world.judge.begin();
         self.world.signal(victims, Signal::CONT);
         let expected = among(&self.world.all());
         let event = if is_one { "it wakes" } else { "the 3 wake" };
@@ -186,13 +188,13 @@ impl Stage<'_> {
     }
 
     async fn cut(&mut self, [cut, healed]: Events, victims: &Members, how: fn(usize)) {
-        let begun = self.world.begin();
+        let begun = self.world.judge.begin();
         for &member in victims {
             how(member);
         }
         let expected = among(&self.others(victims));
         self.judge(cut, begun, expected, victims).await;
-        let begun = self.world.begin();
+        let begun = self.world.judge.begin();
         for &member in victims {
             Wires::plug(member);
         }
@@ -205,19 +207,19 @@ impl Stage<'_> {
     async fn halves(&mut self) {
         let all = self.world.all();
         let half: Members = all.iter().copied().take(all.len() / 2).collect();
-        let begun = self.world.begin();
+        let begun = self.world.judge.begin();
         Wires::part(&half);
         let mut expected = among(&half);
         expected.extend(among(&self.others(&half)));
         self.judge("halves cut apart", begun, expected, &Members::new()).await;
-        let begun = self.world.begin();
+        let begun = self.world.judge.begin();
         Wires::heal();
         self.judge("halves healed", begun, among(&all), &all).await;
     }
 
     /// Judged when it is over: what was only late has arrived by then.
     async fn lossy(&mut self, percent: u32) {
-        let begun = self.world.begin();
+        let begun = self.world.judge.begin();
         Wires::lose(percent);
         sleep(self.world.size.interval * INTERVALS).await;
         Wires::heal();
@@ -233,9 +235,9 @@ impl Stage<'_> {
         for &member in victims {
             self.world.agent(member).stop().await;
         }
-        self.world.settled(&among(&self.others(victims))).await;
+        self.world.judge.settled(&among(&self.others(victims))).await;
         self.start("start with a clock 2 s ahead", victims, Clock { ahead_seconds: 2 }).await;
-        let begun = self.world.begin();
+        let begun = self.world.judge.begin();
         sleep(self.world.size.interval * INTERVALS).await;
         let expected = among(&self.world.all());
         self.judge("one clock 2 s ahead", begun, expected, &Members::new()).await;
@@ -243,12 +245,12 @@ impl Stage<'_> {
     }
 
     async fn roll(&mut self) {
-        let begun = self.world.begin();
+        let begun = self.world.judge.begin();
         let all = self.world.all();
         for &member in &all {
             self.world.agent(member).stop().await;
             self.world.agent(member).start(Clock::default());
-            self.world.settled(&among(&all)).await;
+            self.world.judge.settled(&among(&all)).await;
         }
         self.judge("rolling restart", begun, among(&all), &Members::new()).await;
     }

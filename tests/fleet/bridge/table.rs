@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::world::{Outcome, Size};
+use super::judge::{Outcome, Size};
 
 /// What an event may do at most.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Bound {
     pub(crate) agreed_ms: i64,
     /// No target waits longer than its interval and this.
@@ -13,6 +14,8 @@ pub(crate) struct Bound {
     pub(crate) splits: bool,
     /// Scrapes whose answer was late or lost on its way.
     pub(crate) lost_max: usize,
+    /// Samples that came twice: of a request under way when its sender was killed, and repeated.
+    pub(crate) repeated_max: usize,
 }
 
 #[derive(Default)]
@@ -37,8 +40,14 @@ impl Table {
             let gap_ms_max = size.interval_ms() + bound.late_ms;
             assert!(outcome.account.gap_ms <= gap_ms_max, "{event}: {outcome:?}");
             if !bound.splits {
-                let refused = outcome.refused_order + outcome.refused_duplicate;
-                assert_eq!(refused + outcome.account.double, 0, "{event}: {outcome:?}");
+                assert_eq!(
+                    outcome.refused_order + outcome.account.double,
+                    0,
+                    "{event}: {outcome:?}"
+                );
+                let repeated = outcome.refused_duplicate;
+                assert!(repeated <= bound.repeated_max, "{event}: {outcome:?}");
+                assert!(outcome.refused_other.is_empty(), "{event}: {outcome:?}");
                 assert_eq!(outcome.false_deaths.len(), 0, "{event}: {outcome:?}");
                 assert!(outcome.lost.len() <= bound.lost_max, "{event}: {outcome:?}");
             }

@@ -7,13 +7,13 @@ use std::{
 };
 
 use serde_json::Value;
-use starling::{config::HttpClient, runtime::http::Caller, runtime::tasks};
+use starling::{config::HttpClient, runtime::http::Caller};
 use tokio::time::sleep;
 
-use super::{Timeline, ledger::Window, wires::watch_address, world::Expected};
+use super::{Timeline, judge::Expected, ledger::Window};
 
 /// As exact as the times of agreement are.
-const LOOK: Duration = Duration::from_millis(200);
+pub(crate) const LOOK: Duration = Duration::from_millis(200);
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// Of one member; what it showed longer ago is forgotten.
 const VIEWS_MAX: usize = 3000;
@@ -37,7 +37,12 @@ impl View {
     fn of(at_ms: i64, fleet: &Value) -> Self {
         let (mut sharing, mut dead) = (Members::new(), Members::new());
         for one in fleet["members"].as_array().into_iter().flatten() {
-            let member = one["name"].as_str().unwrap().trim_start_matches('m').parse().unwrap();
+            let member = one["name"]
+                .as_str()
+                .unwrap()
+                .trim_start_matches(char::is_alphabetic)
+                .parse()
+                .unwrap();
             let state = one["state"].as_str().unwrap();
             let last = one["intervals"].as_array().and_then(|intervals| intervals.last());
             let is_open = last.is_some_and(|last| last["until"].is_null());
@@ -69,31 +74,24 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn start(members: usize, timeline: Timeline) -> Self {
-        let watch = Self::default();
-        for member in 1..=members {
-            tasks::spawn("watch", watch.clone().look(member, timeline));
-        }
-        watch
-    }
-
-    async fn look(self, member: usize, timeline: Timeline) {
+    /// For ever; `url` is of the member's API.
+    pub(crate) async fn look(self, member: usize, url: String, timeline: Timeline) {
         let caller = Caller::new(&HttpClient::default());
-        let url = format!("http://{}:9733/api/v1/fleet", watch_address(member));
         loop {
-            let request = caller.request(reqwest::Method::GET, &url).unwrap();
-            if let Ok(answer) = request.timeout(ANSWER_MAX).send().await
-                && let Ok(body) = answer.bytes().await
-                && let Ok(fleet) = serde_json::from_slice::<Value>(&body)
-            {
-                let view = View::of(timeline.now_ms(), &fleet);
-                let mut views = self.views.lock().unwrap();
-                let views = views.entry(member).or_default();
-                views.push(view);
-                views.drain(..views.len().saturating_sub(VIEWS_MAX));
+            if let Some(fleet) = shown(&caller, &url).await {
+                self.add(member, timeline, &fleet);
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// What a member shows now.
+    pub(crate) fn add(&self, member: usize, timeline: Timeline, fleet: &Value) {
+        let view = View::of(timeline.now_ms(), fleet);
+        let mut views = self.views.lock().unwrap();
+        let views = views.entry(member).or_default();
+        views.push(view);
+        views.drain(..views.len().saturating_sub(VIEWS_MAX));
     }
 
     /// When the last one saw exactly whom it should, and from then on until the window's end.
@@ -137,4 +135,11 @@ impl Watch {
     pub(crate) fn latest(&self, member: usize) -> Option<View> {
         self.views.lock().unwrap().get(&member)?.last().cloned()
     }
+}
+
+/// The fleet as a member's API shows it; none where it does not answer.
+pub(crate) async fn shown(caller: &Caller, url: &str) -> Option<Value> {
+    let request = caller.request(reqwest::Method::GET, &format!("{url}/api/v1/fleet")).unwrap();
+    let answer = request.timeout(ANSWER_MAX).send().await.ok()?;
+    serde_json::from_slice(&answer.bytes().await.ok()?).ok()
 }

@@ -2,6 +2,11 @@
 //! of the data, so that what is whose is handed over, what was scraped is packed, and what was packed
 //! is written or sent.
 
+mod fare;
+mod members;
+mod readiness;
+mod running;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -10,39 +15,36 @@ use std::{
     time::Duration,
 };
 
-use prometheus_client::registry::Registry;
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinHandle,
-    time::timeout,
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tracing::{info, warn};
 
 use crate::{
-    admin::{self, Admin, FleetSources, Readiness},
-    chronicle::{self, Chronicle},
-    config::{self, Cluster, Config},
-    discovery::{self, Discovery, provider::Nameservers},
-    fleet::{
-        self, Fleet, FleetSettings, alone,
-        channel::{self, Channel, ChannelSettings},
-        membership::Order,
-        node_id,
-        standing::Standing,
+    admin::{self, Admin, Listening, Readiness},
+    app::{
+        fare::Fare,
+        members::Members,
+        readiness::is_ready,
+        running::{Parts, Running},
     },
+    chronicle::{self, Chronicle},
+    config::{Cluster, Config},
+    discovery::{Discovery, provider::Nameservers},
+    fleet::node_id,
     history::{self, History},
-    model::member::{NodeId, Roster},
+    model::member::NodeId,
     outbox::{self, Outbox},
     ownership::{self, Links, Ownership},
     reload::{self, Listeners, Reload},
     runtime::{
-        build,
-        clock::{self, FleetTime},
+        build, clock,
         files::FileWatch,
-        lease::Lease,
-        meters,
+        host, meters,
+        pulse::Pulses,
+        service::{self, Inherited, Patience, Service, Stage},
         stop::Stop,
-        tasks,
     },
     scrape::Pool,
     survey::{self, Survey},
@@ -52,9 +54,8 @@ use crate::{
 const ORDERS_MAX: usize = 4;
 /// What the pool has to tell ownership; it keeps the rest.
 const REPORTS_MAX: usize = 1_024;
-/// A share that could not be handed over by then stays on this disk. It ends before a service manager
-/// loses patience: systemd gives 90 s, and others 30.
-const LEAVE_MAX: Duration = Duration::from_secs(20);
+/// How often is looked how far a hand-over is.
+const LEAVE_LOOK: Duration = Duration::from_millis(500);
 
 /// What can't change while the agent runs.
 #[derive(Clone, Debug)]
@@ -71,21 +72,31 @@ pub struct Settings {
 
 /// Runs an agent until `stop` is raised or a part of it ends on its own.
 ///
-/// `hangups` brings one message for each SIGHUP.
+/// `hangups` brings one message for each SIGHUP, `inherited` is what the service manager gave.
 ///
 /// # Errors
 /// Why it could not start, or which part ended: one sentence, or one line a problem of the file.
 pub async fn run(
     settings: Settings,
+    inherited: Inherited,
     hangups: mpsc::Receiver<()>,
     stop: Stop,
 ) -> Result<(), String> {
-    let mut agent = Agent::start(settings, hangups, &stop).await?;
+    let pulses = Pulses::default();
+    let parts = Parts::watched_by(&pulses);
+    let Inherited { manager, watchdog, sockets } = inherited;
+    let (service, telling) = Service::new(manager, watchdog, pulses);
+    // First and last: it has a say as long as there is anything to tell.
+    let telling = parts.start("service", |stop| telling.run(stop));
+    let listening = Listening::open(&settings.listen_address, sockets)?;
+    let mut agent =
+        Box::pin(Agent::start(settings, listening, hangups, &stop, (&parts, service))).await?;
     let ended = tokio::select! {
         () = stop.raised() => None,
         part = agent.any_ended() => Some(part),
     };
     Box::pin(agent.stop()).await;
+    telling.stop().await;
     match ended {
         Some(part) => Err(format!("`{part}` ended on its own; the lines before this say why")),
         None => Ok(()),
@@ -107,20 +118,26 @@ struct Agent {
     division: ownership::Handle,
     ready: Pin<Box<dyn Future<Output = ()> + Send>>,
     readiness: watch::Sender<Readiness>,
+    fare: Fare,
+    service: service::Handle,
 }
 
 impl Agent {
     #[expect(clippy::too_many_lines, reason = "a list of parts, in the order in which they start")]
     async fn start(
         settings: Settings,
+        listening: Listening,
         hangups: mpsc::Receiver<()>,
         stop: &Stop,
+        (parts, service): (&Parts, service::Handle),
     ) -> Result<Self, String> {
         let (config, files) = load(&settings.sources).await?;
         let mut registry = meters::registry();
         let me = node_id::load_or_create(&settings.storage_path)?;
 
-        let (mut members, peers) = Members::meet(me, &settings, &config, &mut registry).await?;
+        let api_address = listening.shown(&settings.listen_address);
+        let (mut members, peers) = Members::meet(me, api_address, &config, &mut registry).await?;
+        service.stage(Stage::Starting { does: "opens its history and its queues", goes_on: true });
         let (history, history_part) = History::new(
             history::Settings {
                 file: settings.storage_path.join("history.db"),
@@ -138,7 +155,7 @@ impl Agent {
             &mut registry,
         )?;
         let (discovery, discovery_part) =
-            Discovery::new(config.jobs.clone(), Nameservers::System, &mut registry);
+            Discovery::new(config.jobs.clone(), Nameservers::System, host::name(), &mut registry);
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
         let (reports, reported) = mpsc::channel(REPORTS_MAX);
         let (scrape, scrape_part) = Pool::new(
@@ -154,6 +171,7 @@ impl Agent {
             history: history.clone(),
             fleet: members.fleet.clone(),
             channel: members.channel.clone(),
+            service: service.clone(),
         };
         let (reload, reload_part) = Reload::new(
             settings.sources,
@@ -213,16 +231,26 @@ impl Agent {
             // There is nobody to ask.
             history.gave_up();
         }
+        let fare = Fare {
+            is_cluster: members.fleet.is_some(),
+            roster: members.roster.clone(),
+            status: members.status.clone(),
+            ownership: division.view(),
+            scrape: scrape.clone(),
+            outbox: outbox.clone(),
+        };
+        let shown = fare.clone();
+        service.look(Box::new(move || shown.facts())).await;
         let (readiness, ready) = watch::channel(Readiness::Starting);
-        let shown = members.shown(me, &config.cluster, &division);
+        let node = members.shown(me, &config.cluster, &division);
         let sources = admin::Sources {
-            meters: admin::Meters::new(&mut registry, ready.clone(), &shown),
+            meters: admin::Meters::new(&mut registry, ready.clone(), &node),
             config: reload.state(),
             reload: reload.orders(),
             targets: discovery.targets(),
             scrape,
             outbox,
-            fleet: shown,
+            fleet: node,
             division: division.clone(),
             history: history.clone(),
             chronicle,
@@ -233,26 +261,31 @@ impl Agent {
             started_ms: clock::now_ms(),
             quit: settings.enable_lifecycle.then(|| stop.clone()),
         };
-        let admin_part = Admin::new(&settings.listen_address, sources)?;
+        let addresses = listening.addresses().to_vec();
+        let admin_part = Admin::new(listening, sources)?;
+        let (fleet, status) = (members.fleet.clone(), members.status.clone());
+        let ready = is_ready(admin_part.answers(), discovery, fleet, status, service.clone());
 
-        members.start();
+        members.start(parts);
         let agent = Self {
-            outbox: Running::start("outbox", |stop| outbox_part.run(stop)),
-            scrape: Running::start("scrape", |stop| scrape_part.run(ordered, stop)),
-            ownership: Running::start("ownership", |stop| ownership_part.run(stop)),
-            discovery: Running::start("discovery", |stop| discovery_part.run(stop)),
-            chronicle: Running::start("chronicle", |stop| chronicle_part.run(stop)),
-            history: Running::start("history", |stop| history_part.run(stop)),
-            reload: Running::start("reload", |stop| reload_part.run(stop)),
-            survey: Running::start("survey", |stop| survey_part.run(stop)),
-            admin: Running::start("admin", |stop| admin_part.run(stop)),
-            ready: Box::pin(is_ready(discovery, members.fleet.clone(), members.status.clone())),
+            outbox: parts.start("outbox", |stop| outbox_part.run(stop)),
+            scrape: parts.start("scrape", |stop| scrape_part.run(ordered, stop)),
+            ownership: parts.start("ownership", |stop| ownership_part.run(stop)),
+            discovery: parts.start("discovery", |stop| discovery_part.run(stop)),
+            chronicle: parts.start("chronicle", |stop| chronicle_part.run(stop)),
+            history: parts.start("history", |stop| history_part.run(stop)),
+            reload: parts.start("reload", |stop| reload_part.run(stop)),
+            survey: parts.start("survey", |stop| survey_part.run(stop)),
+            admin: parts.start("admin", |stop| admin_part.run(stop)),
+            ready: Box::pin(ready),
             division,
             readiness,
+            fare,
+            service,
             members,
         };
         info!(
-            version = build::VERSION, listen = settings.listen_address,
+            version = build::VERSION, listen = ?addresses,
             node = agent.members.name, node_id = %me,
             cluster = agent.members.fleet.is_some().then_some(&*config.cluster.name),
             jobs = config.jobs.len(), destinations = config.destinations.len(),
@@ -261,12 +294,12 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Is ready when discovery has had its first round and the fleet was met or given up on; resolves
-    /// when a part ends although nobody asked it to.
+    /// Says so when the agent is ready; resolves when a part ends although nobody asked it to.
     async fn any_ended(&mut self) -> &'static str {
         let ready = async {
             self.ready.as_mut().await;
             self.readiness.send_replace(Readiness::Ready);
+            self.service.stage(Stage::Ready);
             std::future::pending().await
         };
         tokio::select! {
@@ -288,16 +321,9 @@ impl Agent {
         info!("starling stops");
         self.readiness.send_replace(Readiness::Stopping);
         if self.members.fleet.is_some() {
-            let left = timeout(LEAVE_MAX, self.division.leave()).await;
-            if left.is_ok() {
-                info!("this member's share is handed over");
-            } else {
-                warn!(
-                    seconds = LEAVE_MAX.as_secs(),
-                    "not all of this member's share was handed over in time; what is unsent of it stays on this disk"
-                );
-            }
+            self.leave().await;
         }
+        self.service.stage(Stage::Stopping);
         // While this member is one, it may send.
         for part in [self.reload, self.discovery, self.scrape, self.ownership, self.outbox] {
             part.stop().await;
@@ -310,6 +336,35 @@ impl Agent {
         self.admin.stop().await;
         self.survey.stop().await;
         info!("starling has stopped");
+    }
+
+    /// Hands this member's share over, for as long as that gets on.
+    async fn leave(&self) {
+        let began = Instant::now();
+        let mut patience = Patience::new(began);
+        let mut looks = interval(LEAVE_LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let leaving = self.division.leave();
+        tokio::pin!(leaving);
+        loop {
+            tokio::select! {
+                () = &mut leaving => break,
+                _ = looks.tick() => {
+                    let left = self.fare.left();
+                    self.service.stage(Stage::Leaving(left));
+                    if let Err(reason) = patience.look(left, Instant::now()) {
+                        warn!(
+                            %reason,
+                            bytes = left.bytes,
+                            lines = left.lines,
+                            "not all of this member's share was handed over; what is unsent of it stays on this disk"
+                        );
+                        return;
+                    }
+                }
+            }
+        }
+        info!(seconds = began.elapsed().as_secs(), "this member's share is handed over");
     }
 }
 
@@ -330,171 +385,5 @@ fn division_of(me: NodeId, storage_path: &Path, cluster: &Cluster) -> ownership:
         fence_max: cluster.fence_max,
         on_partition: cluster.on_partition,
         reload_grace: cluster.reload_grace,
-    }
-}
-
-async fn is_ready(
-    discovery: discovery::Handle,
-    fleet: Option<fleet::Handle>,
-    mut status: watch::Receiver<Arc<fleet::Status>>,
-) {
-    discovery.first_round().await;
-    let Some(fleet) = fleet else { return };
-    fleet.order(Order::Ready).await;
-    let is_met = |status: &Arc<fleet::Status>| match status.standing {
-        Standing::Seeking | Standing::Refused => false,
-        Standing::Waiting
-        | Standing::Active { .. }
-        | Standing::Holding
-        | Standing::Leaving { .. }
-        | Standing::Gone => true,
-    };
-    if status.wait_for(is_met).await.is_err() {
-        // The fleet has ended before; nobody shall take that for readiness.
-        std::future::pending::<()>().await;
-    }
-}
-
-/// The fleet and the channel between its members; of a cluster of one a roster alone.
-struct Members {
-    name: String,
-    roster: watch::Receiver<Arc<Roster>>,
-    status: watch::Receiver<Arc<fleet::Status>>,
-    lease: Lease,
-    time: FleetTime,
-    fleet: Option<fleet::Handle>,
-    channel: Option<channel::Handle>,
-    parts: Option<(Fleet, Channel)>,
-    running: Vec<Running>,
-}
-
-/// The ways to the other members; a node that is alone has none.
-struct Peers {
-    letters: Option<(channel::Handle, channel::Inbox)>,
-    surveys: Option<(channel::Handle, channel::Inbox)>,
-}
-
-impl Members {
-    async fn meet(
-        me: NodeId,
-        settings: &Settings,
-        config: &Config,
-        registry: &mut Registry,
-    ) -> Result<(Self, Peers), String> {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let cluster = &config.cluster;
-        let name = cluster.node_name.clone().unwrap_or_else(|| host.clone());
-        let api_address = settings.listen_address.clone();
-        if !cluster.enabled {
-            let (roster, status) = alone::alone(me, name.clone(), api_address);
-            let members = Self {
-                name,
-                roster,
-                status,
-                lease: Lease::endless(),
-                time: FleetTime::default(),
-                fleet: None,
-                channel: None,
-                parts: None,
-                running: Vec::new(),
-            };
-            return Ok((members, Peers { letters: None, surveys: None }));
-        }
-        let fleet_settings = FleetSettings::of(cluster, me, host, api_address);
-        let secrets = fleet_settings.secrets.clone();
-        let (fleet, fleet_part) = Fleet::new(fleet_settings, registry).await?;
-        let channel_settings = ChannelSettings {
-            cluster: cluster.name.clone(),
-            me,
-            listen: fleet.local_address(),
-            secrets,
-        };
-        let (channel, inboxes, channel_part) =
-            Channel::new(channel_settings, fleet.status(), registry).await?;
-        let members = Self {
-            name,
-            roster: fleet.roster(),
-            status: fleet.status(),
-            lease: fleet.lease(),
-            time: fleet.time(),
-            fleet: Some(fleet),
-            channel: Some(channel.clone()),
-            parts: Some((fleet_part, channel_part)),
-            running: Vec::new(),
-        };
-        let channel::Inboxes { letters, surveys } = inboxes;
-        let peers =
-            Peers { letters: Some((channel.clone(), letters)), surveys: Some((channel, surveys)) };
-        Ok((members, peers))
-    }
-
-    fn shown(
-        &self,
-        me: NodeId,
-        cluster: &config::Cluster,
-        division: &ownership::Handle,
-    ) -> FleetSources {
-        FleetSources {
-            me,
-            name: self.name.clone(),
-            cluster: self.fleet.is_some().then(|| cluster.name.clone()),
-            roster: self.roster.clone(),
-            status: self.status.clone(),
-            ownership: division.view(),
-            time: self.time.clone(),
-        }
-    }
-
-    fn start(&mut self) {
-        if let Some((fleet, channel)) = self.parts.take() {
-            self.running.push(Running::start("channel", |stop| channel.run(stop)));
-            self.running.push(Running::start("fleet", |stop| fleet.run(stop)));
-        }
-    }
-
-    /// For ever where there are none.
-    async fn ended(&mut self) -> &'static str {
-        if self.running.is_empty() {
-            return std::future::pending().await;
-        }
-        let ends = self.running.iter_mut().map(|running| Box::pin(running.ended()));
-        futures_util::future::select_all(ends).await.0
-    }
-
-    async fn stop(self) {
-        for part in self.running {
-            part.stop().await;
-        }
-    }
-}
-
-/// A part on its way, and the flag that ends it alone.
-struct Running {
-    name: &'static str,
-    stop: Stop,
-    task: JoinHandle<Option<()>>,
-}
-
-impl Running {
-    fn start<F>(name: &'static str, part: impl FnOnce(Stop) -> F) -> Self
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let stop = Stop::new();
-        Self { name, task: tasks::spawn(name, part(stop.clone())), stop }
-    }
-
-    /// Resolves only when the part ends although nobody asked it to.
-    async fn ended(&mut self) -> &'static str {
-        // An error would mean that the task was aborted, which nothing here does.
-        let _ = (&mut self.task).await;
-        self.name
-    }
-
-    async fn stop(self) {
-        self.stop.raise();
-        if !self.task.is_finished() {
-            let _ = self.task.await;
-        }
     }
 }
