@@ -73,7 +73,8 @@ pub(super) struct LeftOut {
     pub(super) ms: u64,
 }
 
-/// Of all places. `K` is what tells them apart.
+/// Of all places. `K` is what tells them apart. A line that is told costs some 0.1 µs here, beside the
+/// microseconds of writing it; one that is left out costs that alone.
 #[derive(Debug)]
 pub(super) struct Limiter<K> {
     numbers: HashMap<K, usize>,
