@@ -13,12 +13,12 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::runtime::{build, log};
+use crate::runtime::{build, clock, log};
 
 /// With the metrics of the process itself, read when scraped.
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Process));
+    registry.register_collector(Box::new(Process { began_ms: clock::now_ms() }));
     log::register(&mut registry);
     let info = Family::<Vec<(&str, &str)>, Gauge>::default();
     info.get_or_create(&vec![
@@ -110,7 +110,10 @@ fn suffix(kind: Option<&str>) -> &'static str {
 
 /// The names that every client library of the field gives these. What can't be read is left out.
 #[derive(Debug)]
-struct Process;
+struct Process {
+    /// Some milliseconds after the process: for where a hardened unit hides when the host was booted.
+    began_ms: i64,
+}
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -134,7 +137,7 @@ impl Collector for Process {
         put(
             "process_start_time_seconds",
             "When the process started, in seconds since the Unix epoch.",
-            gauge(now.start_seconds),
+            gauge(now.start_seconds.or_else(|| Some(whole(self.began_ms.unsigned_abs()) / 1000.0))),
         )
     }
 }
