@@ -242,13 +242,15 @@ impl Agent {
         let shown = fare.clone();
         service.look(Box::new(move || shown.facts())).await;
         let (readiness, ready) = watch::channel(Readiness::Starting);
+        let node = members.shown(me, &config.cluster, &division);
         let sources = admin::Sources {
+            meters: admin::Meters::new(&mut registry, ready.clone(), &node),
             config: reload.state(),
             reload: reload.orders(),
             targets: discovery.targets(),
             scrape,
             outbox,
-            fleet: members.shown(me, &config.cluster, &division),
+            fleet: node,
             division: division.clone(),
             history: history.clone(),
             chronicle,
@@ -283,12 +285,10 @@ impl Agent {
             members,
         };
         info!(
-            version = build::VERSION,
-            listen = ?addresses,
-            node = %me,
+            version = build::VERSION, listen = ?addresses,
+            node = agent.members.name, node_id = %me,
             cluster = agent.members.fleet.is_some().then_some(&*config.cluster.name),
-            jobs = config.jobs.len(),
-            destinations = config.destinations.len(),
+            jobs = config.jobs.len(), destinations = config.destinations.len(),
             "starling runs"
         );
         Ok(agent)
