@@ -16,7 +16,7 @@ use crate::{
     fleet::{self, channel, settings},
     history, outbox,
     runtime::{
-        clock,
+        audit, clock,
         config_state::{Cause, ConfigState, ReloadOrder},
         files::FileWatch,
         http::ServerTls,
@@ -120,6 +120,12 @@ impl Reload {
             // It reads files, and opens and closes queues.
             let outcome = stop.during(self.load_and_hand_out(cause)).await;
             self.listeners.service.reloaded().await;
+            match cause {
+                Cause::File => audit::on_this_host("reload", "a changed file", outcome.is_ok()),
+                Cause::Signal => audit::on_this_host("reload", "SIGHUP", outcome.is_ok()),
+                // Whoever ordered it is known at the door.
+                Cause::Order | Cause::Start => {}
+            }
             let files = self.state.borrow().config.files.clone();
             self.files.follow(files);
             self.meters.attempted(outcome.is_ok());
@@ -143,7 +149,7 @@ impl Reload {
                 ConfigState { config: Arc::clone(config), loaded_ms, refused: None, cause }
             }
             Err(reason) => {
-                error!(file = %self.sources.config_file.display(), reason, "configuration refused, the running one stays");
+                error!(file = %self.sources.config_file.display(), error = reason, "configuration refused, the running one stays");
                 ConfigState { refused: Some(reason.clone()), cause, ..(*before).clone() }
             }
         };
@@ -164,10 +170,10 @@ impl Reload {
         }
         let running = Arc::clone(&self.state.borrow().config);
         for key in config::cluster_keys_that_need_a_restart(&running.cluster, &config.cluster) {
-            warn!(key, "a change in `cluster` takes effect at the next start");
+            warn!(setting = key, "a change in `cluster` takes effect at the next start");
         }
         for key in config::web_keys_that_need_a_restart(&running.web, &config.web) {
-            warn!(key, "a change in `tls_server_config` takes effect at the next start");
+            warn!(setting = key, "a change in `tls_server_config` takes effect at the next start");
         }
         self.listeners.outbox.apply(config.outbox.clone(), config.destinations.clone()).await?;
         self.listeners.discovery.apply(config.jobs.clone()).await;

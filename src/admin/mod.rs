@@ -5,6 +5,7 @@ mod api;
 mod door;
 mod listen;
 mod listing;
+mod meters;
 mod selector;
 mod view;
 mod web;
@@ -31,7 +32,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{error, info};
 
-pub use crate::admin::{door::open_to_all, listen::Listening};
+pub use crate::admin::{door::open_to_all, listen::Listening, meters::Meters};
 use crate::{
     admin::door::Door,
     chronicle,
@@ -82,6 +83,7 @@ pub struct Sources {
     pub survey: survey::Handle,
     pub ready: watch::Receiver<Readiness>,
     pub registry: Arc<Registry>,
+    pub meters: Meters,
     pub flags: BTreeMap<String, String>,
     /// When the agent started, in milliseconds since the Unix epoch.
     pub started_ms: i64,
@@ -142,7 +144,8 @@ impl Admin {
     /// What of the door's settings can't be used, and why.
     pub fn new(listening: Listening, sources: Sources) -> Result<Self, String> {
         let addresses = listening.addresses().to_vec();
-        let door = Door::new(sources.config.clone(), &addresses, &host::name())?;
+        let meters = sources.meters.clone();
+        let door = Door::new(sources.config.clone(), &addresses, &host::name(), meters)?;
         let answering = watch::channel(0).0;
         let listeners = listening.listeners;
         Ok(Self { listeners, addresses, door: Data::new(door), sources, answering })

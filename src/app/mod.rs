@@ -242,13 +242,15 @@ impl Agent {
         let shown = fare.clone();
         service.look(Box::new(move || shown.facts())).await;
         let (readiness, ready) = watch::channel(Readiness::Starting);
+        let node = members.shown(me, &config.cluster, &division);
         let sources = admin::Sources {
+            meters: admin::Meters::new(&mut registry, ready.clone(), &node),
             config: reload.state(),
             reload: reload.orders(),
             targets: discovery.targets(),
             scrape,
             outbox,
-            fleet: members.shown(me, &config.cluster, &division),
+            fleet: node,
             division: division.clone(),
             history: history.clone(),
             chronicle,
@@ -283,12 +285,10 @@ impl Agent {
             members,
         };
         info!(
-            version = build::VERSION,
-            listen = ?addresses,
-            node = %me,
+            version = build::VERSION, listen = ?addresses,
+            node = agent.members.name, node_id = %me,
             cluster = agent.members.fleet.is_some().then_some(&*config.cluster.name),
-            jobs = config.jobs.len(),
-            destinations = config.destinations.len(),
+            jobs = config.jobs.len(), destinations = config.destinations.len(),
             "starling runs"
         );
         Ok(agent)
@@ -364,7 +364,16 @@ impl Agent {
                 }
             }
         }
-        info!(seconds = began.elapsed().as_secs(), "this member's share is handed over");
+        let seconds = began.elapsed().as_secs();
+        let lines = self.fare.left().lines;
+        if lines > 0 {
+            warn!(
+                lines,
+                "no other member was there to take this member's share; what is unsent of it stays on this disk"
+            );
+        } else {
+            info!(seconds, "this member's share is handed over");
+        }
     }
 }
 

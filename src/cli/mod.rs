@@ -215,11 +215,11 @@ impl Run {
         if let Some(parent) = self.parent.and_then(Pid::from_raw) {
             signals::end_with(parent)?;
         }
-        log::install(&self.log.level, self.log.format)?;
+        let floods = log::install(&self.log.level, self.log.format)?;
         // There is one thread still.
         let inherited = Inherited::take();
         if let Err(reason) = raise_open_files() {
-            warn!(reason, "the system's limit of open files stays as it is");
+            warn!(error = reason, "the system's limit of open files stays as it is");
         }
         let threads = self.threads.map_or_else(threads_default, usize::from);
         let settings = app::Settings {
@@ -235,7 +235,11 @@ impl Run {
         };
         runtime(threads)?.block_on(async {
             let signals = signals::listen()?;
-            Box::pin(app::run(settings, inherited, signals.hangups, signals.stop)).await
+            let running = app::run(settings, inherited, signals.hangups, signals.stop);
+            tokio::select! {
+                ended = Box::pin(running) => ended,
+                never = floods.watch() => match never {},
+            }
         })
     }
 

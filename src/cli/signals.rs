@@ -7,7 +7,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::runtime::{stop::Stop, tasks};
+use crate::runtime::{audit, stop::Stop, tasks};
 
 /// What a shell says of a process that SIGINT ended.
 pub(super) const ENDED_AT_ONCE: i32 = 130;
@@ -46,13 +46,16 @@ async fn heed(
 ) {
     loop {
         let ends = tokio::select! {
-            _ = terminate.recv() => true,
-            _ = interrupt.recv() => true,
-            _ = hangup.recv() => false,
+            _ = terminate.recv() => Some("SIGTERM"),
+            _ = interrupt.recv() => Some("SIGINT"),
+            _ = hangup.recv() => None,
         };
-        if !ends {
+        let Some(signal) = ends else {
             let _ = hangups.try_send(());
-        } else if stop.is_raised() {
+            continue;
+        };
+        audit::on_this_host("quit", signal, true);
+        if stop.is_raised() {
             warn!("a second signal: ending at once");
             end_at_once();
         } else {

@@ -249,7 +249,7 @@ impl FolderWatch {
         if !self.warned {
             self.warned = true;
             warn!(
-                reason,
+                error = reason,
                 "changes of file_sd files are not all told by the system; they are read every refresh interval"
             );
         }

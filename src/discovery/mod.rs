@@ -180,7 +180,7 @@ impl Discovery {
         self.meters.refreshed(kind, learned.faults.len());
         if let Some(before) = learned.faults_before {
             for fault in learned.faults.iter().filter(|fault| !before.contains(fault)) {
-                warn!(kind, fault, "discovery failed, what it found before stays");
+                warn!(kind, error = fault, "discovery failed, what it found before stays");
             }
             if learned.faults.is_empty() {
                 info!(kind, "discovery works again");

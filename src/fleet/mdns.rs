@@ -60,7 +60,7 @@ pub(super) async fn run(
             Ok(session) => {
                 let fault = session.run(&settings, &mut address, &found, &stop).await;
                 let Some(fault) = fault else { return };
-                warn!(fault, "multicast DNS stopped working; it is started anew");
+                warn!(error = fault, "multicast DNS stopped working; it is started anew");
             }
             Err(error) => warn!(%error, "multicast DNS can't be started; it is tried again"),
         }
@@ -125,11 +125,11 @@ impl Session {
                 },
                 event = self.monitor.recv_async() => match event {
                     Ok(DaemonEvent::IpAdd(ip)) => {
-                        info!(%ip, "an interface came; this node is announced anew");
+                        info!(address = %ip, "an interface came; this node is announced anew");
                         announced = announce(&self.daemon, settings, *address.borrow());
                     }
                     Ok(DaemonEvent::NameChange(change)) => {
-                        warn!(name = change.new_name, "another process announces this node's id");
+                        warn!(service = change.new_name, "another process announces this node's id");
                     }
                     Ok(DaemonEvent::Error(error)) => warn!(%error, "multicast DNS has trouble"),
                     Ok(_) => {}

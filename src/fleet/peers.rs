@@ -48,7 +48,7 @@ pub(super) async fn run(peers: Vec<Peer>, found: watch::Sender<BTreeSet<SocketAd
                 }
                 Err(fault) => {
                     if silent.insert(peer.clone()) {
-                        warn!(%peer, fault, "a peer's name can't be resolved");
+                        warn!(%peer, error = fault, "a peer's name can't be resolved");
                     }
                 }
             }

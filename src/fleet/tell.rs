@@ -28,10 +28,12 @@ pub(super) fn tell_changes(before: &Roster, after: &Roster) {
         if state != Some(member.state) {
             let name = &member.name;
             match member.state {
-                MemberState::Alive => info!(member = name, %id, "a member is here"),
-                MemberState::Suspect => info!(member = name, %id, "a member does not answer"),
-                MemberState::Left => info!(member = name, %id, "a member has left"),
-                MemberState::Dead => warn!(member = name, %id, "a member is dead"),
+                MemberState::Alive => info!(member = name, member_id = %id, "a member is here"),
+                MemberState::Suspect => {
+                    info!(member = name, member_id = %id, "a member does not answer")
+                }
+                MemberState::Left => info!(member = name, member_id = %id, "a member has left"),
+                MemberState::Dead => warn!(member = name, member_id = %id, "a member is dead"),
             }
         }
     }

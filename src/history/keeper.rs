@@ -308,7 +308,7 @@ impl History {
             Ok(Ok(aside)) => {
                 self.common.meters.set_aside.inc();
                 warn!(
-                    reason = %fault,
+                    error = %fault,
                     aside = %aside.display(),
                     "the history file is set aside, and a new one begun"
                 );
@@ -327,7 +327,7 @@ impl History {
         };
         let text = fault.to_string();
         if self.state.borrow().fault.as_ref() != Some(&text) {
-            warn!(reason = text, "history is not written until this is over; all else goes on");
+            warn!(error = text, "history is not written until this is over; all else goes on");
         }
         let before = std::mem::replace(&mut self.store, Store::faulted(pause));
         self.pruning = Pruning::default();

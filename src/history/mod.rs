@@ -254,7 +254,10 @@ impl History {
                 }
                 Err(fault) => {
                     let reason = fault.to_string();
-                    warn!(reason, "history is not written until this is over; all else goes on");
+                    warn!(
+                        error = reason,
+                        "history is not written until this is over; all else goes on"
+                    );
                     first.fault = Some(reason);
                     Store::faulted(RETRY_MIN)
                 }

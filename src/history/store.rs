@@ -40,7 +40,7 @@ impl Store {
         let aside = file::set_aside(file, now_ms)?;
         meters.set_aside.inc();
         warn!(
-            reason = %fault,
+            error = %fault,
             aside = %aside.display(),
             "the history file is set aside, and a new one begun"
         );

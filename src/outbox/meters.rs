@@ -38,6 +38,8 @@ type Gauges = Family<OfDestination, Gauge>;
 #[derive(Clone, Debug)]
 pub(super) struct Meters {
     bytes: Gauges,
+    max_bytes: Gauges,
+    refused: Gauges,
     samples: Gauges,
     records: Gauges,
     held_records: Gauges,
@@ -66,6 +68,8 @@ pub(super) struct DestinationMeters {
     all: Meters,
     name: Arc<str>,
     pub(super) bytes: Gauge,
+    pub(super) max_bytes: Gauge,
+    pub(super) refused: Gauge,
     pub(super) samples: Gauge,
     pub(super) records: Gauge,
     pub(super) held_records: Gauge,
@@ -88,6 +92,8 @@ impl Meters {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let meters = Self {
             bytes: Family::default(),
+            max_bytes: Family::default(),
+            refused: Family::default(),
             samples: Family::default(),
             records: Family::default(),
             held_records: Family::default(),
@@ -122,6 +128,8 @@ impl Meters {
             all: self.clone(),
             name: Arc::clone(name),
             bytes: self.bytes.get_or_create_owned(&key),
+            max_bytes: self.max_bytes.get_or_create_owned(&key),
+            refused: self.refused.get_or_create_owned(&key),
             samples: self.samples.get_or_create_owned(&key),
             records: self.records.get_or_create_owned(&key),
             held_records: self.held_records.get_or_create_owned(&key),
@@ -151,6 +159,9 @@ impl Meters {
             registry.register(name, help, gauges.clone());
         };
         gauge("bytes", "Unsent bytes, compressed", &self.bytes);
+        gauge("max_bytes", "Unsent bytes that there is room for", &self.max_bytes);
+        let refused = "Whether the destination refuses the account or the address (401, 403, 404, …), so that all is kept";
+        gauge("refused", refused, &self.refused);
         gauge("samples", "Unsent samples", &self.samples);
         gauge("records", "Unsent records", &self.records);
         let held = "Unsent records that wait for another member, or are on their way to one";
@@ -206,6 +217,8 @@ impl DestinationMeters {
         let all = &self.all;
         let gauges = [
             &all.bytes,
+            &all.max_bytes,
+            &all.refused,
             &all.samples,
             &all.records,
             &all.held_records,

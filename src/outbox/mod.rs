@@ -419,7 +419,7 @@ fn tell_recovery(name: &str, recovery: &Recovery) {
         tracing::error!(destination = %name, bytes, places, "damaged records of the outbox are lost");
     }
     for reason in &recovery.unreadable {
-        tracing::error!(destination = %name, reason, "a segment of the outbox can't be read");
+        tracing::error!(destination = %name, error = reason, "a segment of the outbox can't be read");
     }
     if recovery.cursors_damaged {
         warn!(destination = %name, "the outbox's positions are damaged, samples may be sent again");

@@ -106,7 +106,7 @@ impl Reporter {
     pub(super) fn unreadable(&self, failed: &Failed) {
         self.meters.corrupt(failed.lost.len());
         if let Some(reason) = &failed.not_now {
-            warn!(destination = %self.name, reason, "unsent records can't be read for now");
+            warn!(destination = %self.name, error = reason, "unsent records can't be read for now");
         }
     }
 
@@ -121,7 +121,7 @@ impl Reporter {
         match change {
             Some(Change::Broke(fault)) => warn!(
                 destination = %self.name,
-                %fault,
+                error = %fault,
                 "outbox can't be written, unsent samples live in memory until it can"
             ),
             Some(Change::Works) => info!(destination = %self.name, "outbox can be written again"),
@@ -238,6 +238,8 @@ impl Reporter {
         let unsent = queue.unsent();
         let oldest_age_ms = queue.oldest_ms().map(|oldest_ms| (now_ms - oldest_ms).max(0));
         self.meters.bytes.set(gauge(unsent.bytes));
+        self.meters.max_bytes.set(gauge(queue.bytes_max()));
+        self.meters.refused.set(i64::from(queue.is_refused()));
         self.meters.samples.set(gauge(unsent.samples));
         self.meters.records.set(gauge(unsent.records as u64));
         self.meters.held_records.set(gauge(queue.held_records() as u64));

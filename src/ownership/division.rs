@@ -195,7 +195,7 @@ fn tell_moves(moves: &[Move]) {
         let Some(first) = of_it.first() else { continue };
         let late = of_it.iter().filter(|change| change.is_late).count();
         info!(
-            why = why.name(),
+            reason = why.name(),
             slots = of_it.len(),
             at_ms = first.at_ms,
             late,

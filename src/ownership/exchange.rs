@@ -337,7 +337,7 @@ impl Exchange {
                 Effect::Bet { line, on, why } => {
                     self.tally.bets += 1;
                     let slot = line.slot.number();
-                    debug!(slot, destination = %line.destination, %on, ?why, at_ms = present.now_ms,
+                    debug!(slot, destination = %line.destination, member_id = %on, reason = ?why, at_ms = present.now_ms,
                         "a line goes on without what its former owner may still have");
                 }
                 Effect::Given { line } => {
@@ -346,7 +346,7 @@ impl Exchange {
                 }
                 Effect::Refused { line, by, records, why } => {
                     let slot = line.slot.number();
-                    warn!(slot, destination = %line.destination, %by, records, ?why,
+                    warn!(slot, destination = %line.destination, member_id = %by, records, reason = ?why,
                         "a hand-over was refused, its records stay on this disk until they are taken");
                     self.tally.refused.push(Refused { line, by, records, why });
                 }

@@ -353,7 +353,7 @@ impl Ownership {
         match letter::unpack(bundle) {
             Ok(letters) => letters.into_iter().for_each(|letter| self.heard(from, letter)),
             Err(error) => {
-                warn!(%from, %error, "a member sent what is no letter; is it of another version?");
+                warn!(member_id = %from, %error, "a member sent what is no letter; is it of another version?");
             }
         }
     }
@@ -463,7 +463,7 @@ async fn receive(peers: &mut Option<(channel::Handle, channel::Inbox)>) -> Optio
 
 fn loaded<T: serde::de::DeserializeOwned + Default>(file: &Kept) -> T {
     file.load().unwrap_or_else(|reason| {
-        warn!(reason, "a file of the hand-over can't be used, the peers are asked instead");
+        warn!(error = reason, "a file of the hand-over can't be used, the peers are asked instead");
         T::default()
     })
 }

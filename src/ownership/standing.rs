@@ -183,7 +183,7 @@ impl Ownership {
         let found = self.links.found.borrow().clone();
         let first = first.and_then(|first| differences::difference(&found, job, first));
         if let Some(Difference { job, url, found }) = &first {
-            info!(member = %from, job = &**job, url, ?found, "a target that is not found alike");
+            info!(member_id = %from, job = &**job, url, ?found, "a target that is not found alike");
         }
         self.news.push(Order::Differs(from, first));
     }

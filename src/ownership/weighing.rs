@@ -32,7 +32,7 @@ impl Ownership {
             if let Some(map) = &self.scales.overrides().latest {
                 let (version, slots) = (map.stamp.version, map.moves.len());
                 info!(
-                    version,
+                    map_version = version,
                     slots,
                     from_ms = map.from_ms,
                     "published overrides to even out the load"
@@ -50,7 +50,7 @@ impl Ownership {
         let is_new = self.scales.heard_overrides(from, overrides, at);
         drop((roster, status));
         if self.scales.conflicts() != conflicts {
-            warn!(%from, "two maps of overrides have met, as after a split; the greater one is kept until one for all is published");
+            warn!(member_id = %from, "two maps of overrides have met, as after a split; the greater one is kept until one for all is published");
             self.news.push(Order::OverrideConflict);
         }
         if is_new {

@@ -129,8 +129,11 @@ impl FileWatch {
         self.pace.poll = true;
         if !self.warned {
             self.warned = true;
-            let every_s = POLL.as_secs();
-            warn!(reason, every_s, "changes of files are not all told by the system; polling them");
+            let seconds = POLL.as_secs();
+            warn!(
+                error = reason,
+                seconds, "changes of files are not all told by the system; polling them"
+            );
         }
     }
 }

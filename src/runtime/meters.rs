@@ -1,7 +1,10 @@
 //! The registry that parts put their metrics in, the process's own metrics, and the two formats
 //! that `/metrics` speaks.
 
-use std::fmt::{self, Write as _};
+use std::{
+    fmt::{self, Write as _},
+    path::{Path, PathBuf},
+};
 
 use prometheus_client::{
     collector::Collector,
@@ -10,12 +13,13 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::runtime::build;
+use crate::runtime::{build, clock, log};
 
 /// With the metrics of the process itself, read when scraped.
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Process));
+    registry.register_collector(Box::new(Process { began_ms: clock::now_ms() }));
+    log::register(&mut registry);
     let info = Family::<Vec<(&str, &str)>, Gauge>::default();
     info.get_or_create(&vec![
         ("version", build::VERSION),
@@ -106,7 +110,10 @@ fn suffix(kind: Option<&str>) -> &'static str {
 
 /// The names that every client library of the field gives these. What can't be read is left out.
 #[derive(Debug)]
-struct Process;
+struct Process {
+    /// Some milliseconds after the process: for where a hardened unit hides when the host was booted.
+    began_ms: i64,
+}
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -122,13 +129,15 @@ impl Collector for Process {
         put("process_cpu_seconds", "User and system CPU time spent.", cpu)?;
         put("process_resident_memory_bytes", "Memory held in RAM.", gauge(now.resident_bytes))?;
         put("process_virtual_memory_bytes", "Address space in use.", gauge(now.virtual_bytes))?;
+        let limit = gauge(memory_limit_bytes().map(whole));
+        put("starling_memory_limit_bytes", "Memory that its control groups allow.", limit)?;
         put("process_open_fds", "Open file descriptors.", gauge(now.open_fds))?;
         put("process_max_fds", "File descriptors that may be open.", gauge(now.max_fds))?;
         put("process_threads", "Threads of the process.", gauge(now.threads))?;
         put(
             "process_start_time_seconds",
             "When the process started, in seconds since the Unix epoch.",
-            gauge(now.start_seconds),
+            gauge(now.start_seconds.or_else(|| Some(whole(self.began_ms.unsigned_abs()) / 1000.0))),
         )
     }
 }
@@ -189,6 +198,41 @@ impl Usage {
     }
 }
 
+/// Levels of control groups that are looked at; systemd makes a handful.
+const GROUPS_MAX: usize = 32;
+
+/// Above it the process is slowed down or killed. `None` where nothing is limited.
+fn memory_limit_bytes() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mut least: Option<u64> = None;
+    for (folder, files) in groups.lines().filter_map(memory_group) {
+        for level in folder.ancestors().take(GROUPS_MAX) {
+            let read = |file| std::fs::read_to_string(level.join(file)).ok();
+            let limits = files.into_iter().filter_map(read).filter_map(|text| limit_in(&text));
+            least = least.into_iter().chain(limits).min();
+        }
+    }
+    least
+}
+
+/// The folder of a line of `/proc/self/cgroup` and its files of limits: of version 2 of the interface, or
+/// of the memory hierarchy of version 1.
+fn memory_group(line: &str) -> Option<(PathBuf, [&'static str; 2])> {
+    let mut words = line.splitn(3, ':').skip(1);
+    let (controllers, path) = (words.next()?, words.next()?.trim_start_matches('/'));
+    if controllers.is_empty() {
+        return Some((Path::new("/sys/fs/cgroup").join(path), ["memory.high", "memory.max"]));
+    }
+    let is_memory = controllers.split(',').any(|controller| controller == "memory");
+    let folder = Path::new("/sys/fs/cgroup/memory").join(path);
+    is_memory.then_some((folder, ["memory.limit_in_bytes"; 2]))
+}
+
+/// No machine has an exbibyte; the kernel says `max`, or what no number can be above.
+fn limit_in(text: &str) -> Option<u64> {
+    text.trim().parse().ok().filter(|bytes| *bytes < 1 << 60)
+}
+
 #[expect(clippy::cast_precision_loss, reason = "bytes and seconds stay far below 2^53")]
 fn whole(count: u64) -> f64 {
     count as f64
@@ -233,6 +277,24 @@ mod tests {
         assert_eq!(usage.virtual_bytes, Some(2_097_152.0));
         assert_eq!(usage.threads, Some(3.0));
         assert_eq!(Usage::of("", "", ""), Usage::default());
+    }
+
+    #[test]
+    fn the_limit_of_memory_is_that_of_the_control_group() {
+        let check = |line, expected: Option<(&str, [&'static str; 2])>| {
+            let expected = expected.map(|(folder, files)| (PathBuf::from(folder), files));
+            assert_eq!(memory_group(line), expected, "{line}");
+        };
+        check(
+            "0::/system.slice/starling.service",
+            Some(("/sys/fs/cgroup/system.slice/starling.service", ["memory.high", "memory.max"])),
+        );
+        check("9:cpu,memory:/a", Some(("/sys/fs/cgroup/memory/a", ["memory.limit_in_bytes"; 2])));
+        check("1:name=systemd:/a", None);
+        check("garbled", None);
+        assert_eq!(limit_in("1073741824\n"), Some(1 << 30));
+        assert_eq!(limit_in("max\n"), None);
+        assert_eq!(limit_in("9223372036854771712\n"), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The life of the process: tasks and their end, the clock, the log, files, HTTP clients.
 
+pub mod audit;
 pub mod build;
 pub mod clock;
 pub mod config_state;

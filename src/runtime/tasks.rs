@@ -28,7 +28,7 @@ pub fn spawn<T: Send + 'static>(
                     .map(String::as_str)
                     .or_else(|| panic.downcast_ref::<&str>().copied())
                     .unwrap_or("no message");
-                error!(task = name, reason, "a task panicked");
+                error!(task = name, error = reason, "a task panicked");
                 None
             }
         }

@@ -6,62 +6,18 @@ use std::{
     fs::OpenOptions,
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use prometheus_client::metrics::counter::Counter;
 use serde_json::json;
-use tokio::{
-    sync::mpsc,
-    task::spawn_blocking,
-    time::{Duration, Instant},
-};
+use tokio::{sync::mpsc, task::spawn_blocking};
 use tracing::warn;
 
 use crate::model::{target::Target, time::rfc3339};
 
 /// Lines that wait to be written; those beyond are counted and not written.
 const LINES_MAX: usize = 1024;
-
-/// A network that goes away takes its targets with it: so many lines tell what happened, and then
-/// one each second; the rest is counted in the next.
-const LINES_BURST_MAX: u32 = 50;
-const REFILL: Duration = Duration::from_secs(1);
-
-/// How many lines about targets may still go into the log.
-#[derive(Debug)]
-pub(super) struct LogBudget(Mutex<Budget>);
-
-#[derive(Debug)]
-struct Budget {
-    lines: u32,
-    refilled: Instant,
-    suppressed: u64,
-}
-
-impl LogBudget {
-    pub(super) fn new(now: Instant) -> Self {
-        let refilled = now;
-        Self(Mutex::new(Budget { lines: LINES_BURST_MAX, refilled, suppressed: 0 }))
-    }
-
-    /// Takes a line; how many could not be had since the last. `None`: none is left.
-    pub(super) fn take(&self, now: Instant) -> Option<u64> {
-        let mut budget = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let earned = now.duration_since(budget.refilled).as_secs() / REFILL.as_secs();
-        if earned > 0 {
-            budget.refilled = now;
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            budget.lines = budget.lines.saturating_add(earned).min(LINES_BURST_MAX);
-        }
-        if budget.lines == 0 {
-            budget.suppressed += 1;
-            return None;
-        }
-        budget.lines -= 1;
-        Some(std::mem::take(&mut budget.suppressed))
-    }
-}
 
 /// One failure for one file.
 #[derive(Debug)]
@@ -138,7 +94,7 @@ impl FailureWriter {
                 if let Some(reason) = &fault {
                     self.unwritten.inc_by(count);
                     if broken != fault {
-                        warn!(file = %file.display(), reason = &**reason, "can't write a scrape failure log");
+                        warn!(file = %file.display(), error = &**reason, "can't write a scrape failure log");
                     }
                 }
                 broken = fault;
@@ -182,23 +138,5 @@ mod tests {
         assert_eq!(lines[0]["job_name"], "test");
         assert_eq!(lines[1]["time"], "1970-01-01T00:00:02.000Z");
         assert_eq!(unwritten.get(), 1);
-    }
-
-    #[test]
-    fn the_log_is_not_flooded() {
-        let start = Instant::now();
-        let budget = LogBudget::new(start);
-        for _ in 0..LINES_BURST_MAX {
-            assert_eq!(budget.take(start), Some(0));
-        }
-        assert_eq!((budget.take(start), budget.take(start)), (None, None));
-        let later = start + REFILL;
-        assert_eq!((budget.take(later), budget.take(later)), (Some(2), None));
-        let later = later + 1000 * REFILL;
-        assert_eq!(budget.take(later), Some(1));
-        for _ in 1..LINES_BURST_MAX {
-            assert_eq!(budget.take(later), Some(0));
-        }
-        assert_eq!(budget.take(later), None);
     }
 }

@@ -24,7 +24,12 @@ pub(super) fn unpack(knowledge: &Knowledge, shapings: &Shapings) -> Option<Inven
     let target = &knowledge.target;
     told.inspect_err(|reason| {
         let (job, url) = (&*target.job, shown_url(target));
-        warn!(job, url, reason, "the series of a target that was handed over can't be read");
+        warn!(
+            job,
+            url,
+            error = reason,
+            "the series of a target that was handed over can't be read"
+        );
     })
     .ok()
 }

@@ -40,7 +40,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use prometheus_client::registry::Registry;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval},
 };
 
 pub use crate::scrape::{
@@ -57,7 +57,7 @@ use crate::{
     runtime::{clock::FleetTime, lease::Lease, stop::Stop, tasks},
     scrape::{
         ended::Ended,
-        failure_log::{FailureLog, FailureWriter, LogBudget},
+        failure_log::{FailureLog, FailureWriter},
         fetch::Shared,
         loops::Loops,
         metadata::Library,
@@ -103,7 +103,6 @@ impl Pool {
             library: Library::default(),
             meters,
             changes: changes.clone(),
-            budget: LogBudget::new(Instant::now()),
             failures: log,
             lease,
             time,

@@ -19,7 +19,7 @@ use crate::{
         duties::{is_divided, next_since_ms},
         ended::{Ended, PanicGuard},
         failure::Failure,
-        failure_log::{FailureLog, Line, LogBudget, shown_url},
+        failure_log::{FailureLog, Line, shown_url},
         fetch::{Fetcher, Page, Shared},
         gap::Gap,
         handover::unpack,
@@ -53,7 +53,6 @@ pub(super) struct Context {
     pub(super) library: Library,
     pub(super) meters: Meters,
     pub(super) changes: Changes,
-    pub(super) budget: LogBudget,
     pub(super) failures: FailureLog,
     pub(super) lease: Lease,
     pub(super) time: FleetTime,
@@ -421,12 +420,11 @@ impl TargetLoop {
         if !is_news {
             return;
         }
-        let Some(suppressed) = self.context.budget.take(Instant::now()) else { return };
         let (job, url) = (&*target.job, shown_url(target));
         if let Some(error) = text {
-            warn!(job, url, error, suppressed, "scrape failed");
+            warn!(job, url, error, "scrape failed");
         } else {
-            info!(job, url, suppressed, "scrape succeeds again");
+            info!(job, url, "scrape succeeds again");
         }
     }
 

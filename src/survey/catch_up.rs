@@ -29,7 +29,7 @@ pub(super) async fn catch_up(asker: &Asker) {
     let end = Instant::now() + CATCH_UP_MAX;
     match timeout_at(end, fetch(asker, from_ms, until_ms)).await {
         Ok(Some((from, rows))) => {
-            info!(%from, from_ms, until_ms, rows, "what this member missed was fetched");
+            info!(member_id = %from, from_ms, until_ms, rows, "what this member missed was fetched");
             history.caught_up();
         }
         Ok(None) => history.gave_up(),
@@ -60,7 +60,9 @@ async fn fetch(asker: &Asker, from_ms: i64, until_ms: i64) -> Option<(NodeId, us
     for id in candidates {
         match fetch_from(asker, id, from_ms, until_ms).await {
             Ok(rows) => return Some((id, rows)),
-            Err(reason) => info!(from = %id, reason, "a member can't tell what this one missed"),
+            Err(reason) => {
+                info!(member_id = %id, error = reason, "a member can't tell what this one missed")
+            }
         }
     }
     None

@@ -242,7 +242,7 @@ impl Survey {
                 None
             }
             None => {
-                debug!(%from, "a member sent what is no question; it is of another version");
+                debug!(member_id = %from, "a member sent what is no question; it is of another version");
                 None
             }
         }

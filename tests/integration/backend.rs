@@ -19,19 +19,28 @@ pub(crate) struct Prometheus {
     process: Option<Process>,
     directory: PathBuf,
     port: u16,
+    config: String,
 }
 
 impl Prometheus {
     pub(crate) async fn start(directory: &Path) -> Self {
-        let mut backend =
-            Self { process: None, directory: directory.to_owned(), port: free_port() };
+        Self::start_with(directory, "global: {}\n").await
+    }
+
+    pub(crate) async fn start_with(directory: &Path, config: &str) -> Self {
+        let mut backend = Self {
+            process: None,
+            directory: directory.to_owned(),
+            port: free_port(),
+            config: config.to_owned(),
+        };
         backend.start_again().await;
         backend
     }
 
     pub(crate) async fn start_again(&mut self) {
         let config = self.directory.join("prometheus.yml");
-        std::fs::write(&config, "global: {}\n").unwrap();
+        std::fs::write(&config, &self.config).unwrap();
         let mut command = Command::new("prometheus");
         command
             .arg(format!("--config.file={}", config.display()))

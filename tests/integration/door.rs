@@ -119,7 +119,7 @@ fn client(tls: Tls, ca: &Authority, token: Option<&str>) -> HttpClient {
     HttpClient { tls, ..bearer(token) }
 }
 
-fn bearer(token: Option<&str>) -> HttpClient {
+pub(crate) fn bearer(token: Option<&str>) -> HttpClient {
     let authorization = token.map(|token| Authorization {
         scheme: "Bearer".to_owned(),
         credentials: Some(Source::Inline(Secret::new(token))),

@@ -12,10 +12,13 @@ mod eventually;
 mod examples;
 mod host;
 mod install;
+mod log;
 mod operation;
 mod process;
 mod readme;
 mod secrets;
+mod service;
 mod target;
+mod watch;
 
 use eventually::eventually;

@@ -34,11 +34,11 @@ use tokio::{
     sync::watch,
     time::{Instant, timeout},
 };
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::{
     admin::{
-        api,
+        Meters, api,
         door::{
             asked::{Asked, Names, Refusal},
             passwords::{Outcome, Passwords},
@@ -48,6 +48,7 @@ use crate::{
     },
     config::Config,
     runtime::{
+        audit,
         config_state::ConfigState,
         http::{ServerTls, dns_names},
     },
@@ -69,6 +70,7 @@ pub(super) struct Door {
     is_local: bool,
     clients: Mutex<Clients>,
     passwords: Passwords,
+    meters: Meters,
     /// What the buckets count time from.
     opened: Instant,
 }
@@ -96,6 +98,7 @@ impl Door {
         config: watch::Receiver<Arc<ConfigState>>,
         addresses: &[SocketAddr],
         hostname: &str,
+        meters: Meters,
     ) -> Result<Self, String> {
         let loaded = Arc::clone(&config.borrow().config);
         let tls = loaded.web.tls.as_ref().map(ServerTls::new).transpose()?;
@@ -110,6 +113,7 @@ impl Door {
             is_local: addresses.iter().all(|address| address.ip().to_canonical().is_loopback()),
             clients: Mutex::default(),
             passwords: Passwords::new()?,
+            meters,
             opened: Instant::now(),
         };
         door.warn_if_open(&door.rules());
@@ -330,6 +334,7 @@ pub(super) async fn enter(
             outcome
         }
         Err(Answer { response, visitor, is_quiet }) => {
+            door.meters.refused(response.status().as_u16(), 1);
             if !is_quiet {
                 order.tell(visitor.as_ref(), response.status());
             }
@@ -368,15 +373,14 @@ impl Order {
         if !self.is_told {
             return;
         }
-        info!(
-            method = %self.method,
-            path = self.path,
-            who = visitor.map_or("unknown", |visitor| &visitor.who),
-            role = visitor.map_or("none", |visitor| role_name(visitor.role)),
-            from = %self.from,
-            status = status.as_u16(),
-            "an order was given"
-        );
+        audit::asked(audit::Asked {
+            method: self.method.as_str(),
+            path: &self.path,
+            who: visitor.map_or("unknown", |visitor| &visitor.who),
+            role: visitor.map_or("none", |visitor| role_name(visitor.role)),
+            from: &self.from.to_string(),
+            status: status.as_u16(),
+        });
     }
 }
 

@@ -191,6 +191,7 @@ impl House {
         let surveyed = surveyed(&fleet, &outbox, &scrape, &history, &seen_targets, &seen_config);
         let (survey, _) = survey::Survey::new(surveyed, None);
         let sources = Sources {
+            meters: Meters::new(&mut registry, seen_ready.clone(), &fleet),
             survey,
             division,
             history: history.clone(),

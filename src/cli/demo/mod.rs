@@ -71,7 +71,7 @@ const INTERVAL_SECONDS_MAX: i64 = 60;
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 pub(super) fn run(flags: &Flags) -> Result<ExitCode, String> {
-    log::install("error", Format::Text)?;
+    let _floods = log::install("error", Format::Text)?;
     runtime(threads_default())?.block_on(async {
         let signals = signals::listen()?;
         let demo = Demo::start(flags).await.map_err(|e| format!("can't start the demo: {e}"))?;

@@ -73,10 +73,10 @@ impl Incoming {
             Fault::Ended => {}
             Fault::Refused(why) => {
                 self.meters.refused(why);
-                info!(member = %self.from, %fault, "a connection from a member ended");
+                info!(member_id = %self.from, error = %fault, "a connection from a member ended");
             }
             Fault::Broken(_) | Fault::Silent => {
-                info!(member = %self.from, %fault, "a connection from a member ended");
+                info!(member_id = %self.from, error = %fault, "a connection from a member ended");
             }
         }
     }

@@ -310,7 +310,7 @@ impl Channel {
         let key = connection.key;
         let Some(known) = self.members.get_mut(&from) else {
             // It has heard of this node earlier than this one of it, and tries again.
-            debug!(node = %from, "a connection from who is no member yet");
+            debug!(member_id = %from, "a connection from who is no member yet");
             self.meters.refused(Refused::UnknownMember);
             return;
         };
@@ -355,7 +355,7 @@ fn arrivals() -> (Arrivals, Inbox) {
 fn is_too_long(to: NodeId, topic: Topic, message: &Bytes) -> bool {
     let is_too_long = message.len() > topic.bytes_max();
     if is_too_long {
-        warn!(member = %to, bytes = message.len(), "a message is too long for the peer channel");
+        warn!(member_id = %to, bytes = message.len(), "a message is too long for the peer channel");
     }
     is_too_long
 }

@@ -170,7 +170,7 @@ impl Outgoing {
             match dialed {
                 Ok(connection) => {
                     if failures >= FAILURES_TOLD {
-                        info!(member = %self.to, "a member's peer channel is reached again");
+                        info!(member_id = %self.to, "a member's peer channel is reached again");
                     }
                     failures = 0;
                     tokio::select! {
@@ -210,9 +210,9 @@ impl Outgoing {
             self.meters.refused(*why);
         }
         if failures == FAILURES_TOLD {
-            let (address, member) = (*self.address.borrow(), self.to);
+            let (address, member_id) = (*self.address.borrow(), self.to);
             warn!(
-                %member, %address, %fault,
+                %member_id, %address, error = %fault,
                 "a member can't be reached by TCP on its gossip's port, or shares no secret with us"
             );
         }
@@ -282,7 +282,7 @@ impl Outgoing {
             self.meters.refused(why);
         }
         if let Some(fault) = fault {
-            info!(member = %self.to, %fault, "a connection to a member ended");
+            info!(member_id = %self.to, error = %fault, "a connection to a member ended");
         }
     }
 }

@@ -22,6 +22,11 @@ enum Oldest {
 }
 
 impl Queue {
+    /// Of unsent bytes, in memory or on disk.
+    pub(in crate::outbox) fn bytes_max(&self) -> u64 {
+        self.limits.bytes_max
+    }
+
     /// Drops what has waited longer than it may. What was taken over is as old as its round; where it
     /// stands behind what is younger it may stay until that goes.
     pub(in crate::outbox) fn expire(&mut self, now_ms: i64) {

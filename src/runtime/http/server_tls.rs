@@ -128,7 +128,7 @@ impl ServerTls {
                     state.made = Arc::new(made);
                 }
                 Err(reason) => {
-                    error!(reason, "the certificates of the admin API stay as they were");
+                    error!(error = reason, "the certificates of the admin API stay as they were");
                 }
             }
             state.stamps = stamps;

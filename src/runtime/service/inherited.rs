@@ -32,7 +32,9 @@ impl Inherited {
             match descriptors.take_tcp_listener(number) {
                 Ok(Some(listener)) => sockets.extend(Handed::new(name, listener)),
                 Ok(None) => {}
-                Err(error) => warn!(name, %error, "a socket was handed over that can't be used"),
+                Err(error) => {
+                    warn!(socket = name, %error, "a socket was handed over that can't be used")
+                }
             }
         }
         Self {
