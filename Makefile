@@ -1,5 +1,5 @@
 # One line a recipe; `make test` is what CI runs, nothing else.
-.PHONY: demo test check bench measure-fleet fuzz deb rpm
+.PHONY: demo test check bench measure-fleet fuzz deb rpm fleet
 
 FUZZ_SECONDS ?= 60
 
@@ -13,3 +13,5 @@ fuzz: ; bash fuzz/run.sh $(FUZZ_SECONDS)
 # Into target/packages; the first of them builds the release, for as long as docs/packages.md says.
 deb: ; bash packaging/tools.sh && bash packaging/build.sh deb
 rpm: ; bash packaging/tools.sh && bash packaging/build.sh rpm
+# Debian systems that boot, with a release's packages: the second table of docs/clustering.md. As root.
+fleet: ; bash tests/appliance/fleet.sh

@@ -43,3 +43,6 @@ fi
 
 # What wraps the packages that the tests install.
 bash "$(dirname "$0")/../packaging/tools.sh" wrap
+
+# The root that the appliance's tests lay their hosts over.
+[ "$(id -u)" -ne 0 ] || bash "$(dirname "$0")/appliance/root.sh" >/dev/null

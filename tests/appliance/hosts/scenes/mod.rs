@@ -7,7 +7,7 @@ mod replace;
 
 use std::{env, path::Path, time::Duration};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{
     journal::Since,
@@ -20,6 +20,10 @@ use super::{
 /// Which scenes to play, with commas; all, where it is not said. The first one is always played, as
 /// others need what comes of it.
 const CHOSEN: &str = "STARLING_SCENES";
+/// Where it is set, each event is looked at until all targets have been due once more, so that what
+/// it did is told by its own row of the table. Without it, the next event begins sooner, and is held
+/// to what this one left, too.
+const MEASURE: &str = "STARLING_MEASURE";
 const SCENES: &[&str] = &[
     "enable", "upgrade", "restart", "socket", "kill", "power", "cable", "replace", "blackout",
     "full", "clock",
@@ -36,7 +40,9 @@ const SPLIT: Bound = Bound { splits: true, ..CRASH };
 
 pub(super) async fn play(folder: &Path) {
     let size = Size { members: 4, targets: 36, interval: Duration::from_secs(5) };
-    let mut stage = Stage { world: World::start(size, folder).await, began: Instant::now() };
+    let world = World::start(size, folder).await;
+    let measures = env::var_os(MEASURE).is_some();
+    let mut stage = Stage { world, began: Instant::now(), measures };
     for (name, is_chosen) in chosen() {
         if !is_chosen {
             println!("left out, as {CHOSEN} does not name it: {name}");
@@ -58,6 +64,9 @@ pub(super) async fn play(folder: &Path) {
             _ => unreachable!("{name}"),
         }
     }
+    let (begun, _) = stage.begin();
+    sleep(stage.round()).await;
+    stage.planned("nothing", begun).await;
     stage.tell("the end; judging");
     stage.world.judged().await;
 }
@@ -75,6 +84,7 @@ fn chosen() -> Vec<(&'static str, bool)> {
 struct Stage {
     world: World,
     began: Instant,
+    measures: bool,
 }
 
 impl Stage {
@@ -102,8 +112,11 @@ impl Stage {
     }
 
     async fn over(&mut self, event: &'static str, begun: Begun, bound: Bound, victims: &Members) {
-        let rounds = if bound.late_ms == PLANNED.late_ms { 1 } else { 2 };
-        let after = self.round() * rounds;
+        let after = match (bound.late_ms > PLANNED.late_ms, self.measures) {
+            (true, _) => self.round() * 2,
+            (false, true) => self.round(),
+            (false, false) => Duration::ZERO,
+        };
         self.world.over(event, begun, bound, victims, after).await;
         self.world.is_verified().await;
     }
