@@ -364,7 +364,16 @@ impl Agent {
                 }
             }
         }
-        info!(seconds = began.elapsed().as_secs(), "this member's share is handed over");
+        let seconds = began.elapsed().as_secs();
+        let lines = self.fare.left().lines;
+        if lines > 0 {
+            warn!(
+                lines,
+                "no other member was there to take this member's share; what is unsent of it stays on this disk"
+            );
+        } else {
+            info!(seconds, "this member's share is handed over");
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod operation;
 mod process;
 mod readme;
 mod secrets;
+mod service;
 mod target;
 mod watch;
 

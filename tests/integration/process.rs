@@ -27,9 +27,14 @@ pub(crate) struct Process {
 impl Process {
     /// Output is appended to `log`, so that a restart keeps what the run before it said.
     pub(crate) fn start(command: &mut Command, log: &Path) -> Self {
+        Self::start_with(command, Stdio::null(), log)
+    }
+
+    /// With a descriptor of the caller's as its standard input.
+    pub(crate) fn start_with(command: &mut Command, input: Stdio, log: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).unwrap();
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .spawn()

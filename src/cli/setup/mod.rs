@@ -67,7 +67,7 @@ pub(super) struct Flags {
     #[arg(long = "secret-stdin")]
     secret_stdin: bool,
     /// Print the secret to standard output, and what is done to standard error
-    #[arg(long = "print-secret")]
+    #[arg(long = "print-secret", conflicts_with = "dry_run")]
     print_secret: bool,
     /// The group that the agent runs as, and that may read the secret
     #[arg(long, value_name = "GROUP", default_value = "starling")]

@@ -73,3 +73,10 @@ fn what_would_be_done_is_told_as_such() {
     let told = told_of("--mdns --dry-run", there, &Step::Permit);
     assert!(told.contains("its rights would be set to 0640"), "{told}");
 }
+
+/// It would be a secret that is kept nowhere.
+#[test]
+fn no_secret_is_printed_that_is_not_kept() {
+    let line = ["setup", "--mdns", "--dry-run", "--print-secret"];
+    assert!(Line::try_parse_from(line).is_err());
+}

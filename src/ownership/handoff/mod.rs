@@ -24,7 +24,7 @@ pub use crate::ownership::handoff::{
 };
 use crate::{
     model::{
-        member::{MemberState, NodeId, Roster},
+        member::{Member, MemberState, NodeId, Roster},
         record::{Record, RecordName, Sent},
         slot::Slot,
     },
@@ -55,6 +55,12 @@ pub struct World<'a> {
 impl World<'_> {
     fn is_dead(&self, node: NodeId) -> bool {
         self.roster.members.get(&node).is_none_or(|member| member.state == MemberState::Dead)
+    }
+
+    /// Nobody answers there: it is dead, or has handed over what it had and left.
+    fn is_gone(&self, node: NodeId) -> bool {
+        let has_left = |member: &Member| member.state == MemberState::Left;
+        self.is_dead(node) || self.roster.members.get(&node).is_some_and(has_left)
     }
 }
 
@@ -142,7 +148,7 @@ pub enum Effect {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bet {
-    /// The old owner is dead: whatever it had may come later, or never.
+    /// The old owner is dead, and so may be who had it before: what they had may come later, or never.
     Death,
     /// The old owner gave nothing for `fence_ms_max`, or there was no room for it.
     Timeout,

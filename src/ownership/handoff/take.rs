@@ -110,7 +110,8 @@ impl Saved {
         let is_earlier = |previous: &Previous| previous.until_ms < instant_ms;
         while let Some(at) = self.before.iter().position(is_earlier) {
             let Previous { node, until_ms } = self.before.remove(at);
-            if world.is_dead(node) {
+            // One that has left gave what it had to the next one, of whom there is no word.
+            if world.is_gone(node) {
                 bet(line, node, Bet::Death, effects);
                 continue;
             }

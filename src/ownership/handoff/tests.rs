@@ -122,6 +122,26 @@ fn what_is_saved_goes_on_after_a_restart() {
     assert_eq!(handoff(ME, &["b"], saved).all_saved().count(), 0);
 }
 
+/// The third gave what it had to the other and left; then the other died with it.
+#[test]
+fn nobody_waits_for_one_that_has_left_when_the_one_after_it_is_dead() {
+    let check = |third: MemberState, expected: &[i64]| {
+        let line = line(5, "a");
+        let mut taker = handoff(ME, &["a"], BTreeMap::new());
+        let members = [(ME, MemberState::Alive), (OTHER, MemberState::Dead), (THIRD, third)];
+        let (roster, owner) = (roster(&members), |_| Some(ME));
+        let world = World { now_ms: 2_000, roster: &roster, owner: &owner };
+        let previous =
+            [Previous { node: OTHER, until_ms: 2_000 }, Previous { node: THIRD, until_ms: 1_000 }];
+        let effects = taker.gained(slot(5), 2_000, &previous, &world);
+        assert_eq!(opened(&effects, &line), expected, "{third:?}");
+    };
+    check(MemberState::Alive, &[i64::MIN]);
+    check(MemberState::Suspect, &[i64::MIN]);
+    check(MemberState::Left, &[i64::MAX]);
+    check(MemberState::Dead, &[i64::MAX]);
+}
+
 #[test]
 fn a_line_at_rest_is_not_kept_on_disk() {
     let mut rules = handoff(ME, &["a"], BTreeMap::new());

@@ -30,7 +30,7 @@ impl Eyes {
         let mut child = Command::new("nsenter")
             .args(["-t", &leader.as_raw_nonzero().to_string(), "--net"])
             .arg(env::current_exe().unwrap())
-            .args(["--exact", "hosts::eyes::looks_when_told_to", "--nocapture"])
+            .args(["--exact", "eyes::looks_when_told_to", "--nocapture"])
             .env(OPEN, "")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

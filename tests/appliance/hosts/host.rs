@@ -17,6 +17,8 @@ use super::{eyes::Eyes, sandbox, wires};
 const BOOT_MAX: Duration = Duration::from_secs(60);
 /// The longest that an operator waits for: a package's installation on a busy machine.
 const COMMAND_MAX: Duration = Duration::from_secs(120);
+/// Of the journal of each host, where a test fails.
+const LINES: u32 = 60;
 /// Where a host finds the packages.
 pub(crate) const PACKAGES: &str = "/srv/packages";
 
@@ -51,12 +53,21 @@ impl Host {
         };
         host.lay_over(base);
         let (interface, address) = (wires::interface(number), wires::address(number));
-        let network = format!(
-            "[Match]\nName={interface}\n[Network]\nAddress={address}/24\nGateway={}\n",
-            wires::HUB
-        );
-        fs::write(host.root().join("etc/systemd/network/10-wired.network"), network).unwrap();
-        fs::write(host.root().join("etc/hostname"), format!("{}\n", host.name)).unwrap();
+        let files = [
+            ("etc/hostname", format!("{}\n", host.name)),
+            ("etc/hosts", format!("127.0.0.1 localhost\n127.0.1.1 {}\n", host.name)),
+            ("etc/resolv.conf", format!("nameserver {}\n", wires::HUB)),
+            (
+                "etc/systemd/network/10-wired.network",
+                format!(
+                    "[Match]\nName={interface}\n[Network]\nAddress={address}/24\nGateway={}\n",
+                    wires::HUB
+                ),
+            ),
+        ];
+        for (path, text) in files {
+            fs::write(host.root().join(path), text).unwrap();
+        }
         host
     }
 
@@ -97,16 +108,15 @@ impl Host {
         // That of the last time.
         let _ = fs::remove_file(&pid_file);
         let process = Process::start(&mut self.container(), &self.folder.join("console.log"));
-        let leader = eventually("a container began", BOOT_MAX, || async {
+        // The first child makes the container, and is followed by the one that runs it.
+        let leader = eventually(&format!("{} had booted", self.name), BOOT_MAX, || async {
             let pid = fs::read_to_string(&pid_file).ok()?;
             let children = format!("/proc/{0}/task/{0}/children", pid.trim());
             let children = fs::read_to_string(children).ok()?;
-            Pid::from_raw(children.split_whitespace().next()?.parse().unwrap())
-        })
-        .await;
-        eventually(&format!("{} had booted", self.name), BOOT_MAX, || async {
+            let leader = Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)?;
             let ask = "systemctl is-active --quiet multi-user.target";
-            enter(leader, ask).output().await.unwrap().status.success().then_some(())
+            let answer = enter(leader, ask).output().await.unwrap();
+            answer.status.success().then_some(leader)
         })
         .await;
         self.machine = Some(Machine { process, leader, eyes: eyes(leader) });
@@ -170,6 +180,21 @@ impl Host {
         let mut command = Command::new("nsenter");
         command.args(["-t", &leader.as_raw_nonzero().to_string(), "-n"]).args(words);
         command
+    }
+}
+
+/// What it said last, where a test failed.
+impl Drop for Host {
+    #[expect(clippy::print_stderr, reason = "a failed test shows the log")]
+    fn drop(&mut self) {
+        if let Some(machine) = self.machine.as_ref().filter(|_| std::thread::panicking()) {
+            let ask = format!(
+                "journalctl --unit=starling --lines={LINES} --no-hostname; starling status"
+            );
+            let mut command = enter(machine.leader, &ask).into_std();
+            let said = command.output().map(|output| lossy(&output.stdout));
+            eprintln!("--- {} says:\n{}", self.name, said.unwrap_or_default());
+        }
     }
 }
 

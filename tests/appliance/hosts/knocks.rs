@@ -12,13 +12,15 @@ use super::host::Host;
 
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// Each with a connection of its own; what comes of it is a line. It ends when nobody reads.
-const LOOP: &str = "while curl --silent --show-error --fail --output /dev/null \
-    --max-time 60 http://127.0.0.1:9733/-/healthy 2>&1 && echo answered; do sleep 0.02; done";
+const LOOP: &str = "while curl --silent --show-error --fail --output /dev/null --max-time 60 \
+    --write-out 'answered %{time_total}\\n' http://127.0.0.1:9733/-/healthy 2>&1
+    do sleep 0.02; done";
 
 pub(crate) struct Knocks {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     answered: usize,
+    longest_seconds: f64,
 }
 
 impl Knocks {
@@ -30,7 +32,7 @@ impl Knocks {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines, answered: 0 }
+        Self { child, lines, answered: 0, longest_seconds: 0.0 }
     }
 
     /// So many more than so far; what was not answered is told at the end.
@@ -42,18 +44,19 @@ impl Knocks {
 
     async fn next(&mut self) -> bool {
         let line = timeout(ANSWER_MAX, self.lines.next_line()).await.expect("it has an end");
-        match line.unwrap().as_deref() {
-            Some("answered") => self.answered += 1,
-            Some(other) => panic!("after {} that were answered: {other}", self.answered),
-            None => return false,
-        }
+        let Some(line) = line.unwrap() else { return false };
+        let Some(took) = line.strip_prefix("answered ") else {
+            panic!("after {} that were answered: {line}", self.answered);
+        };
+        self.answered += 1;
+        self.longest_seconds = self.longest_seconds.max(took.parse().unwrap());
         true
     }
 
-    /// How many were answered; panics if one was not.
-    pub(crate) async fn end(mut self) -> usize {
+    /// How many were answered, and after how many seconds the slowest; panics if one was not.
+    pub(crate) async fn end(mut self) -> (usize, f64) {
         self.child.start_kill().unwrap();
         while self.next().await {}
-        self.answered
+        (self.answered, self.longest_seconds)
     }
 }

@@ -85,27 +85,31 @@ impl World {
         join_all(numbers.iter().map(|&number| self.host(number).run(script))).await;
     }
 
-    /// As an operator does it: the package, then the fleet's secret, how members find each other and
-    /// where samples go, in the configuration as it was installed.
+    /// As an operator does it: nothing runs by that, nor at the next boot.
     pub(crate) async fn install(&self, number: usize) {
         let package = &self.packages.files[0];
-        self.host(number).run(&format!("apt-get install -y {package}")).await;
+        let host = self.host(number);
+        host.run(&format!("apt-get install -y {package}")).await;
+        for question in ["is-enabled", "is-active"] {
+            let ask = format!("systemctl {question} starling.service starling.socket");
+            assert!(!host.succeeds(&ask).await, "{}: `{ask}`", host.name);
+        }
     }
 
-    pub(crate) async fn configure(&self, number: usize, secret: &str) {
-        let host = self.host(number);
-        let url = Backend::write_url();
-        host.run(&format!(
-            "umask 027
-            echo {secret} >/etc/starling/cluster.secret
-            chgrp starling /etc/starling/cluster.secret
-            cat >>/etc/starling/starling.yml <<'END'
-remote_write: [{{ name: judge, url: '{url}' }}]
-cluster: {{ enabled: true, mdns: true, secret_file: /etc/starling/cluster.secret }}
-END"
-        ))
-        .await;
-        self.add_jobs(number).await;
+    /// The secret is made by the first host, and taken by the others.
+    pub(crate) async fn configure(&self, numbers: &Members) {
+        let setup = format!("starling setup --mdns --remote-write {}", Backend::write_url());
+        let mut secret: Option<String> = None;
+        for &number in numbers {
+            let host = self.host(number);
+            match &secret {
+                None => secret = Some(host.run(&format!("{setup} --print-secret")).await),
+                Some(secret) => {
+                    host.run(&format!("echo '{}' | {setup} --secret-stdin", secret.trim())).await;
+                }
+            }
+            self.add_jobs(number).await;
+        }
     }
 
     /// What is divided is the same on all hosts.

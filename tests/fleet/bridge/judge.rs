@@ -186,8 +186,11 @@ impl Judge {
         outcome
     }
 
+    /// What came later is not of this event.
     fn account(&self, log: &[Scrape], window: Window) -> Account {
-        account(log, self.size.targets, self.size.interval_ms(), window)
+        let log: Vec<Scrape> =
+            log.iter().copied().filter(|scrape| scrape.at_ms < window.to_ms).collect();
+        account(&log, self.size.targets, self.size.interval_ms(), window)
     }
 
     pub(crate) async fn settled(&self, expected: &Expected) {

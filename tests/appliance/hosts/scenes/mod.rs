@@ -2,6 +2,8 @@
 
 mod daily;
 mod harm;
+mod machine;
+mod replace;
 
 use std::{env, path::Path, time::Duration};
 
@@ -15,50 +17,59 @@ use super::{
     world::World,
 };
 
-/// Scenes to play beside those that all others need; all, where it is not said.
+/// Which scenes to play, with commas; all, where it is not said. The first one is always played, as
+/// others need what comes of it.
 const CHOSEN: &str = "STARLING_SCENES";
+const SCENES: &[&str] = &[
+    "enable", "upgrade", "restart", "socket", "kill", "power", "cable", "replace", "blackout",
+    "full", "clock",
+];
 
 /// By plan: nothing is missed, nothing is made twice, no sample is refused.
 const PLANNED: Bound =
     Bound { agreed_ms: 30_000, late_ms: 500, splits: false, lost_max: 0, repeated_max: 0 };
+/// One interval and what it takes to notice. What the victim had in flight may have been stored, and
+/// comes again when it is back.
+const CRASH: Bound = Bound { agreed_ms: 10_000, late_ms: 5_000, repeated_max: 200, ..PLANNED };
+/// Both sides scrape what they reach, and one that comes back is believed until it has been told.
+const SPLIT: Bound = Bound { splits: true, ..CRASH };
 
 pub(super) async fn play(folder: &Path) {
     let size = Size { members: 4, targets: 36, interval: Duration::from_secs(5) };
     let mut stage = Stage { world: World::start(size, folder).await, began: Instant::now() };
-    stage.enable().await;
     for (name, is_chosen) in chosen() {
         if !is_chosen {
-            println!("left out: {name}");
+            println!("left out, as {CHOSEN} does not name it: {name}");
             continue;
         }
         stage.tell(name);
         match name {
-            "scale-out" => stage.scale_out().await,
+            "enable" => stage.enable().await,
             "upgrade" => stage.upgrade().await,
             "restart" => stage.restart().await,
             "socket" => stage.socket().await,
             "kill" => stage.kill().await,
-            "hang" => stage.hang().await,
             "power" => stage.power().await,
             "cable" => stage.cable().await,
+            "replace" => stage.replace().await,
             "blackout" => stage.blackout().await,
+            "full" => stage.full().await,
+            "clock" => stage.clock().await,
             _ => unreachable!("{name}"),
         }
     }
-    stage.tell("end");
+    stage.tell("the end; judging");
     stage.world.judged().await;
 }
 
-const SCENES: &[&str] =
-    &["scale-out", "upgrade", "restart", "socket", "kill", "hang", "power", "cable", "blackout"];
-
 fn chosen() -> Vec<(&'static str, bool)> {
     let chosen = env::var(CHOSEN).unwrap_or_default();
-    let is_chosen = |name: &str| chosen.is_empty() || chosen.split(',').any(|one| one == name);
-    for one in chosen.split(',').filter(|one| !one.is_empty()) {
-        assert!(SCENES.contains(&one), "`{CHOSEN}` names `{one}`; there are {SCENES:?}");
+    let chosen: Vec<_> = chosen.split(',').filter(|one| !one.is_empty()).collect();
+    for one in &chosen {
+        assert!(SCENES.contains(one), "`{CHOSEN}` names `{one}`; expected some of {SCENES:?}");
     }
-    SCENES.iter().map(|name| (*name, is_chosen(name))).collect()
+    let is_chosen = |name| chosen.is_empty() || name == SCENES[0] || chosen.contains(&name);
+    SCENES.iter().map(|&name| (name, is_chosen(name))).collect()
 }
 
 struct Stage {
@@ -80,9 +91,20 @@ impl Stage {
         self.world.size.interval + Duration::from_secs(1)
     }
 
+    /// An event that nobody notices who looks at samples.
     async fn planned(&mut self, event: &'static str, begun: Begun) {
-        let after = self.round();
-        self.world.over(event, begun, PLANNED, &Members::new(), after).await;
+        self.over(event, begun, PLANNED, &Members::new()).await;
+    }
+
+    /// Targets of a victim may have been scraped late, and then their next time comes.
+    async fn crashed(&mut self, event: &'static str, begun: Begun, victims: &Members) {
+        self.over(event, begun, CRASH, victims).await;
+    }
+
+    async fn over(&mut self, event: &'static str, begun: Begun, bound: Bound, victims: &Members) {
+        let rounds = if bound.late_ms == PLANNED.late_ms { 1 } else { 2 };
+        let after = self.round() * rounds;
+        self.world.over(event, begun, bound, victims, after).await;
         self.world.is_verified().await;
     }
 }

@@ -1,7 +1,14 @@
 //! A fleet of Debian systems on a bridge, each with the package installed by apt and nothing else
 //! prepared. What befalls hosts, and what operators do to them, is done to these; and it is judged
 //! from outside: by the targets, which know who scraped them when, and by a Prometheus that takes
-//! nothing out of order.
+//! nothing out of order. A test binary of its own, as those run one after the other: whoever judges
+//! hosts has the machine alone.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
+#![allow(
+    clippy::print_stdout,
+    reason = "what is skipped and what was measured is told by printing"
+)]
 
 mod eyes;
 mod host;
@@ -28,6 +35,13 @@ mod table;
 #[expect(dead_code, reason = "the fleet of namespaces asks for more")]
 mod watch;
 
+#[path = "../../integration/eventually.rs"]
+mod eventually;
+#[path = "../../integration/process.rs"]
+#[expect(dead_code, reason = "the tests of one agent ask for more")]
+mod process;
+
+use eventually::eventually;
 use tokio::time::Instant;
 
 /// Milliseconds since the world began.
@@ -42,7 +56,7 @@ impl Timeline {
 
 #[test]
 fn a_fleet_of_real_systems_bears_what_befalls_it() {
-    sandbox::run_inside("hosts::runs_when_told_to");
+    sandbox::run_inside("runs_when_told_to");
 }
 
 /// Not a test: what runs inside.
