@@ -30,7 +30,7 @@ pub(super) fn tell_changes(before: &Roster, after: &Roster) {
             match member.state {
                 MemberState::Alive => info!(member = name, member_id = %id, "a member is here"),
                 MemberState::Suspect => {
-                    info!(member = name, member_id = %id, "a member does not answer")
+                    info!(member = name, member_id = %id, "a member does not answer");
                 }
                 MemberState::Left => info!(member = name, member_id = %id, "a member has left"),
                 MemberState::Dead => warn!(member = name, member_id = %id, "a member is dead"),

@@ -61,7 +61,7 @@ async fn fetch(asker: &Asker, from_ms: i64, until_ms: i64) -> Option<(NodeId, us
         match fetch_from(asker, id, from_ms, until_ms).await {
             Ok(rows) => return Some((id, rows)),
             Err(reason) => {
-                info!(member_id = %id, error = reason, "a member can't tell what this one missed")
+                info!(member_id = %id, error = reason, "a member can't tell what this one missed");
             }
         }
     }

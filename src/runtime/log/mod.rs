@@ -128,10 +128,12 @@ fn parse_filter(filter: &str) -> Result<EnvFilter, String> {
 /// Turns each event, with the fields of the spans around it, into one line or one journal entry.
 struct Lines(Arc<Pen>);
 
+type Write = dyn Fn(&str) + Send + Sync;
+
 /// Writes lines, up to the limit of the place that they come from.
 struct Pen {
     sink: Sink,
-    write: Box<dyn Fn(&str) + Send + Sync>,
+    write: Box<Write>,
     limiter: Mutex<Limiter<Key>>,
     counted: Counted,
     /// What the limits go by.
@@ -172,9 +174,12 @@ impl Pen {
     fn takes(&self, event: &Event<'_>, metadata: &Metadata<'_>) -> bool {
         let Some(rate) = Rate::of(*metadata.level(), metadata.target()) else { return true };
         let is_library = !std::ptr::eq(metadata, event.metadata());
-        let key = || match is_library {
-            true => Key::Library(metadata.target().to_owned(), *metadata.level()),
-            false => Key::Own(event.metadata().callsite()),
+        let key = || {
+            if is_library {
+                Key::Library(metadata.target().to_owned(), *metadata.level())
+            } else {
+                Key::Own(event.metadata().callsite())
+            }
         };
         let now_ms = (self.now_ms)();
         let verdict = self.limiter().take(key(), rate, now_ms, || Site {

@@ -82,9 +82,9 @@ fn a_filter_that_is_none_is_named() {
 /// What a line says, by what it has left out.
 fn left_out(line: &str) -> Option<(u64, String)> {
     let line: Value = serde_json::from_str(line).unwrap();
-    let like = line["like"].as_str()?.to_owned();
+    let message = line["like"].as_str()?.to_owned();
     assert_eq!(line["message"], LEFT_OUT);
-    Some((line["left_out"].as_u64().unwrap(), like))
+    Some((line["left_out"].as_u64().unwrap(), message))
 }
 
 #[test]

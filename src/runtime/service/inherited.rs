@@ -33,7 +33,7 @@ impl Inherited {
                 Ok(Some(listener)) => sockets.extend(Handed::new(name, listener)),
                 Ok(None) => {}
                 Err(error) => {
-                    warn!(socket = name, %error, "a socket was handed over that can't be used")
+                    warn!(socket = name, %error, "a socket was handed over that can't be used");
                 }
             }
         }

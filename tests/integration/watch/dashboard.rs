@@ -61,23 +61,6 @@ fn the_dashboard_can_be_imported() {
         }
         assert_eq!(kind == "row", letters.is_empty(), "{title}");
     }
-    // A source or a variable of another Grafana would leave all panels empty.
-    fn strings<'a>(value: &'a Value, key: &str, found: &mut Vec<(String, &'a str)>) {
-        match value {
-            Value::String(text) => found.push((key.to_owned(), text)),
-            Value::Array(values) => values.iter().for_each(|value| strings(value, key, found)),
-            Value::Object(fields) => {
-                for (key, value) in fields {
-                    if key == "datasource" {
-                        assert_eq!(value["uid"], "${datasource}", "{value}");
-                        assert_eq!(value["type"], "prometheus", "{value}");
-                    }
-                    strings(value, key, found);
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
-    }
     let mut found = Vec::new();
     strings(&dashboard, "", &mut found);
     let variable = Regex::new(r"\$\{?([a-zA-Z_]+)").unwrap();
@@ -87,6 +70,25 @@ fn the_dashboard_can_be_imported() {
                 names.contains(&&named[1]) || ["__rate_interval", "__all"].contains(&&named[1]);
             assert!(is_known, "`{}` in {key}: {text}", &named[0]);
         }
+    }
+}
+
+/// All texts, by the key that they stand under. A source or a variable of another Grafana would leave all
+/// panels empty.
+fn strings<'a>(value: &'a Value, key: &str, found: &mut Vec<(String, &'a str)>) {
+    match value {
+        Value::String(text) => found.push((key.to_owned(), text)),
+        Value::Array(values) => values.iter().for_each(|value| strings(value, key, found)),
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                if key == "datasource" {
+                    assert_eq!(value["uid"], "${datasource}", "{value}");
+                    assert_eq!(value["type"], "prometheus", "{value}");
+                }
+                strings(value, key, found);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -1,12 +1,11 @@
-//! What an expression of PromQL names: metrics, labels and values.
+//! What an expression of `PromQL` names: metrics, labels and values.
 
 use regex::Regex;
 
 /// Selectors that must each find a series, or the expression asks for what there never is: one for each
 /// metric, and one for each value that a label is compared with.
 pub(super) fn selectors(expression: &str) -> Vec<String> {
-    let metric =
-        Regex::new(r#"\b(starling_[a-z0-9_]+|process_[a-z0-9_]+)(?:\{([^}]*)\})?"#).unwrap();
+    let metric = Regex::new(r"\b(starling_[a-z0-9_]+|process_[a-z0-9_]+)(?:\{([^}]*)\})?").unwrap();
     let matcher = Regex::new(r#"([a-z_]+)\s*(?:=~|!~|!=|=)\s*"([^"]*)""#).unwrap();
     let mut found = Vec::new();
     for metric in metric.captures_iter(expression) {
