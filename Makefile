@@ -4,7 +4,7 @@
 FUZZ_SECONDS ?= 60
 
 demo: ; cargo run --quiet -- demo
-test: ; bash tests/setup.sh && cargo test
+test: ; bash tests/run.sh
 check: ; cargo fmt --check && cargo clippy --all-targets -- -D warnings && cargo deny check
 bench: ; cargo bench
 # The table of docs/clustering.md; as root, on a machine with nothing else to do, for most of an hour.

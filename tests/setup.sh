@@ -40,9 +40,3 @@ if [ ! -d "$folder/usr" ]; then
   mkdir -p "$folder"
   (cd "$folder" && apt-get download -qq cloud-init && dpkg --extract cloud-init_*.deb .)
 fi
-
-# What wraps the packages that the tests install.
-bash "$(dirname "$0")/../packaging/tools.sh" wrap
-
-# The root that the appliance's tests lay their hosts over.
-[ "$(id -u)" -ne 0 ] || bash "$(dirname "$0")/appliance/root.sh" >/dev/null
