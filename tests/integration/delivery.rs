@@ -113,7 +113,8 @@ async fn an_outage_with_a_kill_within_leaves_no_gap() {
     );
 
     let gaps: Vec<i64> = samples.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
-    let irregular: Vec<_> = gaps.iter().filter(|gap| **gap > INTERVAL_MS + 100).collect();
+    // A scrape that was left out; one that was late on a busy machine is none.
+    let irregular: Vec<_> = gaps.iter().filter(|gap| **gap > INTERVAL_MS * 3 / 2).collect();
     assert!(irregular.len() <= 1, "more than the kill left a gap: {irregular:?}");
 
     let log = backend.log().to_lowercase();
