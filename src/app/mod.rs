@@ -346,9 +346,10 @@ impl Agent {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let leaving = self.division.leave();
         tokio::pin!(leaving);
-        loop {
+        // What is shown of it may be of a moment before.
+        let lines = loop {
             tokio::select! {
-                () = &mut leaving => break,
+                lines = &mut leaving => break lines,
                 _ = looks.tick() => {
                     let left = self.fare.left();
                     self.service.stage(Stage::Leaving(left));
@@ -363,9 +364,8 @@ impl Agent {
                     }
                 }
             }
-        }
+        };
         let seconds = began.elapsed().as_secs();
-        let lines = self.fare.left().lines;
         if lines > 0 {
             warn!(
                 lines,

@@ -12,21 +12,23 @@ use crate::{
 
 /// What is wanted of this member's share.
 pub(super) enum Will {
-    /// The answer comes when others have all of it.
-    Leave(oneshot::Sender<()>),
+    /// The answer comes when others have all of it, or nobody is there to take the rest: how many
+    /// lines that is.
+    Leave(oneshot::Sender<usize>),
     Drain(oneshot::Sender<Result<Drain, String>>),
     Undrain(oneshot::Sender<Drain>),
 }
 
 impl Handle {
     /// Gives up the share of this member. Resolves when others have all that it had, or when there
-    /// is nobody to take it; of two that ask, the second resolves at once.
-    pub async fn leave(&self) {
+    /// is nobody to take it: then of so many lines; of two that ask, the second resolves at once.
+    pub async fn leave(&self) -> usize {
         let (done, left) = oneshot::channel();
-        if self.wills.send(Will::Leave(done)).await.is_ok() {
-            // An error: the part has ended, and nothing is handed over any more.
-            let _ = left.await;
+        if self.wills.send(Will::Leave(done)).await.is_err() {
+            return 0;
         }
+        // An error: the part has ended, and nothing is handed over any more.
+        left.await.unwrap_or(0)
     }
 
     /// Gives up the share of this member, which stays up: it answers, sends what it still has, and
@@ -133,7 +135,7 @@ impl Ownership {
         }
         if let Some(done) = self.leaving.take() {
             // Who asked may have lost patience.
-            let _ = done.send(());
+            let _ = done.send(self.exchange.rules().unfinished());
         }
         if self.drain == Drain::Draining {
             self.drain = Drain::Drained;

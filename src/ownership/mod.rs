@@ -157,7 +157,7 @@ pub struct Ownership {
     overrides_file: Kept,
     given_up: GivenUp,
     wills: mpsc::Receiver<Will>,
-    leaving: Option<oneshot::Sender<()>>,
+    leaving: Option<oneshot::Sender<usize>>,
     drain: Drain,
     /// The fleet was met, or given up on: before that nothing is divided.
     is_met: bool,

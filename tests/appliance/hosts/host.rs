@@ -126,9 +126,9 @@ impl Host {
         let mut script = format!("echo $$ >{}/pid\n", self.folder.display());
         for group in &self.groups {
             let group = group.display();
-            script.push_str(&format!("mkdir -p {group}; echo $$ >{group}/cgroup.procs\n"));
+            script += &format!("mkdir -p {group}; echo $$ >{group}/cgroup.procs\n");
         }
-        script.push_str("exec systemd-nspawn \"$@\"");
+        script += "exec systemd-nspawn \"$@\"";
         let mut command = Command::new("sh");
         command
             .args(["-ec", &script, "sh", "--quiet", "--boot", "--console=pipe"])

@@ -24,7 +24,9 @@ impl Packages {
         let folder = env::var_os(GIVEN).map_or_else(
             || {
                 let folder = folder.join("packages");
-                VERSIONS.iter().for_each(|version| build(version, &folder));
+                for version in VERSIONS {
+                    build(version, &folder);
+                }
                 folder
             },
             PathBuf::from,
@@ -33,7 +35,9 @@ impl Packages {
             let names = fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.file_name());
             let mut names = names.map(|name| name.into_string().unwrap());
             let begin = format!("starling_{version}-");
-            let found = names.find(|name| name.starts_with(&begin) && name.ends_with(".deb"));
+            let found = names.find(|name| {
+                name.starts_with(&begin) && Path::new(name).extension() == Some("deb".as_ref())
+            });
             let name = found.unwrap_or_else(|| panic!("no {begin}*.deb in {}", folder.display()));
             format!("{PACKAGES}/{name}")
         });

@@ -11,7 +11,7 @@ use super::{
 const HANGS: usize = 2;
 const REPLACED: usize = 4;
 const NAME: &str = "vm4";
-const CREDENTIAL: &str = "starling.cluster-secret";
+const CREDENTIAL: &str = "starling.cluster-secret-encrypted";
 
 /// The watchdog waits for 20 s, a process that does not heed it is killed 5 s later.
 const WATCHDOG: Bound = Bound { agreed_ms: 45_000, ..CRASH };
