@@ -100,9 +100,9 @@ fn resolving(criterion: &mut Criterion) {
     let config = config::parse("bench.yml".as_ref(), &text, &|_| None).expect("valid");
     let job = Arc::clone(&config.jobs[0]);
     let group = TargetGroup { targets: (0..10_000).map(machine).collect(), ..Default::default() };
-    let before = resolve(&job, [&group], None);
+    let before = resolve(&job, "vm", [&group], None);
     criterion.bench_function("resolve/10k_targets_again", |bench| {
-        bench.iter(|| resolve(&job, [black_box(&group)], Some(&before)));
+        bench.iter(|| resolve(&job, "vm", [black_box(&group)], Some(&before)));
     });
 }
 

@@ -252,6 +252,25 @@ async fn a_restart_tells_what_nobody_saw() {
     watched.stop().await;
 }
 
+fn goes_down_with_secrets() -> scrape::HealthChange {
+    let target = Target {
+        job: "k".into(),
+        labels: [("__param_token", "hunter2"), ("instance", "h:1")].into_iter().collect(),
+        discovered: Labels::new(),
+        id: TargetId(7),
+        key: StreamKey(7),
+        url: "http://user:hunter2@h:1/metrics?token=hunter2".into(),
+        interval: Duration::from_secs(15),
+        timeout: Duration::from_secs(10),
+    };
+    scrape::HealthChange {
+        target: Arc::new(target),
+        is_up: false,
+        error: Some("connection refused".into()),
+        at_ms: clock::now_ms(),
+    }
+}
+
 #[tokio::test]
 async fn what_happens_is_told_as_it_happens() {
     let mut watched = Watched::new(tempfile::tempdir().unwrap(), 2);
@@ -281,23 +300,7 @@ async fn what_happens_is_told_as_it_happens() {
     let third = next(&mut live, Kind::Config).await;
     assert_eq!(third.event.error.as_deref(), Some("1:1: no"));
 
-    let target = Target {
-        job: "k".into(),
-        labels: [("__param_token", "hunter2"), ("instance", "h:1")].into_iter().collect(),
-        discovered: Labels::new(),
-        id: TargetId(7),
-        key: StreamKey(7),
-        url: "http://user:hunter2@h:1/metrics?token=hunter2".into(),
-        interval: Duration::from_secs(15),
-        timeout: Duration::from_secs(10),
-    };
-    let change = scrape::HealthChange {
-        target: Arc::new(target),
-        is_up: false,
-        error: Some("connection refused".into()),
-        at_ms: clock::now_ms(),
-    };
-    watched.health.send(Arc::new(change)).unwrap();
+    watched.health.send(Arc::new(goes_down_with_secrets())).unwrap();
     let health = next(&mut live, Kind::Health).await;
     assert_eq!(
         health.event.summary,

@@ -109,7 +109,6 @@ impl Judge {
                 let planned = self.queue.plan(slot(number), stored, now_ms);
                 self.planned = Some((number, planned));
             }
-            Step::Plan(..) => {}
             Step::PlanEnds(is_stored) => self.end_plan(is_stored),
             Step::Hold(holds) => self.queue.hold_all(holds),
             Step::NextInterval => self.interval_ms += 10,
@@ -124,7 +123,7 @@ impl Judge {
                 };
                 answer(&mut self.queue, &start, verdict, now_ms);
             }
-            Step::Answer(..) => {}
+            Step::Plan(..) | Step::Answer(..) => {}
             Step::Write => {
                 let written = write_all(&mut self.queue, now_ms);
                 self.on_disk.extend(written);
