@@ -123,12 +123,13 @@ impl Host {
     }
 
     fn container(&self) -> Command {
-        let mut script = format!("echo $$ >{}/pid\n", self.folder.display());
-        for group in &self.groups {
+        let folder = self.folder.display();
+        let enter = |group: &PathBuf| {
             let group = group.display();
-            script += &format!("mkdir -p {group}; echo $$ >{group}/cgroup.procs\n");
-        }
-        script += "exec systemd-nspawn \"$@\"";
+            format!("mkdir -p {group}; echo $$ >{group}/cgroup.procs\n")
+        };
+        let enters: String = self.groups.iter().map(enter).collect();
+        let script = format!("echo $$ >{folder}/pid\n{enters}exec systemd-nspawn \"$@\"");
         let mut command = Command::new("sh");
         command
             .args(["-ec", &script, "sh", "--quiet", "--boot", "--console=pipe"])

@@ -182,12 +182,12 @@ END
     pub(crate) async fn judged(self) {
         sleep(STORED_WITHIN).await;
         let mut table = Table::default();
+        let all: Vec<_> = self.overs.iter().map(|(_, _, over)| over).collect();
         for (event, _, over) in &self.overs {
-            let later = self.overs.iter().map(|(_, _, later)| later);
-            let later = later.filter(|later| later.window.from_ms >= over.window.to_ms);
+            let later = all.iter().filter(|later| later.window.from_ms >= over.window.to_ms);
             let mark_end = later.map(|later| later.mark).min().unwrap_or(self.judge.mark());
             println!("{event}");
-            table.add(event, self.judge.outcome(over, mark_end).await);
+            table.add(event, self.judge.outcome(over, mark_end, &all).await);
         }
         table.print(self.size);
         let mut bounds: BTreeMap<&str, &Bound> = BTreeMap::new();

@@ -90,6 +90,18 @@ pub(crate) struct Over {
     notices: BTreeSet<String>,
 }
 
+impl Over {
+    /// Of the samples.
+    fn looked(&self) -> Window {
+        Window { from_ms: self.window.from_ms - UNWRITTEN_MS, to_ms: self.window.to_ms }
+    }
+
+    /// Whether it kept whoever made this scrape from telling of it.
+    fn befell(&self, scrape: &Scrape) -> bool {
+        self.judged.victims.contains(&scrape.member) && self.looked().has(scrape.at_ms)
+    }
+}
+
 /// How an event is to be judged.
 #[derive(Clone, Debug)]
 pub(crate) struct Judged {
@@ -138,7 +150,7 @@ impl Judge {
     pub(crate) async fn end(&self, begun: Begun, judged: &Judged) -> Outcome {
         let over = self.over(begun, judged).await;
         sleep(STORED_WITHIN).await;
-        self.outcome(&over, self.mark()).await
+        self.outcome(&over, self.mark(), &[&over]).await
     }
 
     /// Waits for agreement and for `after`; what it was like is told later, of samples that are still
@@ -156,14 +168,15 @@ impl Judge {
     }
 
     /// Not before `STORED_WITHIN` after it was over. What the backend has said up to `mark_end` is its.
-    pub(crate) async fn outcome(&self, over: &Over, mark_end: usize) -> Outcome {
+    /// What the victims of `all` events could not tell counts nowhere.
+    pub(crate) async fn outcome(&self, over: &Over, mark_end: usize, all: &[&Over]) -> Outcome {
         let Over { judged, window, mark, has_agreed, notices } = over;
         let window = *window;
         let log = self.farm.log();
         let seconds = (self.timeline.now_ms() - window.from_ms) / 1000 + 5;
         let stored = self.backend.stored(seconds).await;
-        let looked = Window { from_ms: window.from_ms - UNWRITTEN_MS, to_ms: window.to_ms };
-        let (lost_of_victims, lost) = lost(&log, &stored, &judged.victims, looked);
+        let is_victims = |scrape: &Scrape| all.iter().any(|event| event.befell(scrape));
+        let (lost_of_victims, lost) = lost(&log, &stored, is_victims, over.looked());
         let arrived: Vec<Scrape> =
             log.iter().copied().filter(|scrape| stored.contains_key(&scrape.number)).collect();
         let refused = self.backend.refused(*mark..mark_end);

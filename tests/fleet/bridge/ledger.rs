@@ -1,6 +1,6 @@
 //! What a stretch of time did to the targets, from their own log: pure.
 
-use super::{backend::Stored, farm::Scrape, watch::Members};
+use super::{backend::Stored, farm::Scrape};
 
 /// A stretch of the timeline.
 #[derive(Clone, Copy, Debug)]
@@ -63,17 +63,18 @@ impl Account {
     }
 }
 
-/// Scrapes of the window that the backend has not: how many of `victims`, and those of others.
+/// Scrapes of the window that the backend has not: how many that a victim could not tell of, and those
+/// of others.
 pub(crate) fn lost(
     log: &[Scrape],
     stored: &Stored,
-    victims: &Members,
+    is_victims: impl Fn(&Scrape) -> bool,
     window: Window,
 ) -> (usize, Vec<Scrape>) {
     let (of_victims, of_others): (Vec<&Scrape>, Vec<&Scrape>) = log
         .iter()
         .filter(|scrape| window.has(scrape.at_ms) && !stored.contains_key(&scrape.number))
-        .partition(|scrape| victims.contains(&scrape.member));
+        .partition(|scrape| is_victims(scrape));
     (of_victims.len(), of_others.into_iter().copied().collect())
 }
 

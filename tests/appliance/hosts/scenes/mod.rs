@@ -30,15 +30,8 @@ const SCENES: &[&str] = &[
 ];
 
 /// By plan: nothing is missed, nothing is made twice, no sample is refused.
-const PLANNED: Bound = Bound {
-    agreed_ms: 30_000,
-    late_ms: 500,
-    splits: false,
-    // Windows touch: the victim of the next event, or of the one before, has not sent what it scraped
-    // in its last second or two.
-    lost_max: 8,
-    repeated_max: 0,
-};
+const PLANNED: Bound =
+    Bound { agreed_ms: 30_000, late_ms: 500, splits: false, lost_max: 0, repeated_max: 0 };
 /// One interval and what it takes to notice. What the victim had in flight may have been stored, and
 /// comes again when it is back.
 const CRASH: Bound = Bound { agreed_ms: 10_000, late_ms: 5_000, repeated_max: 200, ..PLANNED };
