@@ -13,7 +13,7 @@ const SHIFT: &str = "/etc/starling/clock-shift";
 impl Stage {
     /// Samples go on by way of memory.
     pub(super) async fn full(&mut self) {
-        let (begun, _) = self.begin();
+        let (begun, since) = self.begin();
         let host = self.world.host(FULL);
         host.run(&format!(
             "systemctl stop starling
@@ -23,6 +23,9 @@ impl Stage {
             systemctl start starling"
         ))
         .await;
+        // What it is handed over is on its disk before that is full.
+        let has_share = [("REASON", "join")];
+        self.world.said(FULL, since, "slots changed owners", &has_share).await;
         self.planned("a restart onto a small disk", begun).await;
         let (begun, since) = self.begin();
         let host = self.world.host(FULL);
