@@ -182,7 +182,7 @@ impl Giver {
             return;
         }
         match answer.verdict {
-            Verdict::Taken if answer.is_end != (*offered == records.len()) => {}
+            Verdict::Taken if answer.is_end != records.is_empty() => {}
             Verdict::Taken => {
                 let names: Vec<RecordName> = records.drain(..*offered).map(|r| r.name).collect();
                 *offered = 0;
@@ -253,7 +253,9 @@ impl Giver {
         // A record that is larger than a part is one.
         let count = records.iter().take(self.part_records_max).take_while(fits).count();
         *offered = count.max(1).min(records.len());
-        let is_end = *offered == records.len();
+        // Told by itself, once all is confirmed: whoever takes the end opens the line, and a record that
+        // its disk then does not take would come late.
+        let is_end = records.is_empty();
         let give = Give {
             line: line.clone(),
             until_ms: giving.until_ms,

@@ -217,11 +217,50 @@ fn what_the_new_owner_has_no_destination_for_is_sent_by_the_old_one_until_it_has
     let effects = at(11_200, ME, |world| {
         let offer = giver.extracted(&line, records(), vec![], world);
         let answer = deliver(offer, OTHER, &mut taker, &outlook(true), world);
+        let end = deliver(answer, ME, &mut giver, &outlook(true), world);
+        let buried = Effect::Bury { line: line.clone(), names: vec![record(0, OTHER, 1).name] };
+        assert_eq!(end[0], buried);
+        let answer = deliver(end, OTHER, &mut taker, &outlook(true), world);
         deliver(answer, ME, &mut giver, &outlook(true), world)
     });
-    let buried = Effect::Bury { line: line.clone(), names: vec![record(0, OTHER, 1).name] };
-    assert_eq!(effects, [buried, Effect::Given { line }]);
+    assert_eq!(effects, [Effect::Given { line }]);
     assert_eq!(giver.unfinished(), 0);
+}
+
+/// A disk that is full just then refuses once, and takes what is offered again.
+#[test]
+fn a_line_opens_only_when_all_that_was_given_is_on_disk() {
+    let line = line(1, "a");
+    let mut giver = handoff(OTHER, &["a"], BTreeMap::new());
+    at(0, OTHER, |world| giver.gained(slot(1), 0, &[], world));
+    giver.lost(slot(1), 1_000);
+    giver.sealed(slot(1));
+    let mut taker = handoff(ME, &["a"], BTreeMap::new());
+    let previous = [Previous { node: OTHER, until_ms: 1_000 }];
+    at(1_000, ME, |world| taker.gained(slot(1), 1_000, &previous, world));
+    let heard = |taker: &mut Handoff, offer: &[Effect], now_ms| {
+        let [Effect::Send { message, .. }] = offer else { panic!("{offer:?}") };
+        at(now_ms, ME, |world| taker.heard(OTHER, message.clone(), &outlook(true), world))
+    };
+    let record = record(0, OTHER, 1);
+    let stored = |effects: &[Effect]| {
+        effects.iter().any(|effect| match effect {
+            Effect::Store { records, .. } => *records == [record.name],
+            _ => false,
+        })
+    };
+
+    let offer = at(1_100, ME, |world| giver.extracted(&line, [record].into(), vec![], world));
+    let first = heard(&mut taker, &offer, 1_100);
+    assert!(stored(&first) && opened(&first, &line) != [i64::MAX], "{first:?}");
+    taker.not_stored(&line, &[record.name]);
+
+    let again = at(60_000, ME, |world| giver.tick(&|_| true, world));
+    let second = heard(&mut taker, &again, 60_000);
+    assert!(stored(&second) && opened(&second, &line) != [i64::MAX], "{second:?}");
+    let end = at(60_100, ME, |world| deliver(second, ME, &mut giver, &outlook(true), world));
+    let last = heard(&mut taker, &end[1..], 60_100);
+    assert_eq!(opened(&last, &line), [i64::MAX], "{last:?}");
 }
 
 #[test]
@@ -320,11 +359,14 @@ fn a_whole_fleets_slots_change_hands_at_once() {
             let [Effect::Send { message: Message::Give(give), .. }] = &offer[..] else {
                 panic!("{offer:?}")
             };
-            let through = give.records.last().map(|record| record.name);
-            let (until_ms, is_end, verdict) = (give.until_ms, true, Verdict::Taken);
-            let answer = Answer { line, until_ms, through, is_end, verdict };
-            let answer = Message::Answer(answer);
-            at(3_100, OTHER, |world| rules.heard(OTHER, answer, &outlook(true), world));
+            // The records first, and then that there are no more.
+            for (given, is_end) in [(give.records.last(), false), (None, true)] {
+                let through = given.map(|record| record.name);
+                let (line, until_ms, verdict) = (line.clone(), give.until_ms, Verdict::Taken);
+                let answer = Answer { line, until_ms, through, is_end, verdict };
+                let answer = Message::Answer(answer);
+                at(3_100, OTHER, |world| rules.heard(OTHER, answer, &outlook(true), world));
+            }
         }
     }
     assert_eq!((rules.closed(), rules.unfinished()), (0, 0));
