@@ -99,7 +99,8 @@ impl Hosts {
             r#"echo "$*" >> {SYSTEMCTL_LOG}
 running() {{ kill -0 "$(cat {pid} 2>/dev/null || echo none)" 2>/dev/null; }}
 start() {{
-  runuser -u starling -- starling run > /var/log/starling.log 2>&1 < /dev/null &
+  # Not runuser, which stays in between: its end would leave the agent behind.
+  setpriv --reuid=starling --regid=starling --init-groups starling run > /var/log/starling.log 2>&1 < /dev/null &
   echo $! > {pid}
   # As for a unit that says when it is ready.
   for try in $(seq 600); do
