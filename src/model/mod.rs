@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod hidden;
+pub mod histogram;
 pub mod labels;
 pub mod member;
 pub mod overrides;
