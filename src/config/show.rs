@@ -1,6 +1,8 @@
 //! The effective configuration as YAML: what is run, after all defaults, in the shape in which
 //! Prometheus shows its own. Secrets are `<secret>`; what has no effect here is not shown.
 
+use std::collections::BTreeMap;
+
 use crate::{
     config::{
         BasicAuth, Cluster, Clustering, Config, Destination, Discovery, DnsRecord, Global,
@@ -193,9 +195,9 @@ pub(super) fn clustering(clustering: &Clustering) -> Shown {
     ])
 }
 
-type Field = (&'static str, Option<Shown>);
+pub(super) type Field = (&'static str, Option<Shown>);
 
-fn client(client: &HttpClient) -> Vec<Field> {
+pub(super) fn client(client: &HttpClient) -> Vec<Field> {
     let authorization = client.authorization.as_ref().map(|authorization| {
         let credentials = authorization.credentials.as_ref();
         let mut fields = vec![("type", Some(text(&*authorization.scheme)))];
@@ -254,14 +256,14 @@ fn headers(headers: &[(String, Vec<Source>)]) -> Option<Shown> {
     (!headers.is_empty()).then(|| Shown::Map(shown.collect()))
 }
 
-fn secret(source: &Source) -> Shown {
+pub(super) fn secret(source: &Source) -> Shown {
     match source {
         Source::Inline(_) => text(SECRET),
         Source::File(file) => path(file),
     }
 }
 
-fn source(source: Option<&Source>, [inline, file]: [&'static str; 2]) -> Option<Field> {
+pub(super) fn source(source: Option<&Source>, [inline, file]: [&'static str; 2]) -> Option<Field> {
     Some(match source? {
         Source::Inline(_) => (inline, Some(text(SECRET))),
         Source::File(named) => (file, Some(path(named))),
@@ -270,37 +272,40 @@ fn source(source: Option<&Source>, [inline, file]: [&'static str; 2]) -> Option<
 
 /// In the order of the keys; several entries of one kind make one list.
 fn discoveries(found: &[Discovery]) -> Vec<Field> {
-    let mut files = Vec::new();
-    let mut http = Vec::new();
-    let mut dns = Vec::new();
-    let mut groups = Vec::new();
-    for discovery in found {
-        match discovery {
-            Discovery::Static(found) => groups.extend(found.iter().map(group)),
-            Discovery::File { files: paths, refresh_interval } => files.push(map([
-                ("files", Some(texts(paths))),
-                ("refresh_interval", Some(duration(*refresh_interval))),
-            ])),
+    let mut lists: BTreeMap<&'static str, Vec<Shown>> = BTreeMap::new();
+    for found in found {
+        let (key, shown) = match found {
+            Discovery::Static(found) => {
+                lists.entry("static_configs").or_default().extend(found.iter().map(group));
+                continue;
+            }
+            Discovery::File { files: paths, refresh_interval } => (
+                "file_sd_configs",
+                map([
+                    ("files", Some(texts(paths))),
+                    ("refresh_interval", Some(duration(*refresh_interval))),
+                ]),
+            ),
             Discovery::Http { url: at, refresh_interval, client: settings } => {
                 let mut fields = client(settings);
                 fields.push(("refresh_interval", Some(duration(*refresh_interval))));
                 fields.push(("url", Some(url(at))));
-                http.push(map(fields));
+                ("http_sd_configs", map(fields))
             }
-            Discovery::Dns { names, record, port, refresh_interval } => dns.push(map([
-                ("names", Some(texts(names))),
-                ("refresh_interval", Some(duration(*refresh_interval))),
-                ("type", Some(text(record_name(*record)))),
-                ("port", Some(number(*port))),
-            ])),
-        }
+            Discovery::Dns { names, record, port, refresh_interval } => (
+                "dns_sd_configs",
+                map([
+                    ("names", Some(texts(names))),
+                    ("refresh_interval", Some(duration(*refresh_interval))),
+                    ("type", Some(text(record_name(*record)))),
+                    ("port", Some(number(*port))),
+                ]),
+            ),
+            Discovery::Polled(polled) => discovery::show(polled),
+        };
+        lists.entry(key).or_default().push(shown);
     }
-    vec![
-        ("dns_sd_configs", some_list(dns)),
-        ("file_sd_configs", some_list(files)),
-        ("http_sd_configs", some_list(http)),
-        ("static_configs", some_list(groups)),
-    ]
+    lists.into_iter().map(|(key, entries)| (key, some_list(entries))).collect()
 }
 
 fn group(group: &TargetGroup) -> Shown {
@@ -406,7 +411,7 @@ fn path(path: &std::path::Path) -> Shown {
     text(path.display().to_string())
 }
 
-fn url(url: &str) -> Shown {
+pub(super) fn url(url: &str) -> Shown {
     text(discovery::without_credentials(url))
 }
 
@@ -414,15 +419,15 @@ pub(super) fn texts(texts: &[String]) -> Shown {
     list(texts.iter().map(|own| text(&**own)))
 }
 
-fn some_texts(own: &[String]) -> Option<Shown> {
+pub(super) fn some_texts(own: &[String]) -> Option<Shown> {
     (!own.is_empty()).then(|| texts(own))
 }
 
-fn some_list(entries: Vec<Shown>) -> Option<Shown> {
+pub(super) fn some_list(entries: Vec<Shown>) -> Option<Shown> {
     (!entries.is_empty()).then_some(Shown::List(entries))
 }
 
-fn some_text(own: &str) -> Option<Shown> {
+pub(super) fn some_text(own: &str) -> Option<Shown> {
     (!own.is_empty()).then(|| text(own))
 }
 

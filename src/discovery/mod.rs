@@ -1,12 +1,21 @@
 //! Which targets exist: providers find groups, `resolve` makes targets of them, job by job, and
 //! `catalogue` knows which job hangs on which provider.
 
+mod api;
 mod catalogue;
+mod consul;
 pub mod digest;
+mod digitalocean;
 mod dns;
+mod docker;
 mod file;
 pub mod group;
+mod hetzner;
 mod http;
+mod meta;
+mod nomad;
+mod pace;
+pub mod polled;
 pub mod provider;
 pub mod resolve;
 mod static_list;
@@ -24,12 +33,13 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tracing::{info, warn};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     config::Job,
     discovery::{
         catalogue::{Catalogue, Changes},
-        provider::{Nameservers, ProviderId, Round, Rounds, kind},
+        provider::{Nameservers, ProviderId, Round, Rounds},
     },
     model::target::{DroppedTarget, Target},
     runtime::{clock, stop::Stop, tasks},
@@ -98,6 +108,8 @@ pub struct Discovery {
     catalogue: Catalogue,
     running: BTreeMap<ProviderId, Stop>,
     nameservers: Nameservers,
+    /// Another one on each host, so that they do not all try again at once.
+    seed: u64,
     jobs: Vec<Arc<Job>>,
     orders: mpsc::Receiver<Vec<Arc<Job>>>,
     rounds: mpsc::Receiver<(ProviderId, Round)>,
@@ -122,6 +134,7 @@ impl Discovery {
         let (order_sender, orders) = mpsc::channel(ORDERS_MAX);
         let (round_sender, rounds) = mpsc::channel(ROUNDS_MAX);
         let part = Self {
+            seed: xxh3_64(host.as_bytes()),
             catalogue: Catalogue::new(host),
             running: BTreeMap::new(),
             nameservers,
@@ -167,7 +180,7 @@ impl Discovery {
             let nameservers = self.nameservers.clone();
             tasks::spawn(
                 "discovery provider",
-                provider::run(settings, nameservers, rounds, own_stop),
+                provider::run(settings, nameservers, self.seed ^ id.0, rounds, own_stop),
             );
         }
         // Also where no job is stale: one may have gone.
@@ -176,7 +189,7 @@ impl Discovery {
 
     fn learn(&mut self, id: ProviderId, round: Round) {
         let Some(learned) = self.catalogue.learn(id, round) else { return };
-        let kind = kind(learned.settings);
+        let kind = learned.settings.kind();
         self.meters.refreshed(kind, learned.faults.len());
         if let Some(before) = learned.faults_before {
             for fault in learned.faults.iter().filter(|fault| !before.contains(fault)) {
