@@ -42,7 +42,8 @@ pub use crate::config::{
     },
     digest::{digest, job_digest},
     discovery::{
-        Consul, DigitalOcean, Docker, DockerDoor, Hetzner, HetznerRole, Nomad, Polled, Provider,
+        Consul, DigitalOcean, Docker, DockerDoor, Hetzner, HetznerRole, Nomad, OpenStack,
+        OpenStackAvailability, OpenStackIdentity, OpenStackRole, Polled, Provider,
     },
     global::Environment,
     load::{

@@ -8,12 +8,16 @@ pub mod digest;
 mod digitalocean;
 mod dns;
 mod docker;
+#[cfg(test)]
+mod fake_api;
 mod file;
 pub mod group;
 mod hetzner;
 mod http;
+mod lent;
 mod meta;
 mod nomad;
+mod openstack;
 mod pace;
 pub mod polled;
 pub mod provider;

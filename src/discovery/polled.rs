@@ -13,6 +13,7 @@ use crate::{
         docker::Docker,
         hetzner::Hetzner,
         nomad::Nomad,
+        openstack::OpenStack,
         pace::Pace,
         provider::{Round, Rounds},
     },
@@ -39,6 +40,9 @@ pub(super) async fn run(polled: Polled, seed: u64, rounds: Rounds) {
             Source::Hetzner(Hetzner::new(settings, refresh_interval, &client))
         }
         Provider::Nomad(settings) => Source::Nomad(Nomad::new(settings, refresh_interval, &client)),
+        Provider::OpenStack(settings) => {
+            Source::OpenStack(OpenStack::new(settings, refresh_interval, &client))
+        }
     };
     poll(source, Pace::new(refresh_interval, seed), rounds).await;
 }
@@ -49,6 +53,7 @@ enum Source {
     Docker(Docker),
     Hetzner(Hetzner),
     Nomad(Nomad),
+    OpenStack(OpenStack),
 }
 
 impl Source {
@@ -59,6 +64,7 @@ impl Source {
             Self::Docker(source) => source.refresh().await,
             Self::Hetzner(source) => source.refresh().await,
             Self::Nomad(source) => source.refresh().await,
+            Self::OpenStack(source) => source.refresh().await,
         }
     }
 }

@@ -1,12 +1,15 @@
 //! `azure_sd_configs`: the virtual machines of an Azure subscription, those of its scale sets too.
 
-use crate::config::{
+use crate::{
+    config::{
     HttpClient, Secret,
     decode::{Section, shown},
     discovery::{Provider, port},
     http,
-    show::{Field, SECRET, some_text},
+    show::{Field, some_text},
     yaml_out::{number, text},
+},
+    model::hidden::SECRET,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ mod digitalocean;
 mod docker;
 mod hetzner;
 mod nomad;
+mod openstack;
 mod polled;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ pub use crate::config::discovery::{
     docker::{Docker, DockerDoor},
     hetzner::{Hetzner, HetznerRole},
     nomad::Nomad,
+    openstack::{OpenStack, OpenStackAvailability, OpenStackIdentity, OpenStackRole},
     polled::{Polled, Provider},
 };
 
@@ -32,7 +34,7 @@ use crate::{
 };
 
 /// Known to Prometheus, not run here.
-const LATER: [&str; 29] = [
+const LATER: [&str; 28] = [
     "aws",
     "azure",
     "dockerswarm",
@@ -50,7 +52,6 @@ const LATER: [&str; 29] = [
     "msk",
     "nerve",
     "oci",
-    "openstack",
     "outscale",
     "ovhcloud",
     "puppetdb",

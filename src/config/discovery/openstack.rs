@@ -1,12 +1,15 @@
 //! `openstack_sd_configs`: the instances, hypervisors or load balancers of an OpenStack region.
 
-use crate::config::{
-    HttpClient, Secret,
-    decode::{Section, shown},
-    discovery::{Provider, port},
-    http,
-    show::{Field, SECRET, some_text},
-    yaml_out::{number, text},
+use crate::{
+    config::{
+        HttpClient, Secret,
+        decode::{Section, shown},
+        discovery::{Provider, port},
+        http,
+        show::{Field, some_text},
+        yaml_out::{number, text},
+    },
+    model::hidden::SECRET,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,14 +95,8 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClien
         enable_http2: true,
         ..HttpClient::default()
     };
-    let openstack = OpenStack {
-        identity,
-        role: role?,
-        region,
-        availability: availability?,
-        all_tenants,
-        port,
-    };
+    let openstack =
+        OpenStack { identity, role: role?, region, availability: availability?, all_tenants, port };
     Some((Provider::OpenStack(openstack), client))
 }
 
@@ -178,8 +175,7 @@ fn identity(section: &mut Section<'_, '_>) -> Option<OpenStackIdentity> {
 
 impl OpenStack {
     pub(super) fn fields(&self) -> Vec<Field> {
-        let mut fields =
-            self.identity.as_ref().map_or_else(Vec::new, OpenStackIdentity::fields);
+        let mut fields = self.identity.as_ref().map_or_else(Vec::new, OpenStackIdentity::fields);
         fields.extend([
             ("role", Some(text(self.role.name()))),
             ("region", some_text(&self.region)),

@@ -7,8 +7,8 @@ use crate::config::{
     HttpClient,
     decode::{Findings, Section},
     discovery::{
-        Consul, DigitalOcean, Discovery, Docker, Hetzner, Nomad, consul, digitalocean, docker,
-        hetzner, nomad, refresh,
+        Consul, DigitalOcean, Discovery, Docker, Hetzner, Nomad, OpenStack, consul, digitalocean,
+        docker, hetzner, nomad, openstack, refresh,
     },
     show::{Field, client, duration},
     yaml::Node,
@@ -30,6 +30,7 @@ pub enum Provider {
     Docker(Docker),
     Hetzner(Hetzner),
     Nomad(Nomad),
+    OpenStack(OpenStack),
 }
 
 impl Provider {
@@ -45,6 +46,7 @@ impl Provider {
             Self::Docker(_) => "docker_sd_configs",
             Self::Hetzner(_) => "hetzner_sd_configs",
             Self::Nomad(_) => "nomad_sd_configs",
+            Self::OpenStack(_) => "openstack_sd_configs",
         }
     }
 
@@ -55,6 +57,7 @@ impl Provider {
             Self::Docker(docker) => docker.fields(),
             Self::Hetzner(hetzner) => hetzner.fields(),
             Self::Nomad(nomad) => nomad.fields(),
+            Self::OpenStack(openstack) => openstack.fields(),
         }
     }
 }
@@ -70,12 +73,13 @@ pub(super) struct Kind {
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 const MINUTE: Duration = Duration::from_secs(60);
 
-pub(super) const KINDS: [Kind; 5] = [
+pub(super) const KINDS: [Kind; 6] = [
     Kind { key: "consul_sd_configs", unset: HALF_A_MINUTE, read: consul::read },
     Kind { key: "digitalocean_sd_configs", unset: MINUTE, read: digitalocean::read },
     Kind { key: "docker_sd_configs", unset: MINUTE, read: docker::read },
     Kind { key: "hetzner_sd_configs", unset: MINUTE, read: hetzner::read },
     Kind { key: "nomad_sd_configs", unset: MINUTE, read: nomad::read },
+    Kind { key: "openstack_sd_configs", unset: MINUTE, read: openstack::read },
 ];
 
 pub(super) fn read(kind: &Kind, node: &Node, findings: &mut Findings) -> Option<Discovery> {

@@ -157,7 +157,8 @@ impl Server {
         let common = target(String::new(), common);
 
         let pools = self.addresses.iter();
-        let addresses = pools.flat_map(|(pool, addresses)| addresses.iter().map(move |it| (pool, it)));
+        let addresses =
+            pools.flat_map(|(pool, addresses)| addresses.iter().map(move |it| (pool, it)));
         let own = addresses
             .filter(|(_, it)| !it.addr.is_empty() && !floating.all.contains(&it.addr))
             .map(|(pool, Address { addr })| {
@@ -213,7 +214,11 @@ pub(super) struct LoadBalancer {
 
 impl LoadBalancer {
     /// `None` where nothing of it listens for Prometheus.
-    pub(super) fn target(&self, listeners: &[Listener], addresses: &[FloatingIp]) -> Option<Labels> {
+    pub(super) fn target(
+        &self,
+        listeners: &[Listener],
+        addresses: &[FloatingIp],
+    ) -> Option<Labels> {
         let listener = listeners.iter().find(|listener| {
             listener.protocol == "PROMETHEUS"
                 && listener.loadbalancers.iter().any(|own| own.id == self.id)
@@ -225,7 +230,10 @@ impl LoadBalancer {
         Some(target(
             host_port(&self.vip_address, listener.protocol_port),
             [
-                ("__meta_openstack_loadbalancer_availability_zone", self.availability_zone.as_str()),
+                (
+                    "__meta_openstack_loadbalancer_availability_zone",
+                    self.availability_zone.as_str(),
+                ),
                 ("__meta_openstack_loadbalancer_floating_ip", floating),
                 ("__meta_openstack_loadbalancer_id", &self.id),
                 ("__meta_openstack_loadbalancer_name", &self.name),
@@ -326,7 +334,8 @@ mod tests {
             ("__meta_openstack_address_pool", "storage"),
             ("__meta_openstack_private_ip", "fd00::5"),
         ];
-        let expected = [labels(&[&common[..], &first].concat()), labels(&[&common[..], &second].concat())];
+        let expected =
+            [labels(&[&common[..], &first].concat()), labels(&[&common[..], &second].concat())];
         assert_eq!(server.targets(80, &floating), expected);
 
         // An older API, an instance started from a volume, one without an address.
@@ -380,7 +389,8 @@ mod tests {
     #[test]
     fn a_page_tells_the_next() {
         let check = |mut answer: Value, expected: Result<(usize, Option<&str>), &str>| {
-            let found = page::<Port>(&mut answer, "ports").map(|it| (it.entries.len(), it.next_query));
+            let found =
+                page::<Port>(&mut answer, "ports").map(|it| (it.entries.len(), it.next_query));
             let found = found.map_err(|fault| fault.contains(expected.err().unwrap_or("no fault")));
             assert_eq!(found, expected.map(|(n, q)| (n, q.map(str::to_owned))).map_err(|_| true));
         };

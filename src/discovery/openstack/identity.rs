@@ -43,7 +43,7 @@ pub(super) fn from_environment(
     };
     if identity.endpoint.is_empty() {
         return Err(
-            "neither `identity_endpoint` nor the environment variable `OS_AUTH_URL` is set".into()
+            "neither `identity_endpoint` nor the environment variable `OS_AUTH_URL` is set".into(),
         );
     }
     Ok(identity)
@@ -51,8 +51,8 @@ pub(super) fn from_environment(
 
 /// The body of the request for a token.
 pub(super) fn request(identity: &OpenStackIdentity) -> Result<Value, String> {
-    let has_application =
-        !(identity.application_credential_id.is_empty() && identity.application_credential_name.is_empty());
+    let has_application = !(identity.application_credential_id.is_empty()
+        && identity.application_credential_name.is_empty());
     // A password comes first, as it does where Prometheus asks.
     let (method, proof) = if let Some(password) = &identity.password {
         let mut user = user(identity)?;
@@ -211,7 +211,8 @@ mod tests {
             let found = pairs.iter().find(|(own, _)| *own == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        let with_url = |name: &str| if name == "OS_AUTH_URL" { Some("https://k".into()) } else { with(name) };
+        let with_url =
+            |name: &str| if name == "OS_AUTH_URL" { Some("https://k".into()) } else { with(name) };
         from_environment(with_url).unwrap()
     }
 
