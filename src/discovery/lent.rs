@@ -39,8 +39,8 @@ impl<T> Lent<T> {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn it_is_used_until_shortly_before_its_end() {
+    #[test]
+    fn it_is_used_until_shortly_before_its_end() {
         let now = Instant::now();
         for (life, last) in [(3_600, 3_539), (100, 89), (u64::MAX, 86_399)] {
             let mut lent = Lent::default();
