@@ -1,18 +1,19 @@
-//! `ec2_sd_configs`: the instances of an AWS account in one region. Who asks, and in which region, is
-//! the `sigv4` of its client.
+//! `ec2_sd_configs`: the instances of an AWS account in one region.
 
 use crate::config::{
-    HttpClient,
+    HttpClient, SigV4,
     decode::{Findings, Section},
     discovery::{Provider, port, url_fault},
     http,
-    show::{Field, some_list, some_text},
+    show::{Field, secret, some_list, some_text},
     yaml::Node,
     yaml_out::{Shown, map, number, text, texts},
 };
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Ec2 {
+    /// Who asks, and in which region.
+    pub sigv4: SigV4,
     /// `None`: that of the region.
     pub endpoint: Option<String>,
     pub port: u16,
@@ -33,9 +34,8 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClien
     let port = port(section);
     let nodes = section.entries("filters", "empty or null section in filters");
     let filters = nodes.into_iter().filter_map(|node| filter(node, section.findings)).collect();
-    let mut client = http::client(section, true);
-    client.sigv4 = Some(Box::new(sigv4));
-    Some((Provider::Ec2(Ec2 { endpoint, port, filters }), client))
+    let client = http::client(section, true);
+    Some((Provider::Ec2(Ec2 { sigv4, endpoint, port, filters }), client))
 }
 
 /// A bare host is asked over HTTPS.
@@ -65,8 +65,15 @@ fn filter(node: &Node, findings: &mut Findings) -> Option<Ec2Filter> {
 impl Ec2 {
     pub(super) fn fields(&self) -> Vec<Field> {
         let filters: Vec<Shown> = self.filters.iter().map(Ec2Filter::shown).collect();
+        let own = |own: &Option<String>| some_text(own.as_deref().unwrap_or(""));
         vec![
-            ("endpoint", some_text(self.endpoint.as_deref().unwrap_or(""))),
+            ("endpoint", own(&self.endpoint)),
+            ("region", own(&self.sigv4.region)),
+            ("access_key", own(&self.sigv4.access_key)),
+            ("secret_key", self.sigv4.secret_key.as_ref().map(secret)),
+            ("profile", own(&self.sigv4.profile)),
+            ("role_arn", own(&self.sigv4.role_arn)),
+            ("external_id", own(&self.sigv4.external_id)),
             ("port", Some(number(self.port))),
             ("filters", some_list(filters)),
         ]
