@@ -2,15 +2,19 @@
 //! `catalogue` knows which job hangs on which provider.
 
 mod api;
+mod azure;
+mod bearer;
 mod catalogue;
 mod consul;
 pub mod digest;
 mod digitalocean;
 mod dns;
 mod docker;
+mod ec2;
 #[cfg(test)]
 mod fake_api;
 mod file;
+mod gce;
 pub mod group;
 mod hetzner;
 mod http;

@@ -2,13 +2,13 @@
 
 use crate::{
     config::{
-    HttpClient, Secret,
-    decode::{Section, shown},
-    discovery::{Provider, port},
-    http,
-    show::{Field, some_text},
-    yaml_out::{number, text},
-},
+        HttpClient, Secret,
+        decode::{Section, shown},
+        discovery::{Provider, port},
+        http,
+        show::{Field, some_text},
+        yaml_out::{number, text},
+    },
     model::hidden::SECRET,
 };
 
@@ -157,7 +157,9 @@ fn authentication(section: &mut Section<'_, '_>, tenant_id: &str) -> Option<Azur
 impl Azure {
     pub(super) fn fields(&self) -> Vec<Field> {
         let (method, client_id, secret) = match &self.authentication {
-            AzureAuthentication::OAuth { client_id, .. } => ("OAuth", client_id, Some(text(SECRET))),
+            AzureAuthentication::OAuth { client_id, .. } => {
+                ("OAuth", client_id, Some(text(SECRET)))
+            }
             AzureAuthentication::ManagedIdentity { client_id } => {
                 ("ManagedIdentity", client_id, None)
             }

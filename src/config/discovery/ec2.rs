@@ -5,9 +5,9 @@ use crate::config::{
     decode::{Findings, Section},
     discovery::{Provider, port, url_fault},
     http,
-    show::{Field, secret, some_list, some_text},
+    show::{Field, some_list, some_text, texts},
     yaml::Node,
-    yaml_out::{Shown, map, number, text, texts},
+    yaml_out::{Shown, map, number, text},
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +30,7 @@ pub struct Ec2Filter {
 
 pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
     let endpoint = endpoint(section);
-    let sigv4 = http::aws(section, "ec2");
+    let sigv4 = http::sigv4::aws(section, "ec2");
     let port = port(section);
     let nodes = section.entries("filters", "empty or null section in filters");
     let filters = nodes.into_iter().filter_map(|node| filter(node, section.findings)).collect();
@@ -65,18 +65,15 @@ fn filter(node: &Node, findings: &mut Findings) -> Option<Ec2Filter> {
 impl Ec2 {
     pub(super) fn fields(&self) -> Vec<Field> {
         let filters: Vec<Shown> = self.filters.iter().map(Ec2Filter::shown).collect();
-        let own = |own: &Option<String>| some_text(own.as_deref().unwrap_or(""));
-        vec![
-            ("endpoint", own(&self.endpoint)),
-            ("region", own(&self.sigv4.region)),
-            ("access_key", own(&self.sigv4.access_key)),
-            ("secret_key", self.sigv4.secret_key.as_ref().map(secret)),
-            ("profile", own(&self.sigv4.profile)),
-            ("role_arn", own(&self.sigv4.role_arn)),
-            ("external_id", own(&self.sigv4.external_id)),
+        let mut fields = http::shown::aws(&self.sigv4);
+        // A key of destinations alone.
+        fields.retain(|(key, _)| *key != "service_name");
+        fields.extend([
+            ("endpoint", some_text(self.endpoint.as_deref().unwrap_or(""))),
             ("port", Some(number(self.port))),
             ("filters", some_list(filters)),
-        ]
+        ]);
+        fields
     }
 }
 

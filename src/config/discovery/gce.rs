@@ -35,8 +35,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClien
     let tag_separator = section.text("tag_separator").unwrap_or(",").to_owned();
     let port = port(section);
     let endpoint = "https://compute.googleapis.com".to_owned();
-    let client =
-        HttpClient { follow_redirects: true, enable_http2: true, ..HttpClient::default() };
+    let client = HttpClient { follow_redirects: true, enable_http2: true, ..HttpClient::default() };
     Some((Provider::Gce(Gce { project, zone, filter, tag_separator, port, endpoint }), client))
 }
 

@@ -149,7 +149,10 @@ pub(super) enum Reach {
     Unsaid,
     /// The machine has been switched off and given back.
     Deallocated,
-    Addresses { private: String, public: String },
+    Addresses {
+        private: String,
+        public: String,
+    },
 }
 
 impl Machine {
@@ -231,12 +234,15 @@ mod tests {
     }
 
     fn reach(properties: Value) -> Result<Reach, String> {
-        serde_json::from_value::<Interface>(json!({ "properties": properties })).unwrap().reach("vm")
+        serde_json::from_value::<Interface>(json!({ "properties": properties }))
+            .unwrap()
+            .reach("vm")
     }
 
     #[test]
     fn every_label_has_its_source() {
-        let id = "/subscriptions/s/resourceGroups/my-rg/providers/Microsoft.Compute/virtualMachines/vm1";
+        let id =
+            "/subscriptions/s/resourceGroups/my-rg/providers/Microsoft.Compute/virtualMachines/vm1";
         let vm = machine(json!({
             "id": id, "name": "vm1", "type": "Microsoft.Compute/virtualMachines", "location": "westeurope",
             "tags": {"Team.Name": "ops", "none": null},

@@ -7,11 +7,8 @@ mod tests;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use ::http::{
-    HeaderName, HeaderValue, Request, StatusCode,
-    header::AUTHORIZATION,
-};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use ::http::{HeaderName, HeaderValue, Request, StatusCode, header::AUTHORIZATION};
+use futures_util::{TryStreamExt, stream::FuturesOrdered};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tracing::warn;
@@ -128,14 +125,19 @@ impl Azure {
         };
         let manager = Manager { api: &self.api, settings: &self.settings, token };
         let machines = manager.machines().await?;
-        let lookups = machines.iter().map(|found| manager.target(found, &self.interfaces));
-        let mut lookups = stream::iter(lookups).buffered(LOOKUPS_MAX);
         let (mut targets, mut learned) = (Vec::new(), Vec::new());
-        while let Some((target, interfaces)) = lookups.try_next().await? {
+        let (mut waiting, mut asking) = (machines.iter(), FuturesOrdered::new());
+        loop {
+            while asking.len() < LOOKUPS_MAX
+                && let Some(found) = waiting.next()
+            {
+                asking.push_back(manager.target(found, &self.interfaces));
+            }
+            let Some((target, interfaces)) = asking.try_next().await? else { break };
             targets.extend(target);
             learned.extend(interfaces);
         }
-        drop(lookups);
+        drop(asking);
         self.remember(learned, now);
         Ok(targets)
     }

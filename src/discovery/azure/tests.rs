@@ -71,7 +71,10 @@ fn answer(asked: &Asked, behaviour: &Behaviour) -> Reply {
     }
     let token = format!("Bearer token{}", behaviour.tokens.load(Ordering::SeqCst));
     if asked.header("authorization") != token {
-        return reply(401, json!({"error": {"code": "ExpiredAuthenticationToken", "message": "m"}}));
+        return reply(
+            401,
+            json!({"error": {"code": "ExpiredAuthenticationToken", "message": "m"}}),
+        );
     }
     let scale_set = format!("{GROUP}/Microsoft.Compute/virtualMachineScaleSets/set");
     let host = asked.header("host");
@@ -82,13 +85,16 @@ fn answer(asked: &Asked, behaviour: &Behaviour) -> Reply {
             let next = format!("http://{host}{path}?{query}&$skiptoken=2");
             reply(200, json!({"value": [machine("vm1", "nic1")], "nextLink": next}))
         }
-        _ if path == format!("{COMPUTE}/virtualMachines") => {
-            reply(200, json!({"value": [machine("vm2", "gone"), machine("vm3", "idle")], "nextLink": null}))
-        }
+        _ if path == format!("{COMPUTE}/virtualMachines") => reply(
+            200,
+            json!({"value": [machine("vm2", "gone"), machine("vm3", "idle")], "nextLink": null}),
+        ),
         _ if path == format!("{COMPUTE}/virtualMachineScaleSets") => {
             reply(200, json!({"value": [{"id": scale_set, "name": "set"}]}))
         }
-        "/Microsoft.Compute/virtualMachines" => reply(200, json!({"value": [machine("vm1", "nic1")]})),
+        "/Microsoft.Compute/virtualMachines" => {
+            reply(200, json!({"value": [machine("vm1", "nic1")]}))
+        }
         "/Microsoft.Compute/virtualMachineScaleSets" => reply(200, json!({"value": []})),
         "/Microsoft.Compute/virtualMachineScaleSets/set/virtualMachines" => {
             reply(200, json!({"value": [machine("set_0", "nic")]}))
@@ -158,13 +164,15 @@ async fn machines_and_those_of_scale_sets_are_found() {
     let expected = ["10.0.0.1:9100 ", "10.0.0.9:9100 set"];
     assert_eq!(cloud.refresh().await.unwrap(), expected);
     let asked = cloud.api.asked();
-    let expanded = asked.iter().filter(|it| it.path.contains("%24expand=IPConfigurations%2FPublicIPAddress"));
+    let expanded =
+        asked.iter().filter(|it| it.path.contains("%24expand=IPConfigurations%2FPublicIPAddress"));
     assert_eq!(expanded.count(), 4);
     // Interfaces are remembered, but for one that is not there.
     assert_eq!(cloud.refresh().await.unwrap(), expected);
     let asked = cloud.api.asked();
     let interfaces = asked.iter().filter(|it| it.path.contains("networkInterfaces/"));
-    let names: Vec<&str> = interfaces.filter_map(|it| it.path.rsplit('/').find(|p| p.starts_with("gone"))).collect();
+    let names: Vec<&str> =
+        interfaces.filter_map(|it| it.path.rsplit('/').find(|p| p.starts_with("gone"))).collect();
     assert_eq!(names.len(), 1);
     assert_eq!(asked.len(), 5);
     assert_eq!(cloud.behaviour.tokens.load(Ordering::SeqCst), 1);
@@ -221,7 +229,11 @@ async fn an_answer_that_is_no_list_is_a_fault() {
     ] {
         let behaviour = Behaviour::default();
         let api = FakeApi::start(move |asked| {
-            if asked.path.contains("/token") { grant(asked, &behaviour) } else { reply(status, body) }
+            if asked.path.contains("/token") {
+                grant(asked, &behaviour)
+            } else {
+                reply(status, body)
+            }
         })
         .await;
         let fault = source(&api.url, oauth(), "").refresh().await.unwrap_err();

@@ -267,7 +267,8 @@ impl Instance {
             ("__meta_ec2_subnet_id", &subnets),
             ("__meta_ec2_vpc_id", &self.vpc_id),
         ];
-        let all = labels.into_iter().chain(tags.iter().map(|(name, value)| (name.as_str(), *value)));
+        let all =
+            labels.into_iter().chain(tags.iter().map(|(name, value)| (name.as_str(), *value)));
         Some(target(host_port(address, port), all))
     }
 
@@ -423,8 +424,7 @@ mod tests {
 
     #[test]
     fn what_is_absent_makes_no_label() {
-        let always =
-            [("__meta_ec2_owner_id", "123456789012"), ("__meta_ec2_region", "eu-west-1")];
+        let always = [("__meta_ec2_owner_id", "123456789012"), ("__meta_ec2_region", "eu-west-1")];
         let with = |labels: &[(&'static str, &'static str)]| [&always, labels].concat();
         // No address at all: terminated, or not yet started.
         assert_eq!(targets("<item><instanceId>i-1</instanceId></item>"), []);

@@ -56,12 +56,8 @@ impl Ec2 {
         environment: Environment,
     ) -> Self {
         // Who asks is told by the signature alone.
-        let client = HttpClient {
-            basic_auth: None,
-            authorization: None,
-            oauth2: None,
-            ..client.clone()
-        };
+        let client =
+            HttpClient { basic_auth: None, authorization: None, oauth2: None, ..client.clone() };
         Self { settings, refresh_interval, client, environment, region: None }
     }
 

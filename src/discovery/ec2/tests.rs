@@ -42,7 +42,10 @@ fn answer(asked: &Asked, behaviour: &Behaviour) -> Reply {
         ("GET", path) if path.starts_with("/latest/") => return reply(404, ""),
         _ => {}
     }
-    assert_eq!((asked.method.as_str(), parameter(asked, "Version").as_str()), ("POST", API_VERSION));
+    assert_eq!(
+        (asked.method.as_str(), parameter(asked, "Version").as_str()),
+        ("POST", API_VERSION)
+    );
     let authorization = asked.header("authorization");
     let is_signed = authorization.starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
         && authorization.contains("/eu-west-1/ec2/aws4_request, ")
@@ -62,8 +65,11 @@ fn answer(asked: &Asked, behaviour: &Behaviour) -> Reply {
         ),
         "DescribeInstances" => {
             let next = parameter(asked, "NextToken");
-            let (address, more) =
-                if next.is_empty() { ("10.0.0.1", "<nextToken>a+b/c=</nextToken>") } else { ("10.0.0.2", "") };
+            let (address, more) = if next.is_empty() {
+                ("10.0.0.1", "<nextToken>a+b/c=</nextToken>")
+            } else {
+                ("10.0.0.2", "")
+            };
             assert!(next.is_empty() || next == "a+b/c=", "{next}");
             reply(
                 200,
@@ -190,7 +196,11 @@ async fn an_answer_that_is_none_is_a_fault() {
     for (status, body, expected) in [
         (200, "<html>Sign in</html>", "unexpected answer"),
         (200, "", "unexpected answer"),
-        (503, "<Response><Errors><Error><Code>RequestLimitExceeded</Code></Error></Errors></Response>", "RequestLimitExceeded"),
+        (
+            503,
+            "<Response><Errors><Error><Code>RequestLimitExceeded</Code></Error></Errors></Response>",
+            "RequestLimitExceeded",
+        ),
         (500, "hunter2", "500"),
     ] {
         let api = FakeApi::start(move |_| reply(status, body)).await;

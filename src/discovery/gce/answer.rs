@@ -15,7 +15,8 @@ use crate::{
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Page {
-    kind: Kind,
+    #[serde(rename = "kind")]
+    _kind: Kind,
     /// Left out where there are none.
     #[serde(default, deserialize_with = "or_empty")]
     pub(super) items: Vec<Instance>,

@@ -159,8 +159,14 @@ mod tests {
             (r#"{"type": "hunter2", "private_key": 7}"#, "not understood"),
             (r#"{"type": "external_account"}"#, "not supported"),
             ("{}", "not supported"),
-            (r#"{"type": "service_account", "private_key": "hunter2"}"#, "`client_email` is missing"),
-            (r#"{"type": "authorized_user", "client_id": "a", "client_secret": "hunter2"}"#, "`refresh_token` is missing"),
+            (
+                r#"{"type": "service_account", "private_key": "hunter2"}"#,
+                "`client_email` is missing",
+            ),
+            (
+                r#"{"type": "authorized_user", "client_id": "a", "client_secret": "hunter2"}"#,
+                "`refresh_token` is missing",
+            ),
         ] {
             let fault = Credentials::from_json(text).unwrap_err();
             assert!(fault.contains(expected), "{text}: {fault}");
@@ -169,14 +175,19 @@ mod tests {
         let key = r#"{"type": "service_account", "client_email": "a@b", "private_key": "hunter2"}"#;
         let credentials = Credentials::from_json(key).unwrap();
         let fault = credentials.request(0).unwrap_err();
-        assert!(!fault.contains("hunter2") && !format!("{credentials:?}").contains("hunter2"), "{fault}");
+        assert!(
+            !fault.contains("hunter2") && !format!("{credentials:?}").contains("hunter2"),
+            "{fault}"
+        );
     }
 
     #[test]
     fn they_are_looked_for_where_googles_tools_do() {
         let folder = tempfile::tempdir().unwrap();
         let user = |id: &str| {
-            format!(r#"{{"type": "authorized_user", "client_id": "{id}", "client_secret": "s", "refresh_token": "r"}}"#)
+            format!(
+                r#"{{"type": "authorized_user", "client_id": "{id}", "client_secret": "s", "refresh_token": "r"}}"#
+            )
         };
         let home = folder.path().join(".config/gcloud");
         std::fs::create_dir_all(&home).unwrap();

@@ -74,7 +74,9 @@ impl Gce {
             let answer = self.api.send(request).await?.good()?;
             let page: Page = answer.json()?;
             pages.turn(page.items.len()).map_err(|fault| answer.fault(fault))?;
-            targets.extend(page.items.iter().filter_map(|it| it.target(project, tag_separator, *port)));
+            targets.extend(
+                page.items.iter().filter_map(|it| it.target(project, tag_separator, *port)),
+            );
             if page.next_page_token.is_empty() {
                 return Ok(targets);
             }
@@ -84,8 +86,10 @@ impl Gce {
 
     fn url(&self, next: &str) -> Result<Url, String> {
         let Settings { project, zone, filter, endpoint, .. } = &self.settings;
-        let encoded = |part: &str| byte_serialize(part.as_bytes()).collect::<String>().replace('+', "%20");
-        let path = format!("/compute/v1/projects/{}/zones/{}/instances", encoded(project), encoded(zone));
+        let encoded =
+            |part: &str| byte_serialize(part.as_bytes()).collect::<String>().replace('+', "%20");
+        let path =
+            format!("/compute/v1/projects/{}/zones/{}/instances", encoded(project), encoded(zone));
         let query: Vec<(&str, &str)> = [("filter", &**filter), ("pageToken", next)]
             .into_iter()
             .filter(|(_, value)| !value.is_empty())

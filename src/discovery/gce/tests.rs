@@ -126,9 +126,12 @@ async fn a_service_account_signs_for_its_token() {
     let form: Vec<(String, String)> =
         url::form_urlencoded::parse(asked[0].body.as_bytes()).into_owned().collect();
     assert_eq!(form[0].1, "urn:ietf:params:oauth:grant-type:jwt-bearer");
-    let parts: Vec<Value> = form[1].1.split('.').take(2).map(|part| {
-        serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
-    }).collect();
+    let parts: Vec<Value> = form[1]
+        .1
+        .split('.')
+        .take(2)
+        .map(|part| serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap())
+        .collect();
     assert_eq!((&parts[0]["alg"], &parts[0]["kid"]), (&json!("RS256"), &json!("kid")));
     let claims = &parts[1];
     assert_eq!(claims["iss"], "agent@p.iam.gserviceaccount.com");
