@@ -13,6 +13,7 @@ mod examples;
 mod host;
 mod install;
 mod log;
+mod newer;
 mod operation;
 mod process;
 mod readme;
