@@ -29,7 +29,7 @@ const HELD_BACK_BYTES: usize = 128 << 10;
 
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Inventory {
-    /// The series about the scrape itself, in their order.
+    /// The series about the scrape itself, in their order; empty where one was not written.
     pub(super) reports: Vec<SeriesBlobs>,
     /// By the hash of their labels.
     pub(super) series: Vec<(u128, SeriesBlobs)>,
@@ -58,7 +58,11 @@ impl Writer {
         Self { out, raw_bytes: 0, scratch: Vec::new(), left_out: 0, is_empty: true }
     }
 
-    pub(super) fn report(&mut self, shapings: &Shapings, reports: &[SeriesBlobs]) {
+    pub(super) fn report<'a>(
+        &mut self,
+        shapings: &Shapings,
+        reports: impl Iterator<Item = &'a SeriesBlobs>,
+    ) {
         self.users(shapings);
         for blobs in reports {
             self.add(&Item::Report(shapings.part(blobs).collect()));
@@ -180,7 +184,7 @@ mod tests {
         let (there, here) = (shapings(there), shapings(here));
         let encoded: Vec<SeriesBlobs> = (0..3).map(|n| there.encode(&labels(n))).collect();
         let mut writer = Writer::new();
-        writer.report(&there, &encoded[..1]);
+        writer.report(&there, encoded[..1].iter());
         writer.series(&there, encoded.iter().enumerate().skip(1).map(|(n, b)| (n as u128, b)));
         let (packed, left_out) = writer.finish();
         assert_eq!(left_out, 0);
@@ -248,7 +252,7 @@ mod tests {
     fn of_no_series_it_is_nothing() {
         let here = shapings(&[("a", "1")]);
         let mut writer = Writer::new();
-        writer.report(&here, &[]);
+        writer.report(&here, [].iter());
         writer.series(&here, [].into_iter());
         assert_eq!(writer.finish(), (Bytes::new(), 0));
     }

@@ -11,6 +11,8 @@ use crate::{
 
 /// Of the tables: no such entry.
 const NONE: u32 = u32::MAX;
+/// Of a text: it leads to a series that is kept out.
+const EXCLUDED: u32 = u32::MAX - 1;
 
 /// What was not exposed for so many scrapes is forgotten at the next clearance.
 const ROUNDS_KEPT_MAX: u32 = 2;
@@ -41,7 +43,7 @@ impl TextId {
 #[derive(Clone, Copy, Debug)]
 struct Text {
     id: TextId,
-    /// `NONE`: a rule drops it.
+    /// `NONE`: a rule drops it. `EXCLUDED`: the limit of series does.
     series: u32,
     /// The text that came after it the last time. A target writes in the same order, as a rule.
     next: u32,
@@ -63,6 +65,8 @@ pub(super) enum Lead {
     /// A rule drops it.
     Dropped,
     Series(u32),
+    /// To one beyond the limit of series.
+    Excluded,
     /// To a series that the scrape has no room for any more.
     Excess,
 }
@@ -126,7 +130,11 @@ impl Known {
         self.last_reached = at;
         let text = &mut self.texts[at as usize];
         text.seen = self.rounds.now;
-        if text.series == NONE { Lead::Dropped } else { Lead::Series(text.series) }
+        match text.series {
+            NONE => Lead::Dropped,
+            EXCLUDED => Lead::Excluded,
+            series => Lead::Series(series),
+        }
     }
 
     /// A text that was not known, on the present line.
@@ -134,6 +142,7 @@ impl Known {
         let at = index(self.texts.len());
         let series = match lead {
             Lead::Dropped | Lead::Excess => NONE,
+            Lead::Excluded => EXCLUDED,
             Lead::Series(series) => series,
         };
         // What came after the line before will most likely come after this one.
@@ -142,6 +151,13 @@ impl Known {
         let texts = &self.texts;
         self.by_text.insert_unique(id.hash, at, |&at| texts[at as usize].id.hash);
         self.reach(at);
+    }
+
+    /// Where texts lead is to be found out anew. What is known of the series stays.
+    pub(super) fn forget_texts(&mut self) {
+        self.texts.clear();
+        self.by_text.clear();
+        (self.first, self.last_reached) = (NONE, NONE);
     }
 
     pub(super) fn series_of(&self, identity: u128) -> Option<u32> {
@@ -259,6 +275,7 @@ impl Known {
         for text in ordered.into_iter().filter(|text| text.seen >= oldest) {
             let lead = match moved.get(text.series as usize) {
                 Some(&series) => Lead::Series(series),
+                None if text.series == EXCLUDED => Lead::Excluded,
                 None => Lead::Dropped,
             };
             self.add(text.id, lead);
@@ -271,7 +288,7 @@ fn index(length: usize) -> u32 {
     u32::try_from(length).expect("a body of bounded size has fewer lines")
 }
 
-fn short(identity: u128) -> u64 {
+pub(super) fn short(identity: u128) -> u64 {
     #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
     let half = identity as u64;
     half
