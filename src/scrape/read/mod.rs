@@ -14,7 +14,7 @@ use crate::{
     config::Job,
     model::{
         labels::Labels,
-        sample::{Exemplar, Sample, normalise, stale_marker},
+        sample::{Exemplar, Point, PointValue, normalise, stale_marker},
         slot::StreamKey,
         target::Target,
     },
@@ -166,8 +166,7 @@ impl Reader {
         let values = report.values();
         for (n, blobs) in self.reports.iter().enumerate().take(count.max(self.reported)) {
             let value = if n < count { values[n] } else { stale_marker() };
-            let sample = Sample { value, timestamp_ms: moment.timestamp_ms };
-            self.packer.push(blobs, sample, None, 0);
+            self.packer.push(blobs, &plain(value, moment.timestamp_ms), 0);
         }
         self.reported = count;
         packed.push(self.packer.finish());
@@ -179,7 +178,7 @@ impl Reader {
         self.begin(moment);
         let mut packed = self.end_series(End::Failed, moment);
         for blobs in self.reports.iter().take(self.reported) {
-            self.packer.push(blobs, marker(moment), None, 0);
+            self.packer.push(blobs, &marker(moment), 0);
         }
         self.reported = 0;
         packed.push(self.packer.finish());
@@ -235,14 +234,14 @@ impl Reader {
         }
         let former = self.former.iter_mut().find_map(|former| former.series.remove(&identity));
         let presence = former.map_or_else(Presence::default, |series| series.presence);
-        let blobs = self.packer.shapings().encode(labels);
+        let blobs = self.packer.shapings().encode(labels, None);
         self.known.add_series(identity, blobs, presence)
     }
 
     fn end_series(&mut self, end: End, moment: Moment) -> Vec<Packed> {
         let current = &mut self.packer;
         self.known.end(end, moment.timestamp_ms, |blobs| {
-            current.push(blobs, marker(moment), None, 0);
+            current.push(blobs, &marker(moment), 0);
         });
         if end == End::OverLimit { Vec::new() } else { self.end_former(moment) }
     }
@@ -258,7 +257,7 @@ impl Reader {
             series.sort_unstable_by_key(|(identity, _)| *identity);
             for (_, mut series) in series {
                 if series.presence.end(self.known.rounds, End::Failed, moment.timestamp_ms) {
-                    packer.push(&series.blobs, marker(moment), None, 0);
+                    packer.push(&series.blobs, &marker(moment), 0);
                 }
             }
             ended.push(packer.finish());
@@ -277,17 +276,21 @@ pub(super) fn end_all(
     let mut packer = Packer::new(shapings);
     packer.begin(stream, moment.timestamp_ms, moment.since_ms);
     for blobs in inventory.series.iter().map(|(_, blobs)| blobs).chain(&inventory.reports) {
-        packer.push(blobs, marker(moment), None, 0);
+        packer.push(blobs, &marker(moment), 0);
     }
     packer.finish()
 }
 
 fn encode_reports(shape: &Shape, shapings: &Shapings) -> Vec<SeriesBlobs> {
-    report::names().map(|name| shapings.encode(&shape.report(name))).collect()
+    report::names().map(|name| shapings.encode(&shape.report(name), None)).collect()
 }
 
-fn marker(moment: Moment) -> Sample {
-    Sample { value: stale_marker(), timestamp_ms: moment.timestamp_ms }
+fn marker(moment: Moment) -> Point<'static> {
+    plain(stale_marker(), moment.timestamp_ms)
+}
+
+fn plain(value: f64, timestamp_ms: i64) -> Point<'static> {
+    Point { value: PointValue::Float(value), timestamp_ms, start_ms: None, exemplars: &[] }
 }
 
 /// One way through one body.
@@ -396,8 +399,9 @@ impl Pass<'_> {
                     let timestamp_ms = exemplar.timestamp_ms.or(Some(timestamp_ms));
                     Exemplar { timestamp_ms, ..exemplar }
                 });
-                let sample = Sample { value: normalise(value.value), timestamp_ms };
-                self.reader.packer.push(&series.blobs, sample, exemplar.as_ref(), layer);
+                let exemplars = exemplar.as_slice();
+                let point = Point { exemplars, ..plain(normalise(value.value), timestamp_ms) };
+                self.reader.packer.push(&series.blobs, &point, layer);
             }
         }
         self.limited += 1;
