@@ -330,9 +330,43 @@ pub struct Destination {
     pub external_labels: Labels,
     pub write_relabel: Vec<Rule>,
     pub send_exemplars: bool,
+    pub send_native_histograms: bool,
+    pub message: WriteMessage,
+    pub compression: WriteCompression,
+    pub metadata: MetadataSending,
+    /// Each new connection goes to the next address of the host name.
+    pub round_robin_dns: bool,
     /// How much older than the newest sample of its series one may be that the receiver still takes.
     pub out_of_order_window: Duration,
     pub queue: Queue,
+}
+
+/// `protobuf_message`: the version of remote write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteMessage {
+    #[default]
+    V1,
+    V2,
+}
+
+/// `x_compression`, Starling's own key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteCompression {
+    /// Zstandard where the destination says of itself that it takes it, else snappy.
+    #[default]
+    Auto,
+    Snappy,
+    Zstd,
+}
+
+/// `metadata_config`: what targets say of their metrics, in requests of their own. Only for 1.0, as
+/// 2.0 has it with each series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetadataSending {
+    pub enabled: bool,
+    pub interval: Duration,
+    /// Families in one request.
+    pub families_per_send_max: usize,
 }
 
 impl Destination {

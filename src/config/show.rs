@@ -4,8 +4,9 @@
 use crate::{
     config::{
         BasicAuth, Cluster, Clustering, Config, Destination, Discovery, DnsRecord, Global,
-        HistorySettings, HttpClient, Job, Limits, NativeHistograms, OutboxSettings, Phase, Scheme,
-        Source, Tls, TlsVersion, admin, cluster, discovery, outbox, scrape, units,
+        HistorySettings, HttpClient, Job, Limits, MetadataSending, NativeHistograms, OutboxSettings,
+        Phase, Scheme, Source, Tls, TlsVersion, WriteCompression, admin, cluster, discovery, outbox,
+        remote_write, scrape, units,
         yaml_out::{Shown, flag, list, map, number, text},
     },
     model::{
@@ -127,6 +128,9 @@ fn destination(destination: &Destination) -> Shown {
         ("sample_age_limit", age),
     ]);
     let window = destination.out_of_order_window;
+    let is_told = destination.compression != WriteCompression::default();
+    let compression = is_told.then(|| word(&remote_write::COMPRESSIONS, destination.compression));
+    let compression = compression.flatten();
     let mut fields = vec![
         ("url", Some(text(destination.shown_url()))),
         ("remote_timeout", Some(duration(destination.timeout))),
@@ -134,11 +138,28 @@ fn destination(destination: &Destination) -> Shown {
         ("name", Some(text(&*destination.name))),
         ("send_exemplars", set(destination.send_exemplars)),
         ("out_of_order_window", (!window.is_zero()).then(|| duration(window))),
-        ("protobuf_message", Some(text("prometheus.WriteRequest"))),
+        ("send_native_histograms", set(destination.send_native_histograms)),
+        ("round_robin_dns", set(destination.round_robin_dns)),
+        ("protobuf_message", word(&remote_write::MESSAGES, destination.message)),
+        ("x_compression", compression),
     ];
     fields.extend(client(&destination.http));
     fields.push(("queue_config", Some(queue)));
+    fields.push(("metadata_config", Some(metadata(&destination.metadata))));
     map(fields)
+}
+
+fn metadata(metadata: &MetadataSending) -> Shown {
+    map([
+        ("send", Some(flag(metadata.enabled))),
+        ("send_interval", Some(duration(metadata.interval))),
+        ("max_samples_per_send", Some(number(metadata.families_per_send_max))),
+    ])
+}
+
+/// The name of `value` in the file.
+fn word<T: PartialEq>(names: &[(&'static str, T)], value: T) -> Option<Shown> {
+    names.iter().find(|(_, own)| *own == value).map(|(name, _)| text(*name))
 }
 
 fn outbox_settings(settings: &OutboxSettings) -> Shown {

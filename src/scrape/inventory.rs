@@ -182,7 +182,7 @@ mod tests {
     /// What there has two series and a report is unpacked here.
     fn pass(there: &[(&str, &str)], here: &[(&str, &str)]) -> (Shapings, Inventory) {
         let (there, here) = (shapings(there), shapings(here));
-        let encoded: Vec<SeriesBlobs> = (0..3).map(|n| there.encode(&labels(n))).collect();
+        let encoded: Vec<SeriesBlobs> = (0..3).map(|n| there.encode(&labels(n), None)).collect();
         let mut writer = Writer::new();
         writer.report(&there, encoded[..1].iter());
         writer.series(&there, encoded.iter().enumerate().skip(1).map(|(n, b)| (n as u128, b)));
@@ -198,8 +198,8 @@ mod tests {
             [&[("a", "1")][..], &[("a", "1"), ("b", "2")], &[("a", "1"), ("b", "1")], &[]]
         {
             let (here, inventory) = pass(destinations, destinations);
-            assert_eq!(inventory.reports, [here.encode(&labels(0))], "{destinations:?}");
-            let expected = [(1, here.encode(&labels(1))), (2, here.encode(&labels(2)))];
+            assert_eq!(inventory.reports, [here.encode(&labels(0), None)], "{destinations:?}");
+            let expected = [(1, here.encode(&labels(1), None)), (2, here.encode(&labels(2), None))];
             assert_eq!(inventory.series, expected, "{destinations:?}");
         }
     }
@@ -222,7 +222,7 @@ mod tests {
                     dc => {
                         let mut labels = labels(usize::try_from(*identity).unwrap());
                         labels.set("dc", dc);
-                        crate::wire::remote_write::encode_labels(&labels)
+                        crate::wire::remote_write::encode_labels(&labels, None)
                     }
                 });
                 assert_eq!(own, as_made_there.collect::<Vec<_>>(), "{there:?}");
@@ -240,7 +240,7 @@ mod tests {
             let hex: String = (0..4)
                 .fold(String::new(), |hex, part| hex + &format!("{:032x}", noise(n * 4 + part)));
             let series: Labels = [("__name__", "m"), ("n", &hex)].into_iter().collect();
-            writer.series(&here, std::iter::once((noise(n), &here.encode(&series))));
+            writer.series(&here, std::iter::once((noise(n), &here.encode(&series, None))));
         }
         let (packed, left_out) = writer.finish();
         assert!(packed.len() <= PACKED_BYTES_MAX && packed.len() > PACKED_BYTES_MAX / 2);

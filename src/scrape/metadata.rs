@@ -6,19 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::wire::{Entry, Format, MetricKind, Parser};
+/// What a target says of one family of its metrics.
+pub use crate::wire::remote_write::Family as Told;
+use crate::{
+    outbox::Families,
+    wire::{Entry, Format, Parser},
+};
 
 /// Of one target's texts; families beyond are not listed.
 const TEXT_BYTES_MAX: usize = 1 << 20;
-
-/// What a target says of one family of its metrics.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    pub metric: String,
-    pub kind: MetricKind,
-    pub help: String,
-    pub unit: String,
-}
 
 /// Tells sets of metadata apart, whatever the order of their lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -41,18 +37,27 @@ impl Fingerprint {
 }
 
 /// The sets in use.
-#[derive(Debug, Default)]
-pub(super) struct Library(Mutex<Sets>);
+#[derive(Debug)]
+pub(super) struct Library {
+    sets: Mutex<Sets>,
+    /// Those who send them are told of each.
+    families: Families,
+}
 
 type Sets = HashMap<Fingerprint, Weak<[Told]>>;
 
 impl Library {
+    pub(super) fn new(families: Families) -> Self {
+        Self { sets: Mutex::default(), families }
+    }
+
     /// The set of that fingerprint, read from `body` if no target has it yet.
     pub(super) fn get(&self, fingerprint: Fingerprint, format: Format, body: &[u8]) -> Arc<[Told]> {
         if let Some(told) = self.lock().get(&fingerprint).and_then(Weak::upgrade) {
             return told;
         }
         let told: Arc<[Told]> = collect(format, body).into();
+        self.families.add(&told);
         let mut sets = self.lock();
         if sets.len() == sets.capacity() {
             sets.retain(|_, told| told.strong_count() > 0);
@@ -62,7 +67,7 @@ impl Library {
     }
 
     fn lock(&self) -> MutexGuard<'_, Sets> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,6 +105,7 @@ fn collect(format: Format, body: &[u8]) -> Vec<Told> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::MetricKind;
 
     fn fingerprint(body: &str) -> Fingerprint {
         let mut fingerprint = Fingerprint::default();
@@ -125,7 +131,7 @@ mod tests {
 
     #[test]
     fn equal_sets_are_held_once_and_no_longer_than_in_use() {
-        let library = Library::default();
+        let library = Library::new(Families::default());
         let body = b"# TYPE a counter\n# HELP a what a is\na 1\n# HELP b\nb 1\n";
         let get = || library.get(Fingerprint(1), Format::PrometheusText, body);
         let (one, two) = (get(), get());

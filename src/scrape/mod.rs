@@ -98,10 +98,11 @@ impl Pool {
         let (sender, ended) = mpsc::channel(ENDED_MAX);
         let (loads, weighed) = watch::channel(Arc::default());
         let changes = status::changes();
+        let library = Library::new(outbox.families().clone());
         let context = Context {
             outbox,
             fetch: Arc::new(Shared::new()),
-            library: Library::default(),
+            library,
             meters,
             changes: changes.clone(),
             failures: log,

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     config::{
-        self, Clustering, Destination, HttpClient, Job, Limits, NativeHistograms, Phase, Queue,
-        Scheme,
+        self, Clustering, Destination, HttpClient, Job, Limits, MetadataSending, NativeHistograms,
+        Phase, Queue, Scheme, WriteCompression, WriteMessage,
     },
     model::{
         labels::Labels,
@@ -86,6 +86,11 @@ pub(super) fn destination(external_labels: &[(&str, &str)], url: String) -> Arc<
         external_labels: external_labels.iter().copied().collect(),
         write_relabel: Vec::new(),
         send_exemplars: true,
+        send_native_histograms: true,
+        message: WriteMessage::V1,
+        compression: WriteCompression::Auto,
+        metadata: MetadataSending::default(),
+        round_robin_dns: false,
         out_of_order_window: Duration::ZERO,
         queue: Queue {
             samples_per_send_max: 1000,
