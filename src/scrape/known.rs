@@ -6,7 +6,10 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{
     outbox::SeriesBlobs,
-    scrape::staleness::{End, Presence, Rounds},
+    scrape::{
+        exemplars::LastExemplars,
+        staleness::{End, Kind, Presence, Rounds},
+    },
 };
 
 /// Of the tables: no such entry.
@@ -77,6 +80,7 @@ pub(super) struct Known {
     by_text: HashTable<u32>,
     series: Vec<Series>,
     by_labels: HashTable<u32>,
+    pub(super) exemplars: LastExemplars,
     pub(super) rounds: Rounds,
     first: u32,
     last_reached: u32,
@@ -96,6 +100,7 @@ impl Known {
             by_text: HashTable::new(),
             series: Vec::new(),
             by_labels: HashTable::new(),
+            exemplars: LastExemplars::default(),
             rounds,
             first: NONE,
             last_reached: NONE,
@@ -187,12 +192,17 @@ impl Known {
     }
 
     /// The scrape is over: `ended` gets each series that needs a marker.
-    pub(super) fn end(&mut self, end: End, timestamp_ms: i64, mut ended: impl FnMut(&SeriesBlobs)) {
+    pub(super) fn end(
+        &mut self,
+        end: End,
+        timestamp_ms: i64,
+        mut ended: impl FnMut(&SeriesBlobs, Kind),
+    ) {
         let mut present = 0;
         for series in &mut self.series {
             present += usize::from(series.presence.seen() == self.rounds.now);
-            if series.presence.end(self.rounds, end, timestamp_ms) {
-                ended(&series.blobs);
+            if let Some(kind) = series.presence.end(self.rounds, end, timestamp_ms) {
+                ended(&series.blobs, kind);
             }
         }
         if end == End::Kept {
@@ -209,16 +219,21 @@ impl Known {
     }
 
     /// The series that owe a marker if they are not there any more.
-    pub(super) fn live(&self) -> impl Iterator<Item = (u128, &SeriesBlobs)> {
-        let live = self.series.iter().filter(|series| series.presence.is_live());
-        live.map(|series| (series.identity, &series.blobs))
+    pub(super) fn live(&self) -> impl Iterator<Item = (u128, Kind, &SeriesBlobs)> {
+        self.series.iter().filter_map(|series| {
+            Some((series.identity, series.presence.live()?, &series.blobs))
+        })
     }
 
     /// A series that the target's former owner had in its last scrape, about `last_ms`; not added.
-    pub(super) fn adopted(&mut self, identity: u128, blobs: SeriesBlobs, last_ms: i64) -> Series {
+    pub(super) fn adopted(
+        &mut self,
+        (identity, kind, blobs): (u128, Kind, SeriesBlobs),
+        last_ms: i64,
+    ) -> Series {
         // To be known, a series must have been there in some round.
         self.rounds.now = self.rounds.now.max(1);
-        let presence = Presence::adopted(self.rounds.kept.max(1), last_ms);
+        let presence = Presence::adopted(kind, self.rounds.kept.max(1), last_ms);
         Series { identity, blobs, presence }
     }
 
@@ -226,7 +241,8 @@ impl Known {
     /// empty after that. For when lines lead to other labels than before.
     pub(super) fn take_series(&mut self) -> HashMap<u128, Series> {
         let rounds = self.rounds;
-        let old = std::mem::replace(self, Self::new(rounds));
+        let exemplars = std::mem::take(&mut self.exemplars);
+        let old = std::mem::replace(self, Self { exemplars, ..Self::new(rounds) });
         old.series.into_iter().map(|series| (series.identity, series)).collect()
     }
 
@@ -243,7 +259,7 @@ impl Known {
     fn clear_out(&mut self) {
         let oldest = self.rounds.now.saturating_sub(ROUNDS_KEPT_MAX);
         let keeps_series =
-            |series: &Series| series.presence.is_live() || series.presence.seen() >= oldest;
+            |series: &Series| series.presence.live().is_some() || series.presence.seen() >= oldest;
         let idle_texts = self.texts.iter().filter(|text| text.seen < oldest).count();
         let idle_series = self.series.iter().filter(|series| !keeps_series(series)).count();
         let is_time = self.rounds.now.is_multiple_of(ROUNDS_TO_CLEARANCE);
@@ -253,6 +269,7 @@ impl Known {
         }
         let old = std::mem::replace(self, Self::new(self.rounds));
         self.kept_series = old.kept_series;
+        self.exemplars = old.exemplars;
         let mut moved = vec![NONE; old.series.len()];
         self.series.reserve_exact(old.series.len() - idle_series);
         for (from, series) in old.series.into_iter().enumerate() {
@@ -281,6 +298,9 @@ impl Known {
             self.add(text.id, lead);
             self.texts.last_mut().expect("it was just added").seen = text.seen;
         }
+        let mut exemplars = std::mem::take(&mut self.exemplars);
+        exemplars.retain(|identity| self.series_of(identity).is_some());
+        self.exemplars = exemplars;
     }
 }
 

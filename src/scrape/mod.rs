@@ -9,6 +9,7 @@ mod course;
 mod desk;
 pub mod duties;
 mod ended;
+mod exemplars;
 mod failure;
 mod failure_log;
 #[cfg(test)]

@@ -391,7 +391,7 @@ fn jobs_know_what_prometheus_has_flags_for_and_vmagent_has_keys_for() {
         "scrape_configs:\n- job_name: a\n  x_scrape_align_interval: 7s\n  x_series_limit: -1\n",
         &[
             "3:3: `x_scrape_align_interval`: expected a part or a multiple of the scrape interval 1m, found 7s",
-            "4:3: `x_series_limit`",
+            "4:19: `x_series_limit`",
         ],
     );
 }

@@ -15,7 +15,7 @@ use crate::{
     discovery::per_target,
     model::{
         labels::Labels,
-        sample::{Sample, stale_marker},
+        sample::{Point, PointValue},
         slot::StreamKey,
         target::Target,
     },
@@ -29,9 +29,9 @@ use crate::{
         read::pass::Pass,
         report::{self, Report, Written},
         shape::Shape,
-        staleness::{End, Presence},
+        staleness::{End, Kind, Presence, marker},
     },
-    wire::Format,
+    wire::{Format, ParseOptions, remote_write::Metadata},
 };
 
 /// What a scrape held, told also where nothing of it is kept.
@@ -66,6 +66,7 @@ pub(super) struct Reader {
     job: Arc<Job>,
     /// Of this target.
     limits: Limits,
+    options: ParseOptions,
     stream: StreamKey,
     shape: Shape,
     known: Known,
@@ -76,6 +77,10 @@ pub(super) struct Reader {
     reports: Vec<SeriesBlobs>,
     /// Which of `reports` the last scrape wrote.
     reported: Written,
+    /// Of the last scrape that was kept.
+    told: Option<Fingerprint>,
+    /// What the target says of its metrics has changed: series get it anew.
+    encodes_anew: bool,
 }
 
 struct Former {
@@ -89,6 +94,7 @@ impl Reader {
         let shape = Shape::new(Arc::clone(&job), limits, target);
         let reports = encode_reports(&shape, &shapings);
         Self {
+            options: parse_options(&job, target, &shapings),
             job,
             limits,
             stream: target.key,
@@ -99,6 +105,8 @@ impl Reader {
             packer: Packer::new(shapings),
             reports,
             reported: Written::default(),
+            told: None,
+            encodes_anew: false,
         }
     }
 
@@ -110,6 +118,8 @@ impl Reader {
             self.former.push(Former { shapings, series });
         }
         self.limits = limits(&job, target);
+        self.options = parse_options(&job, target, &shapings);
+        self.encodes_anew = false;
         self.admission.set_max(self.limits.series_max);
         self.shape = Shape::new(Arc::clone(&job), self.limits, target);
         self.reports = encode_reports(&self.shape, &shapings);
@@ -142,13 +152,18 @@ impl Reader {
     ) -> (Counts, Result<(), Failure>) {
         self.begin(moment);
         if self.admission.is_over(moment.now_ms) {
-            let there = self.known.live().map(|(identity, _)| short(identity));
+            let there = self.known.live().map(|(identity, ..)| short(identity));
             self.admission.renew(moment.now_ms, there);
+            self.known.forget_texts();
+        }
+        if self.encodes_anew {
             self.known.forget_texts();
         }
         self.known.begin();
         let (counts, outcome) = Pass::new(self, moment).read(format, body);
-        if outcome.is_err() {
+        if outcome.is_ok() {
+            self.heed(counts.metadata);
+        } else {
             self.begin(moment);
         }
         (counts, outcome)
@@ -169,11 +184,12 @@ impl Reader {
         let mut packed = self.end_series(end, moment);
         let written = report::written(&self.job, &self.limits);
         let values = report.values(&self.limits, self.admission.count());
+        let layer = self.layer();
         for (n, blobs) in self.reports.iter().enumerate() {
             if written[n] || self.reported[n] {
-                let value = if written[n] { values[n] } else { stale_marker() };
-                let sample = Sample { value, timestamp_ms: moment.timestamp_ms };
-                self.packer.push(blobs, sample, None, 0);
+                let value = PointValue::Float(values[n]);
+                let value = if written[n] { value } else { marker(Kind::Float) };
+                self.packer.push(blobs, &point(value, moment), layer);
             }
         }
         self.reported = written;
@@ -186,7 +202,7 @@ impl Reader {
         self.begin(moment);
         let mut packed = self.end_series(End::Failed, moment);
         for (blobs, _) in self.reports.iter().zip(self.reported).filter(|(_, written)| *written) {
-            self.packer.push(blobs, marker(moment), None, 0);
+            self.packer.push(blobs, &point(marker(Kind::Float), moment), 0);
         }
         self.reported = Written::default();
         packed.push(self.packer.finish());
@@ -204,8 +220,10 @@ impl Reader {
             .report(shapings, reports.map(|(blobs, written)| if written { blobs } else { &none }));
         writer.series(shapings, self.known.live());
         for former in &self.former {
-            let live = former.series.values().filter(|series| series.presence.is_live());
-            writer.series(&former.shapings, live.map(|series| (series.identity, &series.blobs)));
+            let live = former.series.values().filter_map(|series| {
+                Some((series.identity, series.presence.live()?, &series.blobs))
+            });
+            writer.series(&former.shapings, live);
         }
         writer.finish()
     }
@@ -218,10 +236,10 @@ impl Reader {
             *reported |= shapings.part(blobs).any(|blob| !blob.is_empty());
         }
         let mut series = HashMap::new();
-        for (identity, blobs) in inventory.series {
+        for (identity, kind, blobs) in inventory.series {
             let is_owed = |former: &Former| former.series.contains_key(&identity);
             if self.known.series_of(identity).is_none() && !self.former.iter().any(is_owed) {
-                series.insert(identity, self.known.adopted(identity, blobs, last_ms));
+                series.insert(identity, self.known.adopted((identity, kind, blobs), last_ms));
             }
         }
         if !series.is_empty() {
@@ -242,9 +260,12 @@ impl Reader {
     }
 
     /// `None`: the limit of series keeps it out.
-    fn series_with(&mut self, labels: &Labels) -> Option<u32> {
+    fn series_with(&mut self, labels: &Labels, metadata: Option<&Metadata<'_>>) -> Option<u32> {
         let identity = labels.hash();
         if let Some(at) = self.known.series_of(identity) {
+            if self.encodes_anew {
+                self.known.series_mut(at).blobs = self.packer.shapings().encode(labels, metadata);
+            }
             return Some(at);
         }
         if !self.admission.lets_in(short(identity)) {
@@ -252,14 +273,25 @@ impl Reader {
         }
         let former = self.former.iter_mut().find_map(|former| former.series.remove(&identity));
         let presence = former.map_or_else(Presence::default, |series| series.presence);
-        let blobs = self.packer.shapings().encode(labels);
+        let blobs = self.packer.shapings().encode(labels, metadata);
         Some(self.known.add_series(identity, blobs, presence))
     }
 
+    /// In which samples are packed: behind that of the zeros, where there may be some.
+    fn layer(&self) -> usize {
+        usize::from(self.job.start_timestamp_zeros)
+    }
+
+    /// What is told is known when the first series comes, but for what was told otherwise before.
+    fn heed(&mut self, told: Fingerprint) {
+        let is_news = self.told.replace(told).is_some_and(|before| before != told);
+        self.encodes_anew = is_news && self.packer.shapings().wants_metadata();
+    }
+
     fn end_series(&mut self, end: End, moment: Moment) -> Vec<Packed> {
-        let current = &mut self.packer;
-        self.known.end(end, moment.timestamp_ms, |blobs| {
-            current.push(blobs, marker(moment), None, 0);
+        let (current, layer) = (&mut self.packer, usize::from(self.job.start_timestamp_zeros));
+        self.known.end(end, moment.timestamp_ms, |blobs, kind| {
+            current.push(blobs, &point(marker(kind), moment), layer);
         });
         if end == End::OverLimit { Vec::new() } else { self.end_former(moment) }
     }
@@ -274,8 +306,11 @@ impl Reader {
             let mut series: Vec<(u128, Series)> = former.series.into_iter().collect();
             series.sort_unstable_by_key(|(identity, _)| *identity);
             for (_, mut series) in series {
-                if series.presence.end(self.known.rounds, End::Failed, moment.timestamp_ms) {
-                    packer.push(&series.blobs, marker(moment), None, 0);
+                let end = End::Failed;
+                if let Some(kind) =
+                    series.presence.end(self.known.rounds, end, moment.timestamp_ms)
+                {
+                    packer.push(&series.blobs, &point(marker(kind), moment), 0);
                 }
             }
             ended.push(packer.finish());
@@ -293,8 +328,10 @@ pub(super) fn end_all(
 ) -> Packed {
     let mut packer = Packer::new(shapings);
     packer.begin(stream, moment.timestamp_ms, moment.since_ms);
-    for blobs in inventory.series.iter().map(|(_, blobs)| blobs).chain(&inventory.reports) {
-        packer.push(blobs, marker(moment), None, 0);
+    let series = inventory.series.iter().map(|(_, kind, blobs)| (*kind, blobs));
+    let reports = inventory.reports.iter().map(|blobs| (Kind::Float, blobs));
+    for (kind, blobs) in series.chain(reports) {
+        packer.push(blobs, &point(marker(kind), moment), 0);
     }
     packer.finish()
 }
@@ -305,9 +342,21 @@ fn limits(job: &Job, target: &Target) -> Limits {
 }
 
 fn encode_reports(shape: &Shape, shapings: &Shapings) -> Vec<SeriesBlobs> {
-    report::names().map(|name| shapings.encode(&shape.report(name))).collect()
+    let encode = |(name, metadata): (&str, _)| shapings.encode(&shape.report(name), Some(&metadata));
+    report::all().map(encode).collect()
 }
 
-fn marker(moment: Moment) -> Sample {
-    Sample { value: stale_marker(), timestamp_ms: moment.timestamp_ms }
+fn parse_options(job: &Job, target: &Target, shapings: &Shapings) -> ParseOptions {
+    let histograms = per_target::histograms(job, &target.labels);
+    ParseOptions {
+        native: histograms.native,
+        classic: histograms.always_classic,
+        custom_buckets: histograms.convert_classic,
+        starts: job.start_timestamp_zeros || shapings.wants_starts(),
+        type_and_unit: job.type_and_unit_labels,
+    }
+}
+
+fn point(value: PointValue<'_>, moment: Moment) -> Point<'_> {
+    Point { value, timestamp_ms: moment.timestamp_ms, start_ms: None, exemplars: &[] }
 }

@@ -1,6 +1,7 @@
 //! Bodies in, samples out: the rules over samples, series and limits, scrape after scrape.
 
 mod handed_over;
+mod native;
 
 use std::fmt::Write;
 
