@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::wire::{Entry, Format, MetricKind, Parser};
+use crate::wire::{Entry, Exposed, Format, MetricKind, ParseOptions};
 
 /// Of one target's texts; families beyond are not listed.
 const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -70,7 +70,7 @@ fn collect(format: Format, body: &[u8]) -> Vec<Told> {
     let mut all: Vec<Told> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut bytes = 0;
-    for entry in Parser::new(format, body).flatten() {
+    for entry in Exposed::new(format, body, ParseOptions::default()).parser().flatten() {
         let (family, kind, help, unit) = match entry {
             Entry::Type { family, kind } => (family, Some(kind), None, None),
             Entry::Help { family, text } => (family, None, Some(text), None),
@@ -100,6 +100,7 @@ fn collect(format: Format, body: &[u8]) -> Vec<Told> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Parser;
 
     fn fingerprint(body: &str) -> Fingerprint {
         let mut fingerprint = Fingerprint::default();

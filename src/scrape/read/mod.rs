@@ -14,7 +14,7 @@ use crate::{
     config::Job,
     model::{
         labels::Labels,
-        sample::{Exemplar, Sample, normalise, stale_marker},
+        sample::{Exemplar, PointValue, Sample, normalise, stale_marker},
         slot::StreamKey,
         target::Target,
     },
@@ -28,7 +28,7 @@ use crate::{
         shape::Shape,
         staleness::{End, Presence, Sight, Verdict},
     },
-    wire::{self, Entry, Format, Parser, Value},
+    wire::{self, Entry, Exposed, Format, ParseOptions, Parser, Value},
 };
 
 /// A sample that is further ahead of the clock is dropped, as Prometheus does.
@@ -305,7 +305,8 @@ struct Pass<'r> {
 
 impl Pass<'_> {
     fn body(&mut self, format: Format, body: &[u8]) -> Result<(), Failure> {
-        let mut parser = Parser::new(format, body);
+        let exposed = Exposed::new(format, body, ParseOptions::default());
+        let mut parser = exposed.parser();
         let mut scratch = String::new();
         loop {
             if self.known_line(&mut parser) {
@@ -316,8 +317,7 @@ impl Pass<'_> {
                 Some(Err(error)) => return Err(Failure::Parse(error.to_string())),
                 Some(Ok(Entry::Series(series))) => {
                     let lead = self.lead_of(&series, &mut scratch)?;
-                    let (value, timestamp_ms) = (series.value, series.timestamp_ms);
-                    self.line(lead, Value { value, timestamp_ms, exemplar: series.exemplar });
+                    self.line(lead, series.facts());
                 }
                 Some(Ok(entry)) => self.counts.metadata.add(&entry),
             }
@@ -391,12 +391,14 @@ impl Pass<'_> {
                 let samples_max = self.reader.job.limits.samples_max;
                 let fits = samples_max == 0 || self.limited < samples_max;
                 self.counts.added += usize::from(is_new && fits);
-                let exemplar = value.exemplar.filter(|_| self.wants_exemplars).map(|text| {
-                    let exemplar = text.decode();
-                    let timestamp_ms = exemplar.timestamp_ms.or(Some(timestamp_ms));
-                    Exemplar { timestamp_ms, ..exemplar }
+                let PointValue::Float(float) = value.value else { return };
+                let wanted = Some(value.exemplars).filter(|_| self.wants_exemplars);
+                let exemplar = wanted.and_then(|exemplars| exemplars.decode().pop());
+                let exemplar = exemplar.map(|exemplar| Exemplar {
+                    timestamp_ms: exemplar.timestamp_ms.or(Some(timestamp_ms)),
+                    ..exemplar
                 });
-                let sample = Sample { value: normalise(value.value), timestamp_ms };
+                let sample = Sample { value: normalise(float), timestamp_ms };
                 self.reader.packer.push(&series.blobs, sample, exemplar.as_ref(), layer);
             }
         }
