@@ -4,9 +4,9 @@
 use crate::{
     config::{
         BasicAuth, Cluster, Clustering, Config, Destination, Discovery, DnsRecord, Global,
-        HistorySettings, HttpClient, Job, Limits, MetadataSending, NativeHistograms, OutboxSettings,
-        Phase, Scheme, Source, Tls, TlsVersion, WriteCompression, admin, cluster, discovery, outbox,
-        remote_write, scrape, units,
+        HistorySettings, HttpClient, Job, Limits, MetadataSending, NativeHistograms,
+        OutboxSettings, Phase, Scheme, Source, Tls, TlsVersion, WriteCompression, admin, cluster,
+        discovery, outbox, remote_write, scrape, units,
         yaml_out::{Shown, flag, list, map, number, text},
     },
     model::{

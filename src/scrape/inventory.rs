@@ -198,7 +198,15 @@ mod tests {
         let encoded: Vec<SeriesBlobs> = (0..3).map(|n| there.encode(&labels(n), None)).collect();
         let mut writer = Writer::new();
         writer.report(&there, encoded[..1].iter());
-        writer.series(&there, encoded.iter().zip(KINDS).enumerate().skip(1).map(|(n, (b, kind))| (n as u128, kind, b)));
+        writer.series(
+            &there,
+            encoded
+                .iter()
+                .zip(KINDS)
+                .enumerate()
+                .skip(1)
+                .map(|(n, (b, kind))| (n as u128, kind, b)),
+        );
         let (packed, left_out) = writer.finish();
         assert_eq!(left_out, 0);
         let inventory = Inventory::unpack(&packed, &here).unwrap();

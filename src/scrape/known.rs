@@ -220,9 +220,9 @@ impl Known {
 
     /// The series that owe a marker if they are not there any more.
     pub(super) fn live(&self) -> impl Iterator<Item = (u128, Kind, &SeriesBlobs)> {
-        self.series.iter().filter_map(|series| {
-            Some((series.identity, series.presence.live()?, &series.blobs))
-        })
+        self.series
+            .iter()
+            .filter_map(|series| Some((series.identity, series.presence.live()?, &series.blobs)))
     }
 
     /// A series that the target's former owner had in its last scrape, about `last_ms`; not added.

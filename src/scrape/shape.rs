@@ -317,7 +317,8 @@ mod tests {
     #[test]
     fn report_series_carry_the_target_s_labels_alone() {
         let job = Job { metric_relabel: rules("- {regex: n, action: labeldrop}"), ..job() };
-        let shape = Shape::new(Arc::new(job), Limits::default(), &target(&[("n", "1"), ("__x", "2")]));
+        let shape =
+            Shape::new(Arc::new(job), Limits::default(), &target(&[("n", "1"), ("__x", "2")]));
         assert_eq!(shape.report("up").to_string(), r#"{__name__="up", n="1"}"#);
     }
 }

@@ -317,7 +317,10 @@ mod tests {
             due
         };
         for kind in [Kind::Histogram, Kind::Float] {
-            assert_eq!([Some(Kind::Float), Some(kind), None].map(&mut scrape), [None, None, Some(kind)]);
+            assert_eq!(
+                [Some(Kind::Float), Some(kind), None].map(&mut scrape),
+                [None, None, Some(kind)]
+            );
         }
         let PointValue::Histogram(histogram) = marker(Kind::Histogram) else { panic!("it is one") };
         assert_eq!(histogram.sum.to_bits(), STALE_NAN_BITS);

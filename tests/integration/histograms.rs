@@ -110,10 +110,14 @@ fn family() -> Vec<u8> {
         varint(out, 5, 2);
         double(out, 6, 0.001);
         // One bucket, the third, with all of the observations.
-        push_bytes(out, 12, &message(|out| {
-            varint(out, 1, 4);
-            varint(out, 2, 1);
-        }));
+        push_bytes(
+            out,
+            12,
+            &message(|out| {
+                varint(out, 1, 4);
+                varint(out, 2, 1);
+            }),
+        );
         varint(out, 13, 6);
         push_bytes(out, 16, &exemplar);
     });

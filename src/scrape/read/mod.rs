@@ -307,8 +307,7 @@ impl Reader {
             series.sort_unstable_by_key(|(identity, _)| *identity);
             for (_, mut series) in series {
                 let end = End::Failed;
-                if let Some(kind) =
-                    series.presence.end(self.known.rounds, end, moment.timestamp_ms)
+                if let Some(kind) = series.presence.end(self.known.rounds, end, moment.timestamp_ms)
                 {
                     packer.push(&series.blobs, &point(marker(kind), moment), 0);
                 }
@@ -342,7 +341,8 @@ fn limits(job: &Job, target: &Target) -> Limits {
 }
 
 fn encode_reports(shape: &Shape, shapings: &Shapings) -> Vec<SeriesBlobs> {
-    let encode = |(name, metadata): (&str, _)| shapings.encode(&shape.report(name), Some(&metadata));
+    let encode =
+        |(name, metadata): (&str, _)| shapings.encode(&shape.report(name), Some(&metadata));
     report::all().map(encode).collect()
 }
 

@@ -22,7 +22,8 @@ fn scrape(bench: &mut Bench, body: &str) -> (Vec<TimeSeries>, Option<Failure>) {
         body_bytes: 0,
     };
     let packed = bench.reader.finish(&report, moment);
-    let is_report = |series: &TimeSeries| report::names().any(|n| n == series.labels.get("__name__"));
+    let is_report =
+        |series: &TimeSeries| report::names().any(|n| n == series.labels.get("__name__"));
     let sent = sent(&packed).into_iter().filter(|series| !is_report(series));
     (sent.collect(), failure)
 }
@@ -76,8 +77,7 @@ fn a_histogram_is_one_sample_and_ends_as_one() {
     }
     // And where its next owner ends it.
     scrape(&mut bench, &classic(7));
-    let inventory =
-        Inventory::unpack(&bench.reader.pack().0, bench.reader.shapings()).unwrap();
+    let inventory = Inventory::unpack(&bench.reader.pack().0, bench.reader.shapings()).unwrap();
     let mut next = Bench { second: bench.second, ..Bench::new(converting()) };
     next.reader.adopt(inventory, 7000);
     assert_eq!(told(&scrape(&mut next, "").0), "h HS@8000\n");
@@ -106,7 +106,8 @@ fn too_many_buckets_discard_the_scrape_and_end_nothing() {
 fn exemplars_go_once_and_again_if_they_were_not_kept() {
     let mut bench = Bench::new(job());
     bench.format = Format::OpenMetricsText;
-    let body = |id: &str, end: &str| format!("# TYPE a counter\na_total 1 # {{id=\"{id}\"}} 0.5\n{end}");
+    let body =
+        |id: &str, end: &str| format!("# TYPE a counter\na_total 1 # {{id=\"{id}\"}} 0.5\n{end}");
     for (id, end, expected) in [
         ("x", "# EOF\n", &["x"][..]),
         ("x", "# EOF\n", &[]),
@@ -155,7 +156,10 @@ fn zeros_share_no_request_with_other_samples() {
 
 fn by_v2() -> Arc<Shapings> {
     let base = destination(&[], String::new());
-    Arc::new(Shapings::of(&[Arc::new(Destination { message: WriteMessage::V2, ..(*base).clone() })]))
+    Arc::new(Shapings::of(&[Arc::new(Destination {
+        message: WriteMessage::V2,
+        ..(*base).clone()
+    })]))
 }
 
 #[test]
@@ -163,18 +167,23 @@ fn a_series_goes_with_what_its_target_says_of_it() {
     let mut bench = Bench::new(job());
     bench.reader.change(Arc::new(job()), &target(&[]), by_v2());
     let body = |help: &str| {
-        format!("# HELP a {help}\n# TYPE a counter\na 1\nb 1\n# TYPE s summary\ns_sum 1\ns_other 1\n")
+        format!(
+            "# HELP a {help}\n# TYPE a counter\na 1\nb 1\n# TYPE s summary\ns_sum 1\ns_other 1\n"
+        )
     };
-    let expected = |help: &str| {
-        format!("a counter {help}, b -, s_sum summary , s_other -")
-    };
+    let expected = |help: &str| format!("a counter {help}, b -, s_sum summary , s_other -");
     for (help, said) in [("x", "x"), ("x", "x"), ("y", "x"), ("y", "y"), ("y", "y")] {
         let (series, _) = scrape(&mut bench, &body(help));
         let metadata = series.iter().map(|one| {
             let told = one.metadata.as_ref().map(|m| format!("{} {}", m.kind.name(), m.help));
             format!("{} {}", one.labels.get("__name__"), told.unwrap_or_else(|| "-".to_owned()))
         });
-        assert_eq!(metadata.collect::<Vec<_>>().join(", "), expected(said), "second {}", bench.second);
+        assert_eq!(
+            metadata.collect::<Vec<_>>().join(", "),
+            expected(said),
+            "second {}",
+            bench.second
+        );
         assert!(series.iter().all(|one| one.samples.len() == 1));
     }
 }
