@@ -353,6 +353,8 @@ fn parse_options(job: &Job, target: &Target, shapings: &Shapings) -> ParseOption
         classic: histograms.always_classic,
         custom_buckets: histograms.convert_classic,
         starts: job.start_timestamp_zeros || shapings.wants_starts(),
+        // As in Prometheus, which takes them for nothing else only with its feature flag.
+        keeps_created: !job.start_timestamp_zeros,
         type_and_unit: job.type_and_unit_labels,
     }
 }

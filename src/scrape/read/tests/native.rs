@@ -189,6 +189,20 @@ fn a_series_goes_with_what_its_target_says_of_it() {
 }
 
 #[test]
+fn a_start_goes_with_its_series_and_takes_none_away() {
+    let mut bench = Bench::new(job());
+    bench.reader.change(Arc::new(job()), &target(&[]), by_v2());
+    bench.format = Format::OpenMetricsText;
+    let body = "# TYPE a counter\na_total 7\na_created 0.5\n# TYPE g gauge\ng 1\n# EOF\n";
+    for _ in 0..3 {
+        let (series, _) = scrape(&mut bench, body);
+        let starts = series.iter().map(|one| (one.labels.get("__name__"), one.start_ms));
+        let expected = [("a_total", Some(500)), ("a_created", None), ("g", None)];
+        assert_eq!(starts.collect::<Vec<_>>(), expected, "second {}", bench.second);
+    }
+}
+
+#[test]
 fn types_and_units_are_labels_where_they_are_asked_for() {
     let mut bench = Bench::new(Job { type_and_unit_labels: true, ..job() });
     bench.format = Format::OpenMetricsText;
