@@ -83,7 +83,11 @@ fn extract(
 mod tests {
     use super::*;
     use crate::{
-        model::{labels::Labels, sample::Sample, slot::StreamKey},
+        model::{
+            labels::Labels,
+            sample::{Point, PointValue},
+            slot::StreamKey,
+        },
         wire::remote_write::{decode, encode_labels, push_series},
     };
 
@@ -111,8 +115,9 @@ mod tests {
             for _ in 0..*count {
                 let labels: Labels =
                     [("__name__", "m"), ("n", &*number.to_string())].into_iter().collect();
-                let sample = Sample { value: f64::from(number), timestamp_ms: 7 };
-                push_series(&mut raw, &encode_labels(&labels), sample, &[]);
+                let value = PointValue::Float(f64::from(number));
+                let point = Point { value, timestamp_ms: 7, start_ms: None, exemplars: &[] };
+                push_series(&mut raw, &encode_labels(&labels, None), &point);
                 number += 1;
             }
             let fragment = compressor.compress(&raw);

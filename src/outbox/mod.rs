@@ -8,6 +8,7 @@ mod disk;
 mod draft;
 mod entries;
 mod entry;
+mod families;
 pub mod frame;
 mod fresh;
 mod held;
@@ -44,6 +45,7 @@ use tokio::{
 use tracing::{info, warn};
 
 pub use crate::outbox::{
+    families::Families,
     packer::{Packed, Packer, SeriesBlobs, Shaping, Shapings},
     view::{DiskView, LaneState, LaneView, QueueView},
 };
@@ -75,6 +77,7 @@ pub struct Handle {
     shapings: watch::Receiver<Arc<Shapings>>,
     routes: watch::Receiver<Arc<Vec<Route>>>,
     orders: mpsc::Sender<Apply>,
+    families: Families,
 }
 
 /// The way to one destination's loop.
@@ -141,6 +144,11 @@ impl Handle {
     /// How series are to be encoded. When it changes, encode anew.
     pub fn shapings(&self) -> watch::Receiver<Arc<Shapings>> {
         self.shapings.clone()
+    }
+
+    /// What targets say of their metrics goes here.
+    pub fn families(&self) -> &Families {
+        &self.families
     }
 
     /// Hands a scrape to every destination that it is for. Waits while one of them takes nothing,
@@ -230,6 +238,7 @@ impl Outbox {
         registry: &mut Registry,
     ) -> Result<(Handle, Self), String> {
         let meters = Meters::new(registry);
+        let families = Families::default();
         let mut opened = Vec::new();
         for destination in destinations {
             opened.push(open(&node, settings, destination, directory, &meters)?);
@@ -239,7 +248,8 @@ impl Outbox {
         let all = opened.iter().map(|opened| opened.route.clone()).collect();
         let (routes, routes_seen) = watch::channel(Arc::new(all));
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
-        let handle = Handle { shapings: shapings_seen, routes: routes_seen, orders: sender };
+        let handle =
+            Handle { shapings: shapings_seen, routes: routes_seen, orders: sender, families };
         let part = Self {
             node,
             directory: directory.to_owned(),

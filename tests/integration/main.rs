@@ -10,6 +10,7 @@ mod demo;
 mod door;
 mod eventually;
 mod examples;
+mod histograms;
 mod host;
 mod install;
 mod log;

@@ -15,11 +15,14 @@ use tokio::{
 };
 
 use crate::{
-    config::{Destination, HttpClient, OutboxSettings, Queue, WhenFull},
+    config::{
+        Destination, HttpClient, MetadataSending, OutboxSettings, Queue, WhenFull,
+        WriteCompression, WriteMessage,
+    },
     model::{
         labels::Labels,
         member::NodeId,
-        sample::Sample,
+        sample::{Point, PointValue},
         slot::{Slot, StreamKey},
     },
     outbox::{Handle, Node, Outbox, Packed, Packer, QueueView, tests::receiver::Receiver},
@@ -154,9 +157,10 @@ impl Target {
         let timestamp_ms = 1_795_255_200_000 + self.scrapes * 1000;
         packer.begin(self.stream, timestamp_ms, self.since_ms);
         #[expect(clippy::cast_precision_loss, reason = "a test makes few scrapes")]
-        let sample = Sample { value: self.scrapes as f64, timestamp_ms };
+        let value = PointValue::Float(self.scrapes as f64);
+        let point = Point { value, timestamp_ms, start_ms: None, exemplars: &[] };
         for labels in &self.series {
-            packer.push(&shapings.encode(labels), sample, None, 0);
+            packer.push(&shapings.encode(labels, None), &point, 0);
         }
         self.scrapes += 1;
         packer.finish()
@@ -195,6 +199,11 @@ fn destination(name: &str, url: &str) -> Destination {
         external_labels: Labels::new(),
         write_relabel: Vec::new(),
         send_exemplars: false,
+        send_native_histograms: false,
+        message: WriteMessage::V1,
+        compression: WriteCompression::Auto,
+        metadata: MetadataSending::default(),
+        round_robin_dns: false,
         out_of_order_window: Duration::ZERO,
         queue: Queue {
             samples_per_send_max: 2000,
