@@ -23,6 +23,7 @@ mod meta;
 mod nomad;
 mod openstack;
 mod pace;
+pub mod per_target;
 pub mod polled;
 pub mod provider;
 pub mod resolve;
