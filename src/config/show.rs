@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use crate::{
     config::{
         BasicAuth, Cluster, Clustering, Config, Destination, Discovery, DnsRecord, Global,
-        HistorySettings, HttpClient, Job, Limits, OutboxSettings, Scheme, Source, Tls, TlsVersion,
-        admin, cluster, discovery, outbox, scrape, units,
+        HistorySettings, HttpClient, Job, Limits, MetadataSending, NativeHistograms,
+        OutboxSettings, Phase, Scheme, Source, Tls, TlsVersion, WriteCompression, admin, cluster,
+        discovery, outbox, remote_write, scrape, units,
         yaml_out::{Shown, flag, list, map, number, text},
     },
     model::{
@@ -52,6 +53,8 @@ fn global(global: &Global) -> Shown {
         ("always_scrape_classic_histograms", set(global.always_scrape_classic_histograms)),
         ("convert_classic_histograms_to_nhcb", set(global.convert_classic_histograms_to_nhcb)),
         ("extra_scrape_metrics", Some(flag(global.extra_scrape_metrics))),
+        (scrape::START_TIMESTAMP_ZEROS, set(global.start_timestamp_zeros)),
+        (scrape::TYPE_AND_UNIT_LABELS, set(global.type_and_unit_labels)),
         (
             "clustering",
             (global.clustering != Clustering::default()).then(|| clustering(&global.clustering)),
@@ -91,10 +94,21 @@ fn show_job(job: &Job, global: &Global) -> Shown {
         ("enable_compression", Some(flag(job.enable_compression))),
     ];
     fields.extend(limits(&job.limits, job.keep_dropped_targets));
+    fields.extend(native_histograms(job.native_histograms));
+    fields.extend(phase(job.phase));
     fields.extend([
         ("metric_name_validation_scheme", Some(validation(job.metric_name_validation))),
         ("metric_name_escaping_scheme", Some(escaping(job.metric_name_escaping))),
         ("extra_scrape_metrics", Some(flag(job.extra_scrape_metrics))),
+        // Also where a job says no to what `global` says.
+        (
+            scrape::START_TIMESTAMP_ZEROS,
+            either(job.start_timestamp_zeros, global.start_timestamp_zeros),
+        ),
+        (
+            scrape::TYPE_AND_UNIT_LABELS,
+            either(job.type_and_unit_labels, global.type_and_unit_labels),
+        ),
         // Also where a job says no to what `global` says.
         ("clustering", is_clustered.then(|| clustering(&job.clustering))),
     ]);
@@ -116,6 +130,9 @@ fn destination(destination: &Destination) -> Shown {
         ("sample_age_limit", age),
     ]);
     let window = destination.out_of_order_window;
+    let is_told = destination.compression != WriteCompression::default();
+    let compression = is_told.then(|| word(&remote_write::COMPRESSIONS, destination.compression));
+    let compression = compression.flatten();
     let mut fields = vec![
         ("url", Some(text(destination.shown_url()))),
         ("remote_timeout", Some(duration(destination.timeout))),
@@ -123,11 +140,28 @@ fn destination(destination: &Destination) -> Shown {
         ("name", Some(text(&*destination.name))),
         ("send_exemplars", set(destination.send_exemplars)),
         ("out_of_order_window", (!window.is_zero()).then(|| duration(window))),
-        ("protobuf_message", Some(text("prometheus.WriteRequest"))),
+        ("send_native_histograms", set(destination.send_native_histograms)),
+        ("round_robin_dns", set(destination.round_robin_dns)),
+        ("protobuf_message", word(&remote_write::MESSAGES, destination.message)),
+        ("x_compression", compression),
     ];
     fields.extend(client(&destination.http));
     fields.push(("queue_config", Some(queue)));
+    fields.push(("metadata_config", Some(metadata(&destination.metadata))));
     map(fields)
+}
+
+fn metadata(metadata: &MetadataSending) -> Shown {
+    map([
+        ("send", Some(flag(metadata.enabled))),
+        ("send_interval", Some(duration(metadata.interval))),
+        ("max_samples_per_send", Some(number(metadata.families_per_send_max))),
+    ])
+}
+
+/// The name of `value` in the file.
+fn word<T: PartialEq>(names: &[(&'static str, T)], value: T) -> Option<Shown> {
+    names.iter().find(|(_, own)| *own == value).map(|(name, _)| text(*name))
 }
 
 fn outbox_settings(settings: &OutboxSettings) -> Shown {
@@ -350,7 +384,27 @@ pub(super) fn limits(limits: &Limits, keep_dropped_targets: usize) -> Vec<Field>
         ("label_name_length_limit", some(limits.label_name_bytes_max)),
         ("label_value_length_limit", some(limits.label_value_bytes_max)),
         ("keep_dropped_targets", some(keep_dropped_targets)),
+        (scrape::SERIES_LIMIT, some(limits.series_max)),
     ]
+}
+
+pub(super) fn native_histograms(settings: NativeHistograms) -> [Field; 2] {
+    let NativeHistograms { buckets_max, bucket_factor_min } = settings;
+    [
+        ("native_histogram_bucket_limit", (buckets_max > 0).then(|| number(buckets_max))),
+        (
+            "native_histogram_min_bucket_factor",
+            (bucket_factor_min != 0.0).then(|| number(bucket_factor_min)),
+        ),
+    ]
+}
+
+pub(super) fn phase(phase: Phase) -> Option<Field> {
+    match phase {
+        Phase::Spread => None,
+        Phase::Offset(offset) => Some((scrape::OFFSET, Some(duration(offset)))),
+        Phase::Aligned(align) => Some((scrape::ALIGN_INTERVAL, Some(duration(align)))),
+    }
 }
 
 pub(super) fn labels(labels: &Labels) -> Shown {
@@ -429,6 +483,11 @@ pub(super) fn some_list(entries: Vec<Shown>) -> Option<Shown> {
 
 pub(super) fn some_text(own: &str) -> Option<Shown> {
     (!own.is_empty()).then(|| text(own))
+}
+
+/// Shown where it is set here or above.
+fn either(own: bool, above: bool) -> Option<Shown> {
+    (own || above).then(|| flag(own))
 }
 
 /// Shown only where it is set.

@@ -15,6 +15,7 @@ mod http;
 mod meta;
 mod nomad;
 mod pace;
+pub mod per_target;
 pub mod polled;
 pub mod provider;
 pub mod resolve;
