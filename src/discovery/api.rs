@@ -9,8 +9,9 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use url::Url;
 
 use crate::{
-    config::HttpClient,
-    runtime::http::{Caller, USER_AGENT, reason_of},
+    config::{HttpClient, Tls},
+    model::hidden,
+    runtime::http::{Caller, TlsSource, USER_AGENT, reason_of},
 };
 
 /// A larger answer is refused; what was found before stays.
@@ -40,9 +41,12 @@ impl Api {
     /// Asks over a Unix socket, whatever host a URL names. Nothing of an HTTP client's settings has a
     /// meaning there.
     pub(super) fn over_socket(path: &Path, refresh_interval: Duration) -> Result<Self, String> {
+        // A client is not made without any; on a socket nobody speaks it.
+        let (_, tls) = TlsSource::new(&Tls::default(), false).current()?;
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .no_proxy()
+            .tls_backend_preconfigured((*tls).clone())
             .unix_socket(path)
             .build()
             .map_err(reason_of)?;
@@ -67,7 +71,7 @@ impl Api {
     ) -> Result<Answer, String> {
         let (head, content) = request.into_parts();
         let url = head.uri.to_string();
-        let at = without_query(&url).to_owned();
+        let at = without_query(&hidden::url(&url)).to_owned();
         let fault = |reason: String| format!("`{at}`: {reason}");
         let response = match &self.way {
             Way::Network(caller) => {
@@ -101,7 +105,7 @@ pub(super) fn get(url: Url) -> Request<Vec<u8>> {
 }
 
 pub(super) struct Answer {
-    /// Of the request, without its query.
+    /// Of the request, without its query and without a password.
     at: String,
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -161,7 +165,7 @@ impl Pages {
 /// `base`, a path behind it, and a query.
 pub(super) fn url(base: &str, path: &str, query: &[(&str, &str)]) -> Result<Url, String> {
     let mut url = Url::parse(&format!("{}{path}", base.trim_end_matches('/')))
-        .map_err(|error| format!("`{}` is no URL: {error}", without_query(base)))?;
+        .map_err(|error| format!("`{}` is no URL: {error}", without_query(&hidden::url(base))))?;
     if !query.is_empty() {
         url.query_pairs_mut().extend_pairs(query);
     }

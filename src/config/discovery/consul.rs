@@ -8,7 +8,10 @@ use crate::config::{
     show::{Field, some_text, some_texts},
     yaml_out::{Shown, flag, text},
 };
-use crate::model::{hidden::SECRET, relabel::NameValidation};
+use crate::model::{
+    hidden::{self, SECRET},
+    relabel::NameValidation,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consul {
@@ -122,7 +125,7 @@ impl Consul {
     pub(super) fn fields(&self) -> Vec<Field> {
         let node_meta = self.node_meta.iter().map(|(key, value)| (key.clone(), text(&**value)));
         vec![
-            ("server", Some(text(&*self.server))),
+            ("server", Some(text(hidden::url(&self.server)))),
             ("path_prefix", some_text(&self.path_prefix)),
             ("token", self.token.as_ref().map(|_| text(SECRET))),
             ("datacenter", some_text(&self.datacenter)),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     config::{AzureEnvironment, Secret},
-    discovery::fake_api::{Asked, FakeApi, Reply, reply},
+    discovery::fake_cloud::{Asked, FakeCloud, Reply, reply},
     model::target::ADDRESS,
 };
 
@@ -110,7 +110,7 @@ fn answer(asked: &Asked, behaviour: &Behaviour) -> Reply {
 }
 
 struct Cloud {
-    api: FakeApi,
+    api: FakeCloud,
     behaviour: Arc<Behaviour>,
     source: Azure,
 }
@@ -119,7 +119,7 @@ impl Cloud {
     async fn new(authentication: AzureAuthentication, resource_group: &str) -> Self {
         let behaviour = Arc::new(Behaviour::default());
         let own = Arc::clone(&behaviour);
-        let api = FakeApi::start(move |asked| answer(asked, &own)).await;
+        let api = FakeCloud::start(move |asked| answer(asked, &own)).await;
         let source = source(&api.url, authentication, resource_group);
         Self { api, behaviour, source }
     }
@@ -228,7 +228,7 @@ async fn an_answer_that_is_no_list_is_a_fault() {
         (302, "", "302"),
     ] {
         let behaviour = Behaviour::default();
-        let api = FakeApi::start(move |asked| {
+        let api = FakeCloud::start(move |asked| {
             if asked.path.contains("/token") {
                 grant(asked, &behaviour)
             } else {

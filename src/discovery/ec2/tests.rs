@@ -8,7 +8,7 @@ use std::sync::{
 use super::*;
 use crate::{
     config::{Ec2Filter, Secret, SigV4, Source},
-    discovery::fake_api::{Asked, FakeApi, Reply, reply},
+    discovery::fake_cloud::{Asked, FakeCloud, Reply, reply},
     model::target::ADDRESS,
 };
 
@@ -88,7 +88,7 @@ fn answer(asked: &Asked, behaviour: &Behaviour) -> Reply {
 }
 
 struct Cloud {
-    api: FakeApi,
+    api: FakeCloud,
     behaviour: Arc<Behaviour>,
     source: Ec2,
 }
@@ -97,7 +97,7 @@ impl Cloud {
     async fn new(region: Option<&str>) -> Self {
         let behaviour = Arc::new(Behaviour::default());
         let own = Arc::clone(&behaviour);
-        let api = FakeApi::start(move |asked| answer(asked, &own)).await;
+        let api = FakeCloud::start(move |asked| answer(asked, &own)).await;
         let source = source(&api.url, region);
         Self { api, behaviour, source }
     }
@@ -203,13 +203,13 @@ async fn an_answer_that_is_none_is_a_fault() {
         ),
         (500, "hunter2", "500"),
     ] {
-        let api = FakeApi::start(move |_| reply(status, body)).await;
+        let api = FakeCloud::start(move |_| reply(status, body)).await;
         let fault = source(&api.url, Some("eu-west-1")).refresh().await.unwrap_err();
         assert!(fault.contains(expected) && !fault.contains("hunter2"), "{body}: {fault}");
     }
     // A list that never ends.
     let endless = "<DescribeInstancesResponse><reservationSet/><nextToken>t</nextToken></DescribeInstancesResponse>";
-    let api = FakeApi::start(move |_| reply(200, endless)).await;
+    let api = FakeCloud::start(move |_| reply(200, endless)).await;
     let fault = source(&api.url, Some("eu-west-1")).refresh().await.unwrap_err();
     assert!(fault.contains("pages"), "{fault}");
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     config::{OpenStackAvailability, OpenStackIdentity, Secret},
-    discovery::fake_api::{Asked, FakeApi, Reply, reply},
+    discovery::fake_cloud::{Asked, FakeCloud, Reply, reply},
     model::target::ADDRESS,
 };
 
@@ -107,7 +107,7 @@ fn answer(asked: &Asked, behaviour: &Behaviour) -> Reply {
 }
 
 struct Cloud {
-    api: FakeApi,
+    api: FakeCloud,
     behaviour: Arc<Behaviour>,
     source: OpenStack,
 }
@@ -117,7 +117,7 @@ impl Cloud {
         let behaviour = Arc::new(Behaviour::default());
         behaviour.life.store(3_600, Ordering::SeqCst);
         let own = Arc::clone(&behaviour);
-        let api = FakeApi::start(move |asked| answer(asked, &own)).await;
+        let api = FakeCloud::start(move |asked| answer(asked, &own)).await;
         let identity = OpenStackIdentity {
             endpoint: api.url.clone(),
             user_id: "me".into(),
@@ -227,7 +227,7 @@ async fn an_answer_that_is_no_list_is_a_fault() {
         (500, "", "500"),
     ] {
         let behaviour = Behaviour { life: 3_600.into(), ..Behaviour::default() };
-        let api = FakeApi::start(move |asked| {
+        let api = FakeCloud::start(move |asked| {
             if asked.path == "/v3/auth/tokens" {
                 keystone(asked, &behaviour)
             } else {

@@ -1,5 +1,5 @@
-//! An API for tests: a real server on a free port that answers as it is told, and remembers what it
-//! was asked.
+//! The API of a cloud for tests: a real server on a free port that answers by a rule, and remembers
+//! what it was asked, bodies too.
 
 use std::sync::{Arc, Mutex};
 
@@ -44,13 +44,13 @@ pub(super) fn reply(status: u16, body: impl ToString) -> Reply {
 }
 
 /// Answers until it is dropped.
-pub(super) struct FakeApi {
+pub(super) struct FakeCloud {
     pub(super) url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
     stop: Stop,
 }
 
-impl Drop for FakeApi {
+impl Drop for FakeCloud {
     fn drop(&mut self) {
         self.stop.raise();
     }
@@ -58,14 +58,14 @@ impl Drop for FakeApi {
 
 type Answer = dyn Fn(&Asked) -> Reply + Send + Sync;
 
-impl FakeApi {
+impl FakeCloud {
     pub(super) async fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (asked, stop) = (Arc::<Mutex<Vec<Asked>>>::default(), Stop::new());
         let answer: Arc<Answer> = Arc::new(answer);
         let serving = serve(listener, answer, Arc::clone(&asked), stop.clone());
-        tasks::spawn("fake API", serving);
+        tasks::spawn("fake cloud", serving);
         Self { url, asked, stop }
     }
 
@@ -87,7 +87,7 @@ async fn serve(
             accepted = listener.accept() => accepted.unwrap().0,
         };
         let (answer, asked, stop) = (Arc::clone(&answer), Arc::clone(&asked), stop.clone());
-        tasks::spawn("fake API connection", async move {
+        tasks::spawn("fake cloud connection", async move {
             let service = service_fn(|request| respond(request, &*answer, &asked));
             let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             tokio::select! {
