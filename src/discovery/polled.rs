@@ -6,17 +6,17 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
-    config::{Polled, Provider},
+    config::{HetznerRole, Polled, Provider},
     discovery::{
         consul,
-        digitalocean::DigitalOcean,
-        docker::Docker,
-        hetzner::Hetzner,
-        nomad::Nomad,
+        digitalocean::{self, DigitalOcean},
+        docker::{self, Docker},
+        hetzner::{self, Hetzner},
+        nomad::{self, Nomad},
         pace::Pace,
         provider::{Round, Rounds},
     },
-    model::target::TargetGroup,
+    model::{labels::Labels, target::TargetGroup},
     runtime::clock,
 };
 
@@ -80,5 +80,18 @@ async fn poll(mut source: Source, mut pace: Pace, rounds: Rounds) {
             })
             .await;
         sleep_until(due).await;
+    }
+}
+
+/// The targets that an answer makes, whatever the settings: of the API with that number, as the fuzzer
+/// asks for them. None of an answer that is refused.
+pub fn decode(kind: u8, answer: &[u8]) -> Vec<Labels> {
+    match kind % 6 {
+        0 => consul::targets(answer, ",").unwrap_or_default(),
+        1 => digitalocean::decode(answer),
+        2 => docker::decode(answer),
+        3 => hetzner::decode(HetznerRole::Cloud, answer),
+        4 => hetzner::decode(HetznerRole::Robot, answer),
+        _ => nomad::decode(answer),
     }
 }
