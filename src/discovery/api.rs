@@ -11,7 +11,7 @@ use url::Url;
 use crate::{
     config::{HttpClient, Tls},
     model::hidden,
-    runtime::http::{Caller, TlsSource, USER_AGENT},
+    runtime::http::{Caller, TlsSource, USER_AGENT, reason_of},
 };
 
 /// A larger answer is refused; what was found before stays.
@@ -49,7 +49,7 @@ impl Api {
             .tls_backend_preconfigured((*tls).clone())
             .unix_socket(path)
             .build()
-            .map_err(reason)?;
+            .map_err(reason_of)?;
         Ok(Self { way: Way::Socket(client), patience: patience(refresh_interval) })
     }
 
@@ -73,15 +73,23 @@ impl Api {
         let url = head.uri.to_string();
         let at = without_query(&hidden::url(&url)).to_owned();
         let fault = |reason: String| format!("`{at}`: {reason}");
-        let builder = match &self.way {
-            Way::Network(caller) => caller.request(head.method, &url).map_err(fault)?,
-            Way::Socket(client) => client.request(head.method, &url),
+        let response = match &self.way {
+            Way::Network(caller) => {
+                let mut call = caller.request(head.method, &url).map_err(fault)?.timeout(patience);
+                for (name, value) in &head.headers {
+                    call = call.header(name, value);
+                }
+                if !content.is_empty() {
+                    call = call.body(content);
+                }
+                call.send().await.map_err(|error| fault(error.to_string()))?
+            }
+            Way::Socket(client) => {
+                let request = client.request(head.method, &url).headers(head.headers).body(content);
+                let answer = request.timeout(patience).send().await;
+                answer.map_err(|error| fault(reason_of(error)))?
+            }
         };
-        let mut builder = builder.timeout(patience).headers(head.headers);
-        if !content.is_empty() {
-            builder = builder.body(content);
-        }
-        let response = builder.send().await.map_err(|error| fault(reason(error)))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = body(response).await.map_err(fault)?;
         Ok(Answer { at, status, headers, body })
@@ -173,26 +181,13 @@ pub(super) fn patience(refresh_interval: Duration) -> Duration {
 
 pub(super) async fn body(mut response: Response) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(reason)? {
+    while let Some(chunk) = response.chunk().await.map_err(reason_of)? {
         if body.len() + chunk.len() > BODY_BYTES_MAX {
             return Err(format!("the answer is larger than {BODY_BYTES_MAX} bytes"));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// The error with what caused it, without the URL: that may hold a password, and is told anyway.
-pub(super) fn reason(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut reason = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        reason.push_str(": ");
-        reason.push_str(&error.to_string());
-        cause = error.source();
-    }
-    reason
 }
 
 /// Go writes `null` for a list or a mapping that has nothing in it.

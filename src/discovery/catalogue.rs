@@ -288,13 +288,13 @@ mod tests {
         assert_eq!(resolve_all(&mut catalogue), ["x: ", "y: ", "z: "]);
         assert!(!catalogue.all_answered());
 
-        catalogue.learn(ProviderId(1), found(&["a"], NOW));
+        catalogue.learn(ProviderId(1), found(&["a"]), NOW);
         assert_eq!(resolve_all(&mut catalogue), ["x: a", "y: a"]);
-        catalogue.learn(ProviderId(1), found(&["a"], NOW));
+        catalogue.learn(ProviderId(1), found(&["a"]), NOW);
         assert!(!catalogue.is_stale(), "the same again");
         catalogue.learn(ProviderId(2), failed(), NOW);
         assert!(catalogue.all_answered(), "a failure is an answer");
-        assert!(catalogue.learn(ProviderId(7), found(&["a"], NOW)).is_none());
+        assert!(catalogue.learn(ProviderId(7), found(&["a"]), NOW).is_none());
     }
 
     #[test]
@@ -302,8 +302,8 @@ mod tests {
         let mut catalogue = Catalogue::default();
         let x = format!("{{job_name: x, {FILE}}}");
         catalogue.apply(jobs(&format!("{x}, {{job_name: y, {OTHER}}}")));
-        catalogue.learn(ProviderId(1), found(&["a"], NOW));
-        catalogue.learn(ProviderId(2), found(&["b"], NOW));
+        catalogue.learn(ProviderId(1), found(&["a"]), NOW);
+        catalogue.learn(ProviderId(2), found(&["b"]), NOW);
         resolve_all(&mut catalogue);
         let before = catalogue.snapshot(0);
 
@@ -327,13 +327,13 @@ mod tests {
     fn a_new_provider_stands_for_the_one_it_replaces_until_it_answers() {
         let mut catalogue = Catalogue::default();
         catalogue.apply(jobs(&format!("{{job_name: x, {FILE}}}")));
-        catalogue.learn(ProviderId(1), found(&["a"], NOW));
+        catalogue.learn(ProviderId(1), found(&["a"]), NOW);
         resolve_all(&mut catalogue);
 
         let changes = catalogue.apply(jobs(&format!("{{job_name: x, {OTHER}}}")));
         assert_eq!(ids(&changes), (vec![2], vec![1]));
         assert_eq!(resolve_all(&mut catalogue), ["x: a"]);
-        catalogue.learn(ProviderId(2), found(&["b"], NOW));
+        catalogue.learn(ProviderId(2), found(&["b"]), NOW);
         assert_eq!(resolve_all(&mut catalogue), ["x: b"]);
 
         // Another kind replaces nothing.

@@ -14,7 +14,7 @@ use url::Url;
 use crate::{
     config::HttpClient,
     discovery::{
-        api::{body, patience, reason},
+        api::{body, patience},
         group,
         provider::{Round, Rounds},
     },
@@ -78,7 +78,7 @@ impl Server {
         if let Some(etag) = &self.etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
-        let response = request.send().await.map_err(reason)?;
+        let response = request.send().await.map_err(|fault| fault.to_string())?;
         let status = response.status();
         if status == StatusCode::NOT_MODIFIED && self.etag.is_some() {
             return Ok(None);

@@ -10,7 +10,8 @@ use crate::config::{
         Consul, DigitalOcean, Discovery, Docker, Hetzner, Nomad, consul, digitalocean, docker,
         hetzner, nomad, refresh,
     },
-    show::{Field, client, duration},
+    http::shown::client,
+    show::{Field, duration},
     yaml::Node,
     yaml_out::{Shown, map},
 };
