@@ -77,6 +77,19 @@ impl Docker {
     }
 }
 
+/// The containers alone; networks are named or not.
+pub(super) fn decode(answer: &[u8]) -> Vec<Labels> {
+    let containers: Vec<Container> = serde_json::from_slice(answer).unwrap_or_default();
+    let settings = Settings {
+        host: String::new(),
+        port: 80,
+        filters: Vec::new(),
+        host_networking_host: "localhost".to_owned(),
+        match_first_network: false,
+    };
+    targets(&containers, &[], &settings)
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Container {

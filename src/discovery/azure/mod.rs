@@ -51,6 +51,19 @@ pub(super) struct Azure {
     interfaces: BTreeMap<String, (Interface, Instant)>,
 }
 
+/// A page of machines and one interface, as the fuzzer asks for them.
+pub(super) fn decode(body: &[u8]) -> Vec<Labels> {
+    let interface: Option<Interface> = serde_json::from_slice(body).ok();
+    let reach = interface.map(|interface| interface.reach("vm"));
+    let private = match reach {
+        Some(Ok(Reach::Addresses { private, .. })) => private,
+        Some(Ok(Reach::Unsaid | Reach::Deallocated) | Err(_)) | None => "10.0.0.1".to_owned(),
+    };
+    let page = serde_json::from_slice::<Page<Machine>>(body);
+    let machines = page.into_iter().flat_map(|page| page.value);
+    machines.filter_map(|it| it.target(["s", "t", "set"], [&private, ""], 80).ok()).collect()
+}
+
 /// A machine, and the name of its scale set; empty where it has none.
 type Found = (Machine, String);
 
