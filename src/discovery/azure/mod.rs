@@ -45,6 +45,8 @@ const INTERFACE_REFRESHES_MORE: u32 = 3;
 
 pub(super) struct Azure {
     api: Api,
+    /// For who gives out tokens.
+    identity: Api,
     settings: Settings,
     refresh_interval: Duration,
     token: Lent<HeaderValue>,
@@ -77,8 +79,15 @@ impl Azure {
             follow_redirects: false,
             ..client.clone()
         };
+        // The machine's own identity is given out within it: no proxy gets there.
+        let proxy = match settings.authentication {
+            AzureAuthentication::OAuth { .. } => client.proxy.clone(),
+            AzureAuthentication::ManagedIdentity { .. } => None,
+        };
+        let identity = HttpClient { proxy, ..client.clone() };
         Self {
             api: Api::new(&client, refresh_interval),
+            identity: Api::new(&identity, refresh_interval),
             settings,
             refresh_interval,
             token: Lent::default(),
@@ -89,7 +98,7 @@ impl Azure {
     pub(super) async fn refresh(&mut self) -> Result<Vec<TargetGroup>, String> {
         let now = Instant::now();
         if self.token.get(now).is_none() {
-            let answer = self.api.send(self.token_request()?).await?;
+            let answer = self.identity.send(self.token_request()?).await?;
             let (token, life) = bearer::granted(answer)?;
             self.token.put(token, life, now);
         }
