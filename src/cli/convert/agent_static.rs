@@ -9,34 +9,15 @@ use std::{
 use crate::{
     cli::convert::{
         World,
+        exporters::{EXPORTERS, Exporter, OWN_ADDRESS},
         prometheus::document,
         routes::{Outlet, Stream, route},
-        told::Notes,
+        told::{Notes, value_lacks, value_stands},
         tree::{At, Tree, Value},
     },
     config::problem::{Place, Problem},
     model::target::HOST,
 };
-
-/// An integration, what to run in its place, and where that is scraped by default.
-const INTEGRATIONS: [(&str, &str, &str); 16] = [
-    ("agent", "nothing more: the agent has metrics of its own", "localhost:9733"),
-    ("node_exporter", "node_exporter", "localhost:9100"),
-    ("process_exporter", "process-exporter", "localhost:9256"),
-    ("cadvisor", "cadvisor", "localhost:8080"),
-    ("windows_exporter", "windows_exporter", "localhost:9182"),
-    ("mysqld_exporter", "mysqld_exporter", "localhost:9104"),
-    ("postgres_exporter", "postgres_exporter", "localhost:9187"),
-    ("redis_exporter", "redis_exporter", "localhost:9121"),
-    ("memcached_exporter", "memcached_exporter", "localhost:9150"),
-    ("mongodb_exporter", "mongodb_exporter", "localhost:9216"),
-    ("apache_http", "apache_exporter", "localhost:9117"),
-    ("elasticsearch_exporter", "elasticsearch_exporter", "localhost:9114"),
-    ("kafka_exporter", "kafka_exporter", "localhost:9308"),
-    ("consul_exporter", "consul_exporter", "localhost:9107"),
-    ("statsd_exporter", "statsd_exporter", "localhost:9102"),
-    ("dnsmasq_exporter", "dnsmasq_exporter", "localhost:9153"),
-];
 
 /// Of `integrations` itself; the others are integrations.
 const OF_ALL: [&str; 6] = [
@@ -83,12 +64,17 @@ pub(super) fn convert(
     }
     for key in ["wal_directory", "wal_cleanup_age", "wal_cleanup_period"] {
         if let Some(tree) = metrics.take(key) {
-            notes.differs(&tree.at, format!("`{key}`: unsent samples wait in the `outbox`, below `--storage.path`"));
+            notes.differs(
+                &tree.at,
+                format!("`{key}`: unsent samples wait in the `outbox`, below `--storage.path`"),
+            );
         }
     }
     for (key, tree) in metrics.entries() {
         let why = match key.as_str() {
-            "scraping_service" | "scraping_service_client" => "members divide the targets of jobs with `clustering`: run `starling setup` on each host",
+            "scraping_service" | "scraping_service_client" => {
+                "members divide the targets of jobs with `clustering`: run `starling setup` on each host"
+            }
             _ => "the agent has nothing like it",
         };
         notes.lost(&tree.at, format!("`metrics.{key}`: {why}"));
@@ -139,7 +125,10 @@ impl Agent {
         }
         let jobs = instance.take("scrape_configs").map(Tree::into_items).unwrap_or_default();
         for (key, tree) in instance.entries() {
-            notes.lost(&tree.at, format!("`{key}` of instance `{name}`: the agent has nothing like it"));
+            notes.lost(
+                &tree.at,
+                format!("`{key}` of instance `{name}`: the agent has nothing like it"),
+            );
         }
         let jobs: Vec<Tree> = jobs.into_iter().map(|job| self.named(job, &name, notes)).collect();
         self.stream(&name, jobs, entries);
@@ -229,23 +218,27 @@ impl Agent {
 
 /// The job that takes the place of what ran inside.
 fn integration(key: &str, tree: &Tree, notes: &mut Notes) -> Option<Tree> {
-    let Some((name, program, address)) = INTEGRATIONS.iter().find(|(own, ..)| *own == key) else {
-        notes.lost(&tree.at, format!("integration `{key}`: nothing is exported within the agent; run the exporter beside it, and scrape that"));
-        return None;
+    let known = EXPORTERS.iter().find(|exporter| exporter.agent == key);
+    let address = match known {
+        _ if key == "agent" => {
+            notes.differs(&tree.at, format!("integration `agent`: the agent's own metrics take the place of Grafana Agent's, at `{OWN_ADDRESS}`"));
+            OWN_ADDRESS
+        }
+        Some(Exporter { program, address, .. }) => {
+            notes.lost(&tree.at, format!("integration `{key}`: nothing is exported within the agent; run {program}; the job scrapes it at `{address}`"));
+            address
+        }
+        None => {
+            notes.lost(&tree.at, format!("integration `{key}`: nothing is exported within the agent; run the exporter beside it, and scrape that"));
+            return None;
+        }
     };
-    if key == "agent" {
-        notes.differs(&tree.at, format!("integration `agent`: the agent's own metrics take the place of Grafana Agent's, at `{address}`"));
-    } else {
-        notes.lost(&tree.at, format!("integration `{key}`: nothing is exported within the agent; run {program}; the job scrapes it at `{address}`"));
-    }
     let at = &tree.at;
     let text = |text: &str| Tree::text(at, text);
     let group = Tree::map(at, [("targets", Tree::list(at, vec![text(address)]))]);
-    let instance = [
-        ("source_labels", Tree::list(at, vec![text(HOST)])),
-        ("target_label", text("instance")),
-    ];
-    let mut job = Tree::map(at, [("job_name", text(&format!("integrations/{name}")))]);
+    let instance =
+        [("source_labels", Tree::list(at, vec![text(HOST)])), ("target_label", text("instance"))];
+    let mut job = Tree::map(at, [("job_name", text(&format!("integrations/{key}")))]);
     job.set("static_configs", Tree::list(at, vec![group]));
     job.append("relabel_configs", vec![Tree::map(at, instance)]);
     for key in ["scrape_interval", "scrape_timeout", "metric_relabel_configs"] {
@@ -269,15 +262,12 @@ fn expand(tree: &mut Tree, key: &str, world: &World<'_>, notes: &mut Notes) {
     match &mut tree.value {
         Value::Text(text) | Value::Word(text) => {
             for name in variables(text) {
-                let message = match (world.environment)(&name) {
-                    Some(value) => {
-                        *text = text.replace(&format!("${{{name}}}"), &value);
-                        notes.differs(&at, format!("`{key}`: the value that the environment variable `{name}` has now stands in the output"));
-                        continue;
-                    }
-                    None => format!("`{key}`: the environment variable `{name}` is not set here: set it and convert again, or write the value by hand"),
-                };
-                notes.lost(&at, message);
+                if let Some(value) = (world.environment)(&name) {
+                    *text = text.replace(&format!("${{{name}}}"), &value);
+                    notes.differs(&at, format!("`{key}`: {}", value_stands(&name)));
+                } else {
+                    notes.lost(&at, format!("`{key}`: {}", value_lacks(&name)));
+                }
             }
         }
         Value::List(items) => items.iter_mut().for_each(|item| expand(item, key, world, notes)),

@@ -4,6 +4,7 @@
 
 mod agent_static;
 mod alloy;
+mod exporters;
 mod output;
 mod plain;
 mod prometheus;
@@ -28,7 +29,11 @@ use clap::{Args, ValueEnum};
 pub use crate::cli::convert::told::{Told, Weight};
 use crate::{
     cli::convert::{plain::Folders, told::Notes},
-    config::{problem::Problem, yaml},
+    config::{
+        Environment,
+        problem::{Place, Problem},
+        yaml,
+    },
     runtime::host,
 };
 
@@ -72,11 +77,13 @@ pub enum Kind {
     Prometheus,
 }
 
+pub type ReadFile<'r> = dyn Fn(&Path) -> Result<String, String> + 'r;
+
 /// What a conversion may ask of the machine.
 pub struct World<'w> {
     /// Reads a file that the input names.
-    pub read: &'w dyn Fn(&Path) -> Result<String, String>,
-    pub environment: &'w dyn Fn(&str) -> Option<String>,
+    pub read: &'w ReadFile<'w>,
+    pub environment: Environment<'w>,
     /// The name of this host.
     pub host: String,
     /// The folder of this process.
@@ -107,7 +114,7 @@ pub fn convert(
     world: &World<'_>,
 ) -> Result<Converted, Problem> {
     let file: Arc<str> = path.display().to_string().into();
-    let whole = |message| Problem { file: file.clone(), place: Default::default(), message };
+    let whole = |message| Problem { file: file.clone(), place: Place::default(), message };
     let kind = kind.or_else(|| guess(path, text)).ok_or_else(|| {
         whole("this looks like nothing that is known; say what it is by `--from`".to_owned())
     })?;

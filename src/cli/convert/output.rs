@@ -34,12 +34,12 @@ pub(super) fn with_head(yaml: &str, path: &Path, kind: Kind, told: &[Told]) -> S
         if lines.is_empty() {
             continue;
         }
-        head += &format!("#\n# {title}\n");
+        head.extend(["#\n# ", title, "\n"]);
         for told in lines.iter().take(LINES_MAX) {
-            head += &format!("#   {}\n", told.to_string().replace(char::is_control, "?"));
+            head.extend(["#   ", &told.to_string().replace(char::is_control, "?"), "\n"]);
         }
         if let Some(more) = lines.len().checked_sub(LINES_MAX).filter(|more| *more > 0) {
-            head += &format!("#   and {more} more\n");
+            head.extend(["#   and ", &more.to_string(), " more\n"]);
         }
     }
     format!("{head}\n{yaml}")

@@ -114,7 +114,7 @@ fn replace(tree: &mut Tree, new: impl Fn(&str, &Path) -> Option<String> + Copy) 
     }
 }
 
-/// What Go and VictoriaMetrics write (`1h0m0s`, `1.5h`, `300us`, seconds without a unit), as
+/// What Go and vmagent write (`1h0m0s`, `1.5h`, `300us`, seconds without a unit), as
 /// Prometheus writes it; what is below a millisecond is cut off.
 pub(super) fn duration(text: &str) -> Option<String> {
     if units::parse_duration(text).is_ok() {
@@ -155,7 +155,7 @@ fn printed(milliseconds: f64) -> Option<String> {
     units::parse_duration(&text).is_ok().then_some(text)
 }
 
-/// What VictoriaMetrics writes as a size: bytes where there is no unit, `MB` is a million.
+/// What vmagent takes as a size: bytes where there is no unit, `MB` is a million.
 pub(super) fn size(text: &str) -> Option<u64> {
     let text = text.trim();
     let (digits, unit) = split_where(text, |c| !c.is_ascii_digit() && c != '.');

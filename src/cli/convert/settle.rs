@@ -2,7 +2,7 @@
 //! refuses, names it with the place that it came from, and asks again. What a later version takes is
 //! so carried over without a change here.
 
-use std::path::Path;
+use std::path;
 
 use crate::{
     cli::convert::{
@@ -10,7 +10,7 @@ use crate::{
         tree::{Tree, Value},
     },
     config::{
-        self,
+        self, Environment,
         problem::{Place, Problem},
         yaml::{self, Node},
     },
@@ -26,17 +26,20 @@ const SERVERS_WORK: &str = "is not an agent's work";
 const WHOLE: [&str; 4] =
     ["relabel_configs", "metric_relabel_configs", "write_relabel_configs", "alert_relabel_configs"];
 
+/// The number of each child on the way to a part.
+type Path = Vec<usize>;
+
 /// # Errors
 /// What the loader refuses and cannot be taken out.
 pub(super) fn settle(
     mut tree: Tree,
-    environment: &dyn Fn(&str) -> Option<String>,
+    environment: Environment<'_>,
     notes: &mut Notes,
 ) -> Result<String, String> {
     for _ in 0..ROUNDS_MAX {
         let text = tree.to_yaml();
         let root = yaml::parse(&text).map_err(|problem| problem.to_string())?;
-        let problems = match config::parse(Path::new(NAME), &text, environment) {
+        let problems = match config::parse(path::Path::new(NAME), &text, environment) {
             Ok(config) => {
                 for warning in &config.warnings {
                     warned(&tree, &root, warning, notes);
@@ -45,7 +48,7 @@ pub(super) fn settle(
             }
             Err(problems) => problems,
         };
-        let mut cut: Vec<(Vec<usize>, String)> = Vec::new();
+        let mut cut: Vec<(Path, String)> = Vec::new();
         for problem in problems.0 {
             let path = path_of(&root, &problem)
                 .map(|path| whole(&tree, path))
@@ -71,10 +74,8 @@ pub(super) fn settle(
 fn warned(tree: &Tree, root: &Node, warning: &str, notes: &mut Notes) {
     let placed = warning.strip_prefix(NAME).and_then(|rest| {
         let mut parts = rest.strip_prefix(':')?.splitn(3, ':');
-        let place = Place {
-            line: parts.next()?.parse().ok()?,
-            column: parts.next()?.parse().ok()?,
-        };
+        let place =
+            Place { line: parts.next()?.parse().ok()?, column: parts.next()?.parse().ok()? };
         Some((place, parts.next()?.trim_start().to_owned()))
     });
     let (place, message) = placed.unwrap_or((Place::default(), warning.to_owned()));
@@ -99,10 +100,10 @@ fn part<'t>(tree: &'t Tree, path: &[usize]) -> &'t Tree {
 
 /// Where the part is that `problem` is about. A mapping begins where its first key does: that is
 /// meant only where the message names it.
-fn path_of(root: &Node, problem: &Problem) -> Option<Vec<usize>> {
+fn path_of(root: &Node, problem: &Problem) -> Option<Path> {
     let mut found = Vec::new();
     find(root, problem.place, &mut Vec::new(), &mut found);
-    let named = |path: &&Vec<usize>| {
+    let named = |path: &&Path| {
         key_at(root, path).is_some_and(|key| problem.message.contains(&format!("`{key}`")))
     };
     let chosen = found.iter().rev().find(named).or_else(|| found.first())?;
@@ -110,7 +111,7 @@ fn path_of(root: &Node, problem: &Problem) -> Option<Vec<usize>> {
 }
 
 /// All paths of what stands at `place`, the outermost first; never that of the whole.
-fn find(node: &Node, place: Place, path: &mut Vec<usize>, found: &mut Vec<Vec<usize>>) {
+fn find(node: &Node, place: Place, path: &mut Path, found: &mut Vec<Path>) {
     if node.place == place && !path.is_empty() && found.last() != Some(path) {
         found.push(path.clone());
     }
@@ -142,7 +143,7 @@ fn key_at<'n>(root: &'n Node, path: &[usize]) -> Option<&'n str> {
 }
 
 /// What must go with the part at `path`: the whole rule.
-fn whole(tree: &Tree, path: Vec<usize>) -> Vec<usize> {
+fn whole(tree: &Tree, path: Path) -> Path {
     let mut tree = tree;
     for (n, step) in path.iter().enumerate() {
         tree = match &tree.value {

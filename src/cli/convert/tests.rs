@@ -70,3 +70,88 @@ fn fixtures_become_what_is_expected() {
         assert_eq!(converted.yaml, expected, "{name}; set {WRITE}=1 to take it as it is now");
     }
 }
+
+#[test]
+fn a_path_is_right_wherever_the_output_stands() {
+    let text = "scrape_configs: [{job_name: a, file_sd_configs: [{files: [a.yml]}]}]\n";
+    for (output, expected) in [(None, "- a.yml"), (Some("/etc/starling"), "- /home/in/a.yml")] {
+        let world = World { output: output.map(PathBuf::from), ..world(&fixture) };
+        let converted = convert(None, Path::new("in/p.yml"), text, &world).unwrap();
+        assert!(converted.yaml.contains(expected), "{output:?}: {}", converted.yaml);
+        assert!(converted.is_whole(), "{:?}", converted.told);
+    }
+}
+
+#[test]
+fn what_cannot_be_understood_has_a_place() {
+    let relabels = |from: &str, to: &str| {
+        format!(
+            "prometheus.relabel \"{from}\" {{\n  forward_to = [prometheus.relabel.{to}.receiver]\n}}\n"
+        )
+    };
+    let circle = relabels("a", "b") + &relabels("b", "a");
+    let scraped = "prometheus.scrape \"s\" {\n  targets = []\n  forward_to = [prometheus.relabel.a.receiver]\n}\n".to_owned() + &circle;
+    let targets = "discovery.relabel \"a\" {\n  targets = discovery.relabel.b.output\n}\ndiscovery.relabel \"b\" {\n  targets = discovery.relabel.a.output\n}\n";
+    let itself = "discovery.relabel \"a\" {\n  targets = discovery.relabel.a.output\n}\n";
+    let long: String = (0..200)
+        .map(|n| {
+            format!(
+                "discovery.relabel \"r{n}\" {{\n  targets = discovery.relabel.r{}.output\n}}\n",
+                n + 1
+            )
+        })
+        .collect();
+    let doubling: String = (0..64)
+        .map(|n| {
+            let one = |name: char| format!("discovery.relabel \"{name}{n}\" {{\n  targets = concat(discovery.relabel.a{m}.output, discovery.relabel.b{m}.output)\n  rule {{ target_label = \"x\" }}\n}}\n", m = n + 1);
+            one('a') + &one('b')
+        })
+        .chain(["discovery.relabel \"a64\" {\n  targets = [{__address__ = \"h:1\"}]\n  rule { target_label = \"x\" }\n}\ndiscovery.relabel \"b64\" {\n  targets = discovery.relabel.a64.output\n  rule { target_label = \"x\" }\n}\n".to_owned()])
+        .collect();
+    let twice = "prometheus.scrape \"a\" { }\nprometheus.scrape \"a\" { }\n";
+    for (name, text, expected) in [
+        ("f.alloy", "a {", "f.alloy:1:4: expected `}`, found the end of the file"),
+        ("f.alloy", &scraped, "f.alloy:9:17: `prometheus.relabel.a` passes samples on to itself"),
+        ("f.alloy", &circle, "f.alloy:5:17: `prometheus.relabel.a` passes samples on to itself"),
+        ("f.alloy", targets, "needs its own targets, by way of"),
+        ("f.alloy", itself, "f.alloy:2:13: `discovery.relabel.a` needs its own targets"),
+        ("f.alloy", &long, "components in a row"),
+        ("f.alloy", &doubling, "sources"),
+        ("f.alloy", twice, "f.alloy:2:1: `prometheus.scrape \"a\"` is there already"),
+        ("f.txt", "hello", "`--from`"),
+        ("f.yml", "scrape_configs: [\n", "f.yml:2:1: yaml: "),
+        (
+            "f.txt",
+            "vmagent -promscrape.config=absent.yml",
+            "f.txt:1:9: `-promscrape.config`: `absent.yml`: no such file",
+        ),
+    ] {
+        let problem = convert(None, Path::new(name), text, &world(&fixture)).unwrap_err();
+        assert!(problem.to_string().contains(expected), "{expected}: {problem}");
+    }
+}
+
+#[test]
+fn the_loader_takes_what_becomes_of_others_configurations() {
+    let data = option_env!("STARLING_CONFORMANCE")
+        .unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/conformance"));
+    let Ok(files) = fs::read_dir(Path::new(data).join("config/examples")) else {
+        println!("skipped: no conformance data at {data}");
+        return;
+    };
+    let mut count = 0;
+    for file in files {
+        let path = file.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        // Its name says what it is.
+        if name.contains("broken") {
+            assert!(convert(Some(Kind::Prometheus), &path, &text, &world(&fixture)).is_err());
+            continue;
+        }
+        let converted = converted(name, Some(Kind::Prometheus), &text);
+        check_taken(name, &converted.yaml);
+        count += 1;
+    }
+    assert!(count > 20, "{count}");
+}

@@ -53,6 +53,18 @@ impl Notes {
     }
 }
 
+/// Of a variable that was replaced.
+pub(super) fn value_stands(variable: &str) -> String {
+    format!("the value that the environment variable `{variable}` has now stands in the output")
+}
+
+/// Of one that could not be.
+pub(super) fn value_lacks(variable: &str) -> String {
+    format!(
+        "the environment variable `{variable}` is not set here: set it and convert again, or write the value by hand"
+    )
+}
+
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let At { file, place } = &self.at;

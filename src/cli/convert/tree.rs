@@ -1,6 +1,6 @@
 //! What a converter makes: the YAML to come, each part of which knows the place that it comes from.
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use crate::config::{
     problem::Place,
@@ -44,8 +44,8 @@ impl Tree {
         Self { at: at.clone(), value: Value::Text(text.into()) }
     }
 
-    pub(super) fn word(at: &At, word: impl ToString) -> Self {
-        Self { at: at.clone(), value: Value::Word(word.to_string()) }
+    pub(super) fn word(at: &At, word: impl Display) -> Self {
+        Self { at: at.clone(), value: Value::Word(format!("{word}")) }
     }
 
     pub(super) fn list(at: &At, entries: Vec<Tree>) -> Self {

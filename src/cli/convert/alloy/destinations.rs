@@ -1,7 +1,13 @@
 //! `prometheus.remote_write` and `prometheus.write.queue` into entries of `remote_write`.
 
 use crate::cli::convert::{
-    alloy::{evaluate::Scene, fields, lexer::Fault, syntax::Block, value::Value},
+    alloy::{
+        evaluate::Scene,
+        fields,
+        lexer::Fault,
+        syntax::Block,
+        value::{Target, Value},
+    },
     tree::{At, Tree},
 };
 
@@ -33,20 +39,18 @@ pub(super) fn entries(scene: &mut Scene<'_>, block: &Block) -> Result<Vec<Tree>,
         if !entry.has("send_exemplars") {
             entry.set("send_exemplars", Tree::word(&at, true));
         }
-        let typed = entry.take("name").or_else(|| {
-            endpoint.label.as_ref().map(|label| Tree::text(&at, label.clone()))
-        });
+        let typed = entry
+            .take("name")
+            .or_else(|| endpoint.label.as_ref().map(|label| Tree::text(&at, label.clone())));
         let url = entry.take("url");
         let n = entries.len();
         let name = if n == 0 { label.clone() } else { format!("{label}-{}", n + 1) };
         entry.set_first("name", typed.unwrap_or_else(|| Tree::text(&at, name)));
-        match url {
-            Some(url) => entry.set_first("url", url),
-            None => {
-                scene.lost(endpoint.place, format!("an endpoint of {} has no `url`", block.shown()));
-                continue;
-            }
-        }
+        let Some(url) = url else {
+            scene.lost(endpoint.place, format!("an endpoint of {} has no `url`", block.shown()));
+            continue;
+        };
+        entry.set_first("url", url);
         entries.push(entry);
     }
     tell_of_others(scene, block);
@@ -72,7 +76,10 @@ fn queue(scene: &mut Scene<'_>, endpoint: &Block, entry: &mut Tree) {
         }
     }
     if entry.take("external_labels").is_some() {
-        scene.lost(endpoint.place, "`external_labels` of one endpoint: add them by `write_relabel_configs`");
+        scene.lost(
+            endpoint.place,
+            "`external_labels` of one endpoint: add them by `write_relabel_configs`",
+        );
     }
 }
 
@@ -98,14 +105,14 @@ fn tell_of_others(scene: &mut Scene<'_>, block: &Block) {
 
 /// The labels that all that `block` sends gets; as `global` has them, in which a variable of the
 /// environment stays one.
-pub(super) fn external_labels(
-    scene: &mut Scene<'_>,
-    block: &Block,
-) -> Result<Vec<(String, Tree)>, Fault> {
+pub(super) fn external_labels(scene: &mut Scene<'_>, block: &Block) -> Result<Target, Fault> {
     let Some(attribute) = block.attribute("external_labels") else { return Ok(Vec::new()) };
     let spot = scene.value(&attribute.value)?;
     let Value::Object(entries) = &spot.value else {
-        scene.lost(attribute.place, format!("`external_labels`: expected an object, found {}", spot.kind()));
+        scene.lost(
+            attribute.place,
+            format!("`external_labels`: expected an object, found {}", spot.kind()),
+        );
         return Ok(Vec::new());
     };
     let mut labels = Vec::new();

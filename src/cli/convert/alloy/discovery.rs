@@ -4,51 +4,36 @@
 
 use std::rc::Rc;
 
-use crate::cli::convert::{
-    alloy::{
-        evaluate::Scene,
-        fields,
-        lexer::Fault,
-        syntax::Block,
-        value::{Origin, Source},
+use crate::{
+    cli::convert::{
+        alloy::{
+            evaluate::Scene,
+            fields,
+            lexer::Fault,
+            syntax::Block,
+            value::{Origin, Source},
+        },
+        exporters::{EXPORTERS, Exporter, OWN_ADDRESS},
+        tree::Tree,
     },
-    tree::Tree,
+    model::target::HOST,
 };
 
 /// Alloy's own, which Prometheus knows nothing of.
 const ALLOYS_OWN: [(&str, &str); 3] = [
-    ("process", "processes are not discovered; scrape them by `static_configs` or `file_sd_configs`"),
+    (
+        "process",
+        "processes are not discovered; scrape them by `static_configs` or `file_sd_configs`",
+    ),
     ("kubelet", "Kubernetes is not discovered; use `http_sd_configs`"),
-    ("consulagent", "an agent's own services are not discovered; use `consul_sd_configs` with its `filter`"),
-];
-
-/// `prometheus.exporter.*`: a program to run instead, and the address that it is scraped at by default;
-/// whether `instance` was the name of the host.
-const EXPORTERS: [(&str, &str, &str, bool); 17] = [
-    ("unix", "node_exporter", "localhost:9100", true),
-    ("windows", "windows_exporter", "localhost:9182", true),
-    ("process", "process-exporter", "localhost:9256", true),
-    ("cadvisor", "cadvisor", "localhost:8080", true),
-    ("self", "nothing more: the agent has metrics of its own", "localhost:9733", true),
-    ("mysql", "mysqld_exporter", "localhost:9104", false),
-    ("postgres", "postgres_exporter", "localhost:9187", false),
-    ("redis", "redis_exporter", "localhost:9121", false),
-    ("memcached", "memcached_exporter", "localhost:9150", false),
-    ("mongodb", "mongodb_exporter", "localhost:9216", false),
-    ("apache", "apache_exporter", "localhost:9117", false),
-    ("elasticsearch", "elasticsearch_exporter", "localhost:9114", false),
-    ("kafka", "kafka_exporter", "localhost:9308", false),
-    ("consul", "consul_exporter", "localhost:9107", false),
-    ("statsd", "statsd_exporter", "localhost:9102", false),
-    ("dnsmasq", "dnsmasq_exporter", "localhost:9153", false),
-    ("squid", "squid-exporter", "localhost:9301", false),
+    (
+        "consulagent",
+        "an agent's own services are not discovered; use `consul_sd_configs` with its `filter`",
+    ),
 ];
 
 /// What `block` gives out.
-pub(super) fn sources<'a>(
-    scene: &mut Scene<'a>,
-    block: &'a Block,
-) -> Result<Vec<Source>, Fault> {
+pub(super) fn sources<'a>(scene: &mut Scene<'a>, block: &'a Block) -> Result<Vec<Source>, Fault> {
     if block.name == "discovery.relabel" {
         return relabelled(scene, block);
     }
@@ -93,20 +78,22 @@ fn with_host(scene: &mut Scene<'_>, rule: &Block) -> Result<Tree, Fault> {
         let value = &rule.attribute(name)?.value;
         (value.dotted().as_deref() == Some("constants.hostname")).then_some(value.place)
     };
-    let has_source = ["source_labels", "regex", "action"].iter().any(|n| rule.attribute(n).is_some());
+    let has_source =
+        ["source_labels", "regex", "action"].iter().any(|n| rule.attribute(n).is_some());
     let Some(place) = is_host("replacement").filter(|_| !has_source) else {
         return fields::fields(scene, rule, &[]);
     };
     let mut tree = fields::fields(scene, rule, &["replacement"])?;
     let at = scene.at(place);
-    let host = Tree::text(&at, crate::model::target::HOST);
+    let host = Tree::text(&at, HOST);
     tree.set_first("source_labels", Tree::list(&at, vec![host]));
     Ok(tree)
 }
 
 /// Blocks in Alloy, one flat section in Prometheus.
 fn azure(entry: &mut Tree) {
-    for (block, method) in [("oauth", "OAuth"), ("managed_identity", "ManagedIdentity"), ("sdk", "SDK")]
+    for (block, method) in
+        [("oauth", "OAuth"), ("managed_identity", "ManagedIdentity"), ("sdk", "SDK")]
     {
         if let Some(inner) = entry.take(block) {
             entry.set("authentication_method", Tree::text(&inner.at, method));
@@ -118,38 +105,49 @@ fn azure(entry: &mut Tree) {
 }
 
 fn exporter(scene: &mut Scene<'_>, block: &Block, kind: &str) -> Source {
-    let known = EXPORTERS.iter().find(|(own, ..)| *own == kind);
-    let Some((_, program, address, is_host)) = known else {
-        let message = format!(
-            "{}: nothing is exported within the agent; run the exporter beside it, and scrape that",
-            block.shown()
-        );
-        scene.lost(block.place, message);
-        return Source { origin: Rc::new(Origin::Lost), rules: Vec::new() };
-    };
-    let message = format!(
-        "{}: nothing is exported within the agent; run {program}; the job scrapes it at `{address}`",
-        block.shown()
-    );
-    if kind == "self" {
-        scene.differs(block.place, format!("{}: the agent's own metrics take the place of Alloy's, at `{address}`", block.shown()));
-    } else {
-        scene.lost(block.place, message);
-    }
     let at = scene.at(block.place);
-    let name = if kind == "self" { "agent" } else { kind };
+    let known = EXPORTERS.iter().find(|exporter| exporter.alloy == kind);
+    let (job, address, is_of_host) = match known {
+        _ if kind == "self" => {
+            scene.differs(
+                block.place,
+                format!(
+                    "{}: the agent's own metrics take the place of Alloy's, at `{OWN_ADDRESS}`",
+                    block.shown()
+                ),
+            );
+            ("agent", OWN_ADDRESS, true)
+        }
+        Some(Exporter { alloy, program, address, is_of_host, .. }) => {
+            scene.lost(
+                block.place,
+                format!(
+                    "{}: nothing is exported within the agent; run {program}; the job scrapes it at `{address}`",
+                    block.shown()
+                ),
+            );
+            (*alloy, *address, *is_of_host)
+        }
+        None => {
+            scene.lost(
+                block.place,
+                format!(
+                    "{}: nothing is exported within the agent; run the exporter beside it, and scrape that",
+                    block.shown()
+                ),
+            );
+            return Source { origin: Rc::new(Origin::Lost), rules: Vec::new() };
+        }
+    };
     let target = vec![
-        ("__address__".to_owned(), Tree::text(&at, *address)),
-        ("job".to_owned(), Tree::text(&at, format!("integrations/{name}"))),
+        ("__address__".to_owned(), Tree::text(&at, address)),
+        ("job".to_owned(), Tree::text(&at, format!("integrations/{job}"))),
     ];
     let mut rules = Vec::new();
-    if *is_host {
-        let host = Tree::list(&at, vec![Tree::text(&at, crate::model::target::HOST)]);
-        let instance = Tree::text(&at, "instance");
-        rules.push(Rc::new(vec![Tree::map(
-            &at,
-            [("source_labels", host), ("target_label", instance)],
-        )]));
+    if is_of_host {
+        let host = Tree::list(&at, vec![Tree::text(&at, HOST)]);
+        let rule = [("source_labels", host), ("target_label", Tree::text(&at, "instance"))];
+        rules.push(Rc::new(vec![Tree::map(&at, rule)]));
     }
     Source { origin: Rc::new(Origin::Static(vec![target])), rules }
 }

@@ -13,7 +13,7 @@ use crate::{
             syntax::{Block, Body, Expression, What},
             value::{Origin, Source, Spot, Value},
         },
-        told::Notes,
+        told::{Notes, value_lacks, value_stands},
         tree::{At, Tree},
     },
     config::problem::Place,
@@ -149,7 +149,10 @@ impl<'a> Scene<'a> {
             (inner, Value::Text(name)) => member(inner, &name),
             (Value::List(mut items), Value::Number(number)) => {
                 let n: Option<usize> = number.parse().ok().filter(|n| *n < items.len());
-                n.map_or_else(|| unknown("an index beyond the list"), |n| items.swap_remove(n).value)
+                n.map_or_else(
+                    || unknown("an index beyond the list"),
+                    |n| items.swap_remove(n).value,
+                )
             }
             _ => unknown("an element of what is not known here"),
         })
@@ -165,7 +168,8 @@ impl<'a> Scene<'a> {
         }
         let mut ends: Vec<usize> = path.match_indices('.').map(|(at, _)| at).collect();
         ends.push(path.len());
-        let found = ends.into_iter().rev().find_map(|end| Some((end, self.component(&path[..end])?)));
+        let found =
+            ends.into_iter().rev().find_map(|end| Some((end, self.component(&path[..end])?)));
         let Some((end, block)) = found else {
             return Ok(unknown(format!("there is no component `{path}`")));
         };
@@ -264,12 +268,11 @@ impl<'a> Scene<'a> {
         let mut target = Vec::new();
         for (name, spot) in labels {
             let at = self.at(spot.place);
-            match self.text(&spot) {
-                Some(text) => target.push((name, Tree::text(&at, text))),
-                None => self.lost(
-                    spot.place,
-                    format!("label `{name}` of a target: {}", reason(&spot)),
-                ),
+            if let Some(text) = self.text(&spot) {
+                target.push((name, Tree::text(&at, text)));
+            } else {
+                let message = format!("label `{name}` of a target: {}", reason(&spot));
+                self.lost(spot.place, message);
             }
         }
         target
@@ -283,14 +286,8 @@ impl<'a> Scene<'a> {
             Value::Variable(name) => {
                 let value = (self.world.environment)(name);
                 match &value {
-                    Some(_) => self.differs(
-                        spot.place,
-                        format!("the value that the environment variable `{name}` has now stands in the output"),
-                    ),
-                    None => self.lost(
-                        spot.place,
-                        format!("the environment variable `{name}` is not set here: set it and convert again, or write the value by hand"),
-                    ),
+                    Some(_) => self.differs(spot.place, value_stands(name)),
+                    None => self.lost(spot.place, value_lacks(name)),
                 }
                 value
             }

@@ -48,11 +48,7 @@ const LISTS: [(&str, &str); 4] = [
 const SIZES: [&str; 1] = ["body_size_limit"];
 
 /// All of `block` but the arguments and blocks named in `but`.
-pub(super) fn fields(
-    scene: &mut Scene<'_>,
-    block: &Block,
-    but: &[&str],
-) -> Result<Tree, Fault> {
+pub(super) fn fields(scene: &mut Scene<'_>, block: &Block, but: &[&str]) -> Result<Tree, Fault> {
     let at = scene.at(block.place);
     let mut tree = Tree::map::<String>(&at, []);
     for attribute in &block.body.attributes {
@@ -75,8 +71,10 @@ pub(super) fn fields(
     Ok(tree)
 }
 
+type Entry = (String, Tree);
+
 /// `None`: null, or told.
-fn field(scene: &mut Scene<'_>, attribute: &Attribute) -> Result<Option<(String, Tree)>, Fault> {
+fn field(scene: &mut Scene<'_>, attribute: &Attribute) -> Result<Option<Entry>, Fault> {
     let name = attribute.name.as_str();
     let spot = scene.value(&attribute.value)?;
     let at = scene.at(attribute.place);

@@ -92,7 +92,10 @@ fn follow(
             }
             _ => scene.lost(
                 spot,
-                format!("samples do not go to {}: only what sends by remote write is carried over", next.shown()),
+                format!(
+                    "samples do not go to {}: only what sends by remote write is carried over",
+                    next.shown()
+                ),
             ),
         }
     }
@@ -173,11 +176,12 @@ pub(super) fn tell_of_reports(scene: &mut Scene<'_>, ids: &[String]) -> Result<(
         let at = scene.at(block.place);
         let text = Tree::list(&at, rules).to_yaml();
         let Ok(rules) = config::relabel_rules(&text, NameValidation::Legacy) else { continue };
-        let is_changed = ["up", "scrape_duration_seconds", "scrape_samples_scraped"].iter().any(|name| {
-            let labels = [("__name__", *name), ("instance", "host:1"), ("job", "job")];
-            let labels = Labels::from_iter(labels);
-            relabel::apply(&rules, labels.clone()) != Some(labels)
-        });
+        let is_changed =
+            ["up", "scrape_duration_seconds", "scrape_samples_scraped"].iter().any(|name| {
+                let labels = [("__name__", *name), ("instance", "host:1"), ("job", "job")];
+                let labels = Labels::from_iter(labels);
+                relabel::apply(&rules, labels.clone()) != Some(labels)
+            });
         if is_changed {
             let message = format!(
                 "{} is carried over as `metric_relabel_configs`, which leave `up` and `scrape_*` as they are",

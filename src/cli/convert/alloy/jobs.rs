@@ -14,8 +14,14 @@ use crate::cli::convert::{
 };
 
 /// What a job is made of besides the arguments that it shares with others.
-const BUT: [&str; 6] =
-    ["targets", "forward_to", "job_name", "honor_metadata", "enable_protobuf_negotiation", "clustering"];
+const BUT: [&str; 6] = [
+    "targets",
+    "forward_to",
+    "job_name",
+    "honor_metadata",
+    "enable_protobuf_negotiation",
+    "clustering",
+];
 
 /// Labels that Prometheus puts on a target before relabelling and Alloy after it: a `labelkeep`
 /// must not take them away.
@@ -146,6 +152,5 @@ fn groups(scene: &mut Scene<'_>, targets: &[Target]) -> Vec<(Vec<Tree>, Target)>
 }
 
 fn is_same(a: &Target, b: &Target) -> bool {
-    a.len() == b.len()
-        && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && a.1.value == b.1.value)
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && a.1.value == b.1.value)
 }

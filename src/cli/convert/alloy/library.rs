@@ -1,5 +1,7 @@
 //! The functions of Alloy's standard library that make texts of texts.
 
+use std::fmt::Write;
+
 /// Between the entries of a list that came as one argument: no configuration has it.
 pub(super) const BETWEEN: &str = "\u{0}";
 
@@ -13,8 +15,12 @@ pub(super) fn call(name: &str, arguments: &[String]) -> Option<String> {
         ("to_lower", [text]) => text.to_lowercase(),
         ("to_upper", [text]) => text.to_uppercase(),
         ("trim", [text, set]) => text.trim_matches(|c| set.contains(c)).to_owned(),
-        ("trim_prefix", [text, prefix]) => text.strip_prefix(prefix.as_str()).unwrap_or(text).into(),
-        ("trim_suffix", [text, suffix]) => text.strip_suffix(suffix.as_str()).unwrap_or(text).into(),
+        ("trim_prefix", [text, prefix]) => {
+            text.strip_prefix(prefix.as_str()).unwrap_or(text).into()
+        }
+        ("trim_suffix", [text, suffix]) => {
+            text.strip_suffix(suffix.as_str()).unwrap_or(text).into()
+        }
         ("trim_space", [text]) => text.trim().to_owned(),
         ("file.path_join", parts) => parts.join("/"),
         _ => return None,
@@ -31,7 +37,7 @@ fn formatted(format: &str, values: &[String]) -> Option<String> {
         let verb = after.chars().next()?;
         match verb {
             's' | 'v' | 'd' => text += values.next()?,
-            'q' => text += &format!("{:?}", values.next()?),
+            'q' => write!(text, "{:?}", values.next()?).ok()?,
             '%' => text.push('%'),
             _ => return None,
         }

@@ -74,7 +74,9 @@ fn graph(scene: &mut Scene<'_>, blocks: &[Block]) -> Result<Tree, Fault> {
     let reached: BTreeSet<&str> = all.iter().map(|way| way.to.as_str()).collect();
     let senders: Vec<&Block> = blocks
         .iter()
-        .filter(|block| ["prometheus.remote_write", "prometheus.write.queue"].contains(&block.name.as_str()))
+        .filter(|block| {
+            ["prometheus.remote_write", "prometheus.write.queue"].contains(&block.name.as_str())
+        })
         .filter(|block| is_reached(scene, block, &reached, blocks))
         .collect();
     let (external, mut outlets) = outlets(scene, &senders, &split)?;
@@ -92,7 +94,10 @@ fn graph(scene: &mut Scene<'_>, blocks: &[Block]) -> Result<Tree, Fault> {
         ("scrape_configs", Tree::list(&at, jobs)),
         ("remote_write", Tree::list(&at, entries)),
     ];
-    Ok(Tree::map(&at, top.into_iter().filter(|(key, tree)| *key == "global" || !tree.items().is_empty())))
+    Ok(Tree::map(
+        &at,
+        top.into_iter().filter(|(key, tree)| *key == "global" || !tree.items().is_empty()),
+    ))
 }
 
 /// Circles among what relabels and no scrape leads to; the others are found on the way.
@@ -173,9 +178,9 @@ fn outlets(
         labels.iter().map(|(name, tree)| (name.clone(), text(tree))).collect()
     };
     let first = all.first().map(|(_, labels, _)| same(labels)).unwrap_or_default();
-    let is_global = all.iter().all(|(_, labels, rules)| {
-        same(labels) == first && !destinations::see(rules, labels)
-    });
+    let is_global = all
+        .iter()
+        .all(|(_, labels, rules)| same(labels) == first && !destinations::see(rules, labels));
     let mut names: BTreeSet<String> = BTreeSet::new();
     let mut outlets = Vec::new();
     for (block, labels, mut rules) in all.iter().cloned() {
@@ -214,9 +219,10 @@ fn rename(entry: &mut Tree, names: &mut BTreeSet<String>) {
 }
 
 fn tell_of_clustering(scene: &mut Scene<'_>, jobs: &[Tree]) {
-    let clustered = jobs.iter().filter_map(|job| job.get("clustering")).find(|clustering| {
-        clustering.get("enabled").is_some_and(Tree::is_true)
-    });
+    let clustered = jobs
+        .iter()
+        .filter_map(|job| job.get("clustering"))
+        .find(|clustering| clustering.get("enabled").is_some_and(Tree::is_true));
     if let Some(clustering) = clustered {
         let place = clustering.at.place;
         scene.differs(place, "`clustering`: Alloy's `--cluster.*` flags are a `cluster` section here, which `starling setup` adds on each host; until then each agent scrapes all");

@@ -297,9 +297,8 @@ impl Parser {
         let mut entries: Vec<(String, Expression)> = Vec::new();
         let mut height = 0;
         while !self.skip("}") {
-            let key = match self.peek().kind.clone() {
-                Kind::Name(key) | Kind::Text(key) => key,
-                _ => return Err(self.unexpected("a key or `}`")),
+            let (Kind::Name(key) | Kind::Text(key)) = self.peek().kind.clone() else {
+                return Err(self.unexpected("a key or `}`"));
             };
             self.next += 1;
             if !self.skip("=") {

@@ -7,7 +7,11 @@ use crate::{
         World, plain,
         told::Notes,
         tree::{At, Tree},
-        vmagent::{flags::{Flags, is_true}, relabel, scrapes::expanded},
+        vmagent::{
+            flags::{Flags, is_true},
+            relabel,
+            scrapes::expanded,
+        },
     },
     config::{units, yaml},
 };

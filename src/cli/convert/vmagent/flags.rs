@@ -1,4 +1,4 @@
-//! Words into flags, as Go and VictoriaMetrics read them: `-name=value`, `--name value`, lists with
+//! Words into flags, as Go and vmagent read them: `-name=value`, `--name value`, lists with
 //! commas, one value for all URLs or one for each.
 
 use std::collections::BTreeSet;
@@ -52,9 +52,11 @@ impl Flags {
     pub(super) fn read(words: &[Word]) -> Self {
         let is_program = |word: &Word| {
             let name = word.text.rsplit('/').next().unwrap_or("");
-            !word.text.starts_with('-') && name.split(':').next().is_some_and(|name| {
-                name == "vmagent" || name.starts_with("vmagent-")
-            })
+            !word.text.starts_with('-')
+                && name
+                    .split(':')
+                    .next()
+                    .is_some_and(|name| name == "vmagent" || name.starts_with("vmagent-"))
         };
         let start = words.iter().rposition(is_program).map_or(0, |n| n + 1);
         let mut all = Vec::new();

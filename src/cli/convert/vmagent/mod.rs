@@ -29,7 +29,11 @@ const SECRET_FILE: &str = "/etc/starling/cluster.secret";
 /// these has no counterpart.
 const ELSEWHERE: [(&str, Weight, &str); 32] = [
     ("httpListenAddr", Weight::Differs, "set `--web.listen-address` of the service instead"),
-    ("httpAuth.", Weight::Lost, "users are in the file of `--web.config.file`, and tokens in `admin`"),
+    (
+        "httpAuth.",
+        Weight::Lost,
+        "users are in the file of `--web.config.file`, and tokens in `admin`",
+    ),
     ("tls", Weight::Lost, "TLS of the API is in the file of `--web.config.file`"),
     ("logger", Weight::Differs, "set `--log.level` and `--log.format` of the service instead"),
     ("memory.", Weight::Differs, "set `MemoryHigh` and `MemoryMax` of the unit instead"),
@@ -43,20 +47,40 @@ const ELSEWHERE: [(&str, Weight, &str); 32] = [
     ("promscrape.dropOriginalLabels", Weight::Differs, "set `keep_dropped_targets` instead"),
     ("promscrape.maxDroppedTargets", Weight::Differs, "set `keep_dropped_targets` instead"),
     ("promscrape.streamParse", Weight::Differs, "it is the way that targets are read"),
-    ("promscrape.minResponseSizeForStreamParse", Weight::Differs, "it is the way that targets are read"),
+    (
+        "promscrape.minResponseSizeForStreamParse",
+        Weight::Differs,
+        "it is the way that targets are read",
+    ),
     ("promscrape.disableKeepAlive", Weight::Differs, "connections are kept"),
     ("promscrape.noStaleMarkers", Weight::Lost, "series that end are marked as stale"),
-    ("promscrape.disableCompression", Weight::Differs, "set `enable_compression: false` in the jobs instead"),
+    (
+        "promscrape.disableCompression",
+        Weight::Differs,
+        "set `enable_compression: false` in the jobs instead",
+    ),
     ("promscrape.cluster.", Weight::Differs, "the members divide the targets by themselves"),
     ("promscrape.discovery.", Weight::Differs, "discoveries are bounded by themselves"),
     ("promscrape.", Weight::Differs, "there is nothing of it to set"),
-    ("remoteWrite.tmpDataPath", Weight::Differs, "set `--storage.path` of the service instead; what waits there is vmagent's, and must be sent by it"),
+    (
+        "remoteWrite.tmpDataPath",
+        Weight::Differs,
+        "set `--storage.path` of the service instead; what waits there is vmagent's, and must be sent by it",
+    ),
     ("remoteWrite.showURL", Weight::Differs, "URLs are shown, passwords in them never"),
     ("remoteWrite.force", Weight::Differs, "`protobuf_message` says what is sent"),
-    ("remoteWrite.maxBlockSize", Weight::Differs, "set `max_samples_per_send` in `queue_config` instead"),
+    (
+        "remoteWrite.maxBlockSize",
+        Weight::Differs,
+        "set `max_samples_per_send` in `queue_config` instead",
+    ),
     ("remoteWrite.inmemoryQueues", Weight::Differs, "all that waits is on disk"),
     ("remoteWrite.vmProtoCompressLevel", Weight::Differs, "there is nothing of it to set"),
-    ("remoteWrite.keepDanglingQueues", Weight::Differs, "what waits for a destination is kept by its name"),
+    (
+        "remoteWrite.keepDanglingQueues",
+        Weight::Differs,
+        "what waits for a destination is kept by its name",
+    ),
     ("remoteWrite.disableOnDiskQueue", Weight::Differs, "all that waits is on disk"),
     ("remoteWrite.", Weight::Lost, "the agent has nothing like it"),
     ("", Weight::Lost, "the agent has nothing like it"),
@@ -64,7 +88,9 @@ const ELSEWHERE: [(&str, Weight, &str); 32] = [
 
 /// Whether `text` has vmagent's flags in it.
 pub(super) fn is_one(text: &str) -> bool {
-    ["-remoteWrite.url", "-promscrape.config", "remoteWrite_url="].iter().any(|own| text.contains(own))
+    ["-remoteWrite.url", "-promscrape.config", "remoteWrite_url="]
+        .iter()
+        .any(|own| text.contains(own))
 }
 
 /// # Errors
@@ -118,8 +144,7 @@ pub(super) fn convert(
 fn labels(flags: &mut Flags, global: &mut Tree, world: &World<'_>, notes: &mut Notes) {
     let given = flags.many("remoteWrite.label");
     let Some((_, at)) = given.first().cloned() else { return };
-    let mut labels =
-        global.take("external_labels").unwrap_or_else(|| Tree::map::<String>(&at, []));
+    let mut labels = global.take("external_labels").unwrap_or_else(|| Tree::map::<String>(&at, []));
     for (text, at) in given {
         let text = scrapes::expanded(&text, &at, world, notes);
         if let Some((name, value)) = text.split_once('=') {
@@ -136,7 +161,8 @@ fn limits(flags: &mut Flags, global: &mut Tree, tree: &mut Tree) {
     {
         global.set("body_size_limit", Tree::text(&at, units::print_bytes(bytes)));
     }
-    if let Some((text, at)) = flags.one("promscrape.seriesLimitPerTarget").filter(|(n, _)| n != "0") {
+    if let Some((text, at)) = flags.one("promscrape.seriesLimitPerTarget").filter(|(n, _)| n != "0")
+    {
         let jobs = tree.take("scrape_configs");
         let Some(jobs) = jobs else { return };
         let all = jobs.at.clone();
@@ -153,7 +179,8 @@ fn cluster(flags: &mut Flags, global: &mut Tree, notes: &mut Notes) -> Option<Tr
     let name = flags.one("promscrape.cluster.name");
     flags.one("promscrape.cluster.memberNum");
     let replicas = flags.one("promscrape.cluster.replicationFactor");
-    let (count, at) = flags.one("promscrape.cluster.membersCount").filter(|(n, _)| n != "0" && n != "1")?;
+    let (count, at) =
+        flags.one("promscrape.cluster.membersCount").filter(|(n, _)| n != "0" && n != "1")?;
     if let Some((_, at)) = replicas.filter(|(n, _)| n != "1") {
         notes.lost(&at, "`-promscrape.cluster.replicationFactor`: each target has one owner, and another at once when that one dies");
     }

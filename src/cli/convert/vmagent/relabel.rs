@@ -1,4 +1,4 @@
-//! The relabelling of VictoriaMetrics into that of Prometheus: its own actions and its `if` become
+//! The relabelling of vmagent into that of Prometheus: its own actions and its `if` become
 //! rules that do the same, or are told.
 
 use crate::cli::convert::{
@@ -66,7 +66,8 @@ fn converted(mut rule: Tree, notes: &mut Notes) -> Vec<Tree> {
 fn plain(action: &str, mut rule: Tree, notes: &mut Notes) -> Result<Vec<Tree>, &'static str> {
     let at = rule.at.clone();
     let text = |text: &str| Tree::text(&at, text);
-    let sources: Vec<Tree> = rule.get("source_labels").cloned().map(Tree::into_items).unwrap_or_default();
+    let sources: Vec<Tree> =
+        rule.get("source_labels").cloned().map(Tree::into_items).unwrap_or_default();
     match action {
         "keep_metrics" | "drop_metrics" => {
             rule.set("action", text(action.trim_end_matches("_metrics")));
@@ -98,7 +99,10 @@ fn plain(action: &str, mut rule: Tree, notes: &mut Notes) -> Result<Vec<Tree>, &
             _ => Err("Prometheus compares two labels, not more"),
         },
         "hashmod" => {
-            notes.differs(&at, "`hashmod`: Prometheus' hash is another one: targets fall to other shards, once");
+            notes.differs(
+                &at,
+                "`hashmod`: Prometheus' hash is another one: targets fall to other shards, once",
+            );
             Ok(vec![rule])
         }
         action if SAME.contains(&action) => Ok(vec![rule]),
@@ -133,8 +137,13 @@ fn marks(at: &At, name: &str, matchers: &[Matcher], rules: &mut Vec<Tree>) {
         let so_far: Vec<&str> = before.as_deref().into_iter().collect();
         if matcher.is_negative {
             let regex = if before.is_some() { "1" } else { "" };
-            rules.push(made(at, &[("regex", regex), ("target_label", &mark), ("replacement", "1")], &so_far));
-            let clear = [("regex", matcher.regex.as_str()), ("target_label", &mark), ("replacement", "")];
+            rules.push(made(
+                at,
+                &[("regex", regex), ("target_label", &mark), ("replacement", "1")],
+                &so_far,
+            ));
+            let clear =
+                [("regex", matcher.regex.as_str()), ("target_label", &mark), ("replacement", "")];
             rules.push(made(at, &clear, &[&matcher.label]));
         } else {
             let regex = match before {
@@ -186,4 +195,104 @@ fn made(at: &At, fields: &[(&str, &str)], sources: &[&str]) -> Tree {
         rule.set(key, Tree::text(at, *text));
     }
     rule
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{self, yaml},
+        model::{
+            labels::Labels,
+            relabel::{NameValidation, apply},
+        },
+    };
+
+    /// What `rule` makes of labels written as `a=1 b=2`; `None` is dropped.
+    fn relabelled(rule: &str, labels: &str) -> Option<String> {
+        let mut notes = Notes::default();
+        let tree = Tree::of(&yaml::parse(rule).unwrap(), &"f".into());
+        let rules = rules(tree, &mut notes);
+        assert!(!rules.is_empty(), "{rule}: {:?}", notes.into_told());
+        let at = rules[0].at.clone();
+        let text = Tree::list(&at, rules).to_yaml();
+        let rules = config::relabel_rules(&text, NameValidation::Utf8).unwrap();
+        let labels: Labels = labels.split(' ').filter_map(|pair| pair.split_once('=')).collect();
+        let labels = apply(&rules, labels)?;
+        let shown = labels.iter().map(|(name, value)| format!("{name}={value}"));
+        Some(shown.collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn rules_do_what_they_did() {
+        let keep_if = "- {action: keep, if: '{a=\"1\", b!=\"2\"}'}";
+        let either = "- {action: drop, if: ['{a=\"1\"}', '{b=\"2\" or c=~\"3|4\"}']}";
+        let replace = "- {if: '{a=\"1\"}', source_labels: [b, c], separator: '.', regex: '(.)\\.(.)', target_label: d, replacement: '$2$1'}";
+        let set = "- {if: '{a=\"1\"}', target_label: d, replacement: x}";
+        let keep_of = "- {action: keep, if: '{a=\"1\"}', source_labels: [b], regex: '2|3'}";
+        let drop_of = "- {action: drop, if: '{a=\"1\"}', source_labels: [b], regex: '2|3'}";
+        let all = "- {action: keep, if: '{}'}";
+        for (rule, labels, expected) in [
+            (
+                "- {action: keep_metrics, regex: [up, 'go_.*']}",
+                "__name__=go_x",
+                Some("__name__=go_x"),
+            ),
+            ("- {action: keep_metrics, regex: [up, 'go_.*']}", "__name__=x", None),
+            ("- {action: drop_metrics, if: 'up{a=\"1\"}'}", "__name__=up a=1", None),
+            (
+                "- {action: drop_metrics, if: 'up{a=\"1\"}'}",
+                "__name__=up a=2",
+                Some("__name__=up a=2"),
+            ),
+            (
+                "- {action: keep_if_equal, source_labels: [a, b, c]}",
+                "a=1 b=1 c=1",
+                Some("a=1 b=1 c=1"),
+            ),
+            ("- {action: keep_if_equal, source_labels: [a, b, c]}", "a=1 b=1 c=2", None),
+            ("- {action: drop_if_equal, source_labels: [a, b]}", "a=1 b=1", None),
+            (keep_if, "a=1", Some("a=1")),
+            (keep_if, "a=1 b=2", None),
+            (keep_if, "b=3", None),
+            (either, "a=1", None),
+            (either, "b=2", None),
+            (either, "c=4", None),
+            (either, "a=2 b=1 c=5", Some("a=2 b=1 c=5")),
+            (replace, "a=1 b=x c=y", Some("a=1 b=x c=y d=yx")),
+            (replace, "a=2 b=x c=y", Some("a=2 b=x c=y")),
+            (set, "a=1", Some("a=1 d=x")),
+            (set, "a=2", Some("a=2")),
+            (keep_of, "a=1 b=2", Some("a=1 b=2")),
+            (keep_of, "a=1 b=4", None),
+            (keep_of, "a=2 b=4", Some("a=2 b=4")),
+            (drop_of, "a=1 b=2", None),
+            (drop_of, "a=1 b=4", Some("a=1 b=4")),
+            (drop_of, "a=2 b=2", Some("a=2 b=2")),
+            (all, "a=1", Some("a=1")),
+        ] {
+            assert_eq!(relabelled(rule, labels).as_deref(), expected, "{rule} on {labels}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_said_is_told() {
+        for rule in [
+            "- {action: replace_all, source_labels: [a], regex: b}",
+            "- {action: labelmap, regex: 'a(.*)', if: '{a=\"1\"}'}",
+            "- {action: drop_if_equal, source_labels: [a, b, c]}",
+            "- {action: drop, if: '{a'}",
+            "- {action: keep_if_equal, source_labels: [a]}",
+            "- {target_label: a, replacement: '{{b}}'}",
+        ] {
+            let mut notes = Notes::default();
+            let tree = Tree::of(&yaml::parse(rule).unwrap(), &"f".into());
+            assert_eq!(rules(tree, &mut notes), Vec::new(), "{rule}");
+            let told = notes.into_told();
+            assert!(
+                told.len() == 1 && told[0].weight == crate::cli::convert::Weight::Lost,
+                "{rule}: {told:?}"
+            );
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The file of `-promscrape.config`: jobs as Prometheus has them, with what VictoriaMetrics added.
+//! The file of `-promscrape.config`: jobs as Prometheus has them, with what vmagent added.
 
 use std::{path::Path, sync::Arc};
 
@@ -6,7 +6,7 @@ use crate::{
     cli::convert::{
         World, plain,
         prometheus::document,
-        told::Notes,
+        told::{Notes, value_lacks, value_stands},
         tree::{At, Tree, Value},
         vmagent::{flags::Flags, relabel},
     },
@@ -177,7 +177,9 @@ pub(super) fn expand(tree: &mut Tree, world: &World<'_>, notes: &mut Notes) {
         Value::Text(text) | Value::Word(text) => *text = expanded(text, &at, world, notes),
         Value::List(items) => items.iter_mut().for_each(|item| expand(item, world, notes)),
         Value::Map(entries) => {
-            entries.iter_mut().for_each(|(_, tree)| expand(tree, world, notes));
+            for (_, below) in entries {
+                expand(below, world, notes);
+            }
         }
     }
 }
@@ -188,15 +190,12 @@ pub(super) fn expanded(text: &str, at: &At, world: &World<'_>, notes: &mut Notes
     while let Some((before, after)) = rest.split_once("%{") {
         let Some((name, after)) = after.split_once('}') else { break };
         new += before;
-        match (world.environment)(name) {
-            Some(value) => {
-                notes.differs(at, format!("the value that the environment variable `{name}` has now stands in the output"));
-                new += &value;
-            }
-            None => {
-                notes.lost(at, format!("the environment variable `{name}` is not set here: set it and convert again, or write the value by hand"));
-                new += &format!("%{{{name}}}");
-            }
+        if let Some(value) = (world.environment)(name) {
+            notes.differs(at, value_stands(name));
+            new += &value;
+        } else {
+            notes.lost(at, value_lacks(name));
+            new.extend(["%{", name, "}"]);
         }
         rest = after;
     }

@@ -1,7 +1,7 @@
 //! A command line, a systemd unit, a file of the environment or a list of arguments into words with
 //! their places, as a shell would part them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
     cli::convert::{World, tree::At},
@@ -44,6 +44,7 @@ pub(super) fn part(file: &Arc<str>, text: &str, world: &World<'_>) -> Parted {
 /// `ExecStart`, with the variables that the unit sets.
 fn unit(file: &Arc<str>, text: &str, world: &World<'_>, parted: &mut Parted) {
     let none = BTreeMap::new();
+    let folder = Path::new(&**file).parent().unwrap_or(Path::new(""));
     let mut commands = Vec::new();
     let mut reader = Reader::new(file, text);
     while let Some((key, at)) = reader.key() {
@@ -57,16 +58,14 @@ fn unit(file: &Arc<str>, text: &str, world: &World<'_>, parted: &mut Parted) {
                 }
             }
             "EnvironmentFile" => {
-                let word = reader.word_of_line(&none);
-                let path = word.map(|word| word.text).unwrap_or_default();
+                let named = reader.word_of_line(&none).map(|named| named.text).unwrap_or_default();
                 // A `-` before it: it may be absent.
-                let (path, may_be_absent) =
-                    path.strip_prefix('-').map_or((path.as_str(), false), |path| (path, true));
-                match (world.read)(std::path::Path::new(path)) {
-                    Ok(text) => environment(&path.into(), &text, parted),
+                let path = folder.join(named.strip_prefix('-').unwrap_or(&named));
+                let name: Arc<str> = path.display().to_string().into();
+                match (world.read)(&path) {
+                    Ok(text) => environment(&name, &text, parted),
                     Err(reason) => {
-                        let optional = if may_be_absent { ", and may be absent" } else { "" };
-                        let message = format!("`EnvironmentFile`: `{path}`: {reason}{optional}");
+                        let message = format!("`EnvironmentFile`: `{name}`: {reason}");
                         parted.unread.push((at, message));
                     }
                 }
@@ -86,20 +85,16 @@ fn unit(file: &Arc<str>, text: &str, world: &World<'_>, parted: &mut Parted) {
                 }
                 continue;
             }
-            let Some(word) = command.word_of_line(&parted.variables) else { break };
-            parted.words.push(word);
+            let Some(next) = command.word_of_line(&parted.variables) else { break };
+            parted.words.push(next);
         }
     }
 }
 
 fn is_environment(text: &str) -> bool {
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines.any(|line| !line.starts_with('#'))
-        && text
-            .lines()
-            .map(str::trim)
-            .find(|line| !line.is_empty() && !line.starts_with('#'))
-            .is_some_and(|line| variable_of(line).is_some())
+    let mut lines = text.lines().map(str::trim);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
+    first.is_some_and(|line| variable_of(line).is_some())
 }
 
 fn variable_of(line: &str) -> Option<&str> {
@@ -210,14 +205,14 @@ impl<'t> Reader<'t> {
 
     fn word_of_line(&mut self, variables: &BTreeMap<String, Word>) -> Option<Word> {
         self.skip_blanks(false);
-        if self.peek()? == '\n' { None } else { self.read(variables) }
+        if self.peek()? == '\n' { None } else { Some(self.read(variables)) }
     }
 
     fn word(&mut self, variables: &BTreeMap<String, Word>) -> Option<Word> {
         loop {
             self.skip_blanks(true);
             if self.peek()? != '#' {
-                return self.read(variables);
+                return Some(self.read(variables));
             }
             while self.peek().is_some_and(|c| c != '\n') {
                 self.next();
@@ -259,7 +254,7 @@ impl<'t> Reader<'t> {
         Some((value, at))
     }
 
-    fn read(&mut self, variables: &BTreeMap<String, Word>) -> Option<Word> {
+    fn read(&mut self, variables: &BTreeMap<String, Word>) -> Word {
         let at = self.at();
         let mut text = String::new();
         let mut quote = None;
@@ -287,7 +282,7 @@ impl<'t> Reader<'t> {
             }
             self.next();
         }
-        Some(Word { text, at })
+        Word { text, at }
     }
 
     /// The value of `$NAME` or `${NAME}`; the text itself where there is no such variable.
@@ -329,7 +324,10 @@ mod tests {
 
     #[test]
     fn words_are_parted_as_a_shell_does() {
-        check("vmagent -a=1 \\\n  -b='x y' \"-c=\\\"z\\\"\" # rest\n", &["vmagent", "-a=1", "-b=x y", "-c=\"z\""]);
+        check(
+            "vmagent -a=1 \\\n  -b='x y' \"-c=\\\"z\\\"\" # rest\n",
+            &["vmagent", "-a=1", "-b=x y", "-c=\"z\""],
+        );
         check("command:\n  - '--a=1'\n  - --b=2\n", &["command:", "-", "--a=1", "-", "--b=2"]);
         check("[\"-a=1\", \"-b=2,3\"]", &["-a=1", "-b=2,3"]);
         check("-a=$HOME '-b=$X'", &["-a=$HOME", "-b=$X"]);
