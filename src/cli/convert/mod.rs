@@ -32,7 +32,6 @@ use crate::{
     config::{
         Environment,
         problem::{Place, Problem},
-        yaml,
     },
     runtime::host,
 };
@@ -136,7 +135,8 @@ pub fn convert(
     Ok(Converted { yaml: output::with_head(&yaml, path, kind, &told), told })
 }
 
-/// By what only one of them has.
+/// By what only one of them has. Looks at lines, so that what is wrong with a file is told as what is
+/// wrong with a file of its kind.
 fn guess(path: &Path, text: &str) -> Option<Kind> {
     let extension = path.extension().and_then(|extension| extension.to_str());
     if matches!(extension, Some("alloy" | "river")) {
@@ -145,17 +145,19 @@ fn guess(path: &Path, text: &str) -> Option<Kind> {
     if vmagent::is_one(text) {
         return Some(Kind::Vmagent);
     }
-    let node = yaml::parse(text).ok();
-    if let Some(entries) = node.as_ref().and_then(|node| node.as_map()) {
-        let has = |keys: &[&str]| entries.iter().any(|(key, _)| keys.contains(&key.text.as_str()));
-        if has(&["metrics", "integrations", "logs", "traces", "server", "prometheus"]) {
-            return Some(Kind::AgentStatic);
-        }
-        if has(&["scrape_configs", "global", "remote_write", "scrape_config_files", "rule_files"]) {
-            return Some(Kind::Prometheus);
-        }
+    if has_key(text, &["metrics", "integrations", "logs", "traces", "server", "prometheus"]) {
+        return Some(Kind::AgentStatic);
+    }
+    let keys = ["scrape_configs", "global", "remote_write", "scrape_config_files", "rule_files"];
+    if has_key(text, &keys) {
+        return Some(Kind::Prometheus);
     }
     alloy::is_one(text).then_some(Kind::Alloy)
+}
+
+/// Whether one of `keys` stands at the top of what may be YAML.
+fn has_key(text: &str, keys: &[&str]) -> bool {
+    text.lines().any(|line| line.split_once(':').is_some_and(|(key, _)| keys.contains(&key)))
 }
 
 /// # Errors

@@ -83,6 +83,31 @@ fn a_path_is_right_wherever_the_output_stands() {
 }
 
 #[test]
+fn a_file_is_known_by_its_content() {
+    for (text, expected) in [
+        ("prometheus.scrape \"a\" {\n}\n", Some(Kind::Alloy)),
+        ("// x\nloki.write \"a\" { broken", Some(Kind::Alloy)),
+        ("/usr/bin/vmagent --promscrape.config x", Some(Kind::Vmagent)),
+        ("server: {}\nmetrics: [", Some(Kind::AgentStatic)),
+        ("global:\nscrape_configs: [", Some(Kind::Prometheus)),
+        ("hello: world", None),
+        ("", None),
+    ] {
+        assert_eq!(guess(Path::new("file"), text), expected, "{text}");
+    }
+}
+
+/// The file alone, as people have it in their repository.
+#[test]
+fn the_scrapes_of_vmagent_need_no_flags() {
+    let text = "scrape_configs: [{job_name: a, stream_parse: true, static_configs: [{targets: ['h:1']}]}]\n";
+    let converted = converted("vm.yml", Some(Kind::Vmagent), text);
+    check_taken("vm.yml", &converted.yaml);
+    assert!(converted.is_whole(), "{:?}", converted.told);
+    assert!(converted.yaml.contains("honor_timestamps: false"), "{}", converted.yaml);
+}
+
+#[test]
 fn what_cannot_be_understood_has_a_place() {
     let relabels = |from: &str, to: &str| {
         format!(

@@ -52,9 +52,11 @@ pub(super) fn convert(
     graph(&mut scene, &body.blocks).map_err(faulty)
 }
 
-/// Whether `text` is Alloy's language, with a component in it.
+/// Whether a component begins somewhere in `text`.
 pub(super) fn is_one(text: &str) -> bool {
-    syntax::parse(text).is_ok_and(|body| body.blocks.iter().any(|block| block.name.contains('.')))
+    const NAMES: [&str; 5] = ["prometheus.", "discovery.", "loki.", "otelcol.", "local."];
+
+    text.lines().any(|line| NAMES.iter().any(|name| line.starts_with(name)) && line.contains('{'))
 }
 
 fn graph(scene: &mut Scene<'_>, blocks: &[Block]) -> Result<Tree, Fault> {

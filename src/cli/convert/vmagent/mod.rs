@@ -11,7 +11,7 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     cli::convert::{
-        World, plain,
+        World, has_key, plain,
         told::{Notes, Weight},
         tree::{At, Tree},
         vmagent::flags::Flags,
@@ -102,6 +102,9 @@ pub(super) fn convert(
     notes: &mut Notes,
 ) -> Result<Tree, Problem> {
     let whole = Place::default();
+    if has_key(text, &["scrape_configs", "scrape_config_files"]) {
+        return scrapes::of_text(Path::new(&**file), text, &mut Flags::default(), world, notes);
+    }
     let parted = words::part(file, text, world);
     for (at, reason) in &parted.unread {
         notes.lost(at, reason);

@@ -50,14 +50,26 @@ pub(super) fn read(
         place: at.place,
         message: format!("`-promscrape.config`: `{}`: {reason}", path.display()),
     })?;
+    of_text(path, &text, flags, world, notes)
+}
+
+/// As `read`, of a file that is read already.
+pub(super) fn of_text(
+    path: &Path,
+    text: &str,
+    flags: &mut Flags,
+    world: &World<'_>,
+    notes: &mut Notes,
+) -> Result<Tree, Problem> {
     let file: Arc<str> = path.display().to_string().into();
-    let mut tree = document(&file, &text)?;
+    let mut tree = document(&file, text)?;
+    let at = tree.at.clone();
     expand(&mut tree, world, notes);
     let mut jobs = tree.take("scrape_configs").map(Tree::into_items).unwrap_or_default();
     for pattern in tree.take("scrape_config_files").map(Tree::into_items).unwrap_or_default() {
         jobs.extend(included(path, &pattern, world, notes)?);
     }
-    let mut global = tree.take("global").unwrap_or_else(|| Tree::map::<String>(at, []));
+    let mut global = tree.take("global").unwrap_or_else(|| Tree::map::<String>(&at, []));
     let mut shared = |key: &str| {
         let own = global.take(key);
         own.map(|list| relabel::rules(list, notes)).unwrap_or_default()
