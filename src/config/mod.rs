@@ -42,7 +42,9 @@ pub use crate::config::{
     },
     digest::{digest, job_digest},
     discovery::{
-        Consul, DigitalOcean, Docker, DockerDoor, Hetzner, HetznerRole, Nomad, Polled, Provider,
+        Azure, AzureAuthentication, AzureEnvironment, Consul, DigitalOcean, Docker, DockerDoor,
+        Ec2, Ec2Filter, Gce, Hetzner, HetznerRole, Nomad, OpenStack, OpenStackAvailability,
+        OpenStackIdentity, OpenStackRole, Polled, Provider,
     },
     global::Environment,
     load::{

@@ -2,18 +2,26 @@
 //! `catalogue` knows which job hangs on which provider.
 
 mod api;
+mod azure;
+mod bearer;
 mod catalogue;
 mod consul;
 pub mod digest;
 mod digitalocean;
 mod dns;
 mod docker;
+mod ec2;
+#[cfg(test)]
+mod fake_cloud;
 mod file;
+mod gce;
 pub mod group;
 mod hetzner;
 mod http;
+mod lent;
 mod meta;
 mod nomad;
+mod openstack;
 mod pace;
 pub mod per_target;
 pub mod polled;

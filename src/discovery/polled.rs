@@ -8,11 +8,15 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::{
     config::{HetznerRole, Polled, Provider},
     discovery::{
+        azure::Azure,
         consul,
         digitalocean::{self, DigitalOcean},
         docker::{self, Docker},
+        ec2::Ec2,
+        gce::Gce,
         hetzner::{self, Hetzner},
         nomad::{self, Nomad},
+        openstack::OpenStack,
         pace::Pace,
         provider::{Round, Rounds},
     },
@@ -26,6 +30,7 @@ const REFRESH_SECONDS_MAX: u64 = 300;
 pub(super) async fn run(polled: Polled, seed: u64, rounds: Rounds) {
     let Polled { provider, refresh_interval, client } = polled;
     let source = match provider {
+        Provider::Azure(settings) => Source::Azure(Azure::new(settings, refresh_interval, &client)),
         Provider::Consul(settings) => {
             return consul::run(settings, refresh_interval, client, seed, rounds).await;
         }
@@ -35,30 +40,43 @@ pub(super) async fn run(polled: Polled, seed: u64, rounds: Rounds) {
         Provider::Docker(settings) => {
             Source::Docker(Docker::new(settings, refresh_interval, &client))
         }
+        Provider::Ec2(settings) => Source::Ec2(Ec2::new(settings, refresh_interval, &client)),
+        Provider::Gce(settings) => Source::Gce(Gce::new(settings, refresh_interval, &client)),
         Provider::Hetzner(settings) => {
             Source::Hetzner(Hetzner::new(settings, refresh_interval, &client))
         }
         Provider::Nomad(settings) => Source::Nomad(Nomad::new(settings, refresh_interval, &client)),
+        Provider::OpenStack(settings) => {
+            Source::OpenStack(OpenStack::new(settings, refresh_interval, &client))
+        }
     };
     poll(source, Pace::new(refresh_interval, seed), rounds).await;
 }
 
 /// What is asked anew at each refresh.
 enum Source {
+    Azure(Azure),
     DigitalOcean(DigitalOcean),
     Docker(Docker),
+    Ec2(Ec2),
+    Gce(Gce),
     Hetzner(Hetzner),
     Nomad(Nomad),
+    OpenStack(OpenStack),
 }
 
 impl Source {
     /// All that there is now.
     async fn refresh(&mut self) -> Result<Vec<TargetGroup>, String> {
         match self {
+            Self::Azure(source) => source.refresh().await,
             Self::DigitalOcean(source) => source.refresh().await,
             Self::Docker(source) => source.refresh().await,
+            Self::Ec2(source) => source.refresh().await,
+            Self::Gce(source) => source.refresh().await,
             Self::Hetzner(source) => source.refresh().await,
             Self::Nomad(source) => source.refresh().await,
+            Self::OpenStack(source) => source.refresh().await,
         }
     }
 }

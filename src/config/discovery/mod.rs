@@ -1,22 +1,30 @@
 //! Where a job's targets come from: `*_sd_configs` and `static_configs`. Kinds that ask an API have a
 //! file each.
 
+mod azure;
 mod consul;
 mod digitalocean;
 mod docker;
+mod ec2;
+mod gce;
 mod hetzner;
 mod nomad;
+mod openstack;
 mod polled;
 
 use std::time::Duration;
 
 pub(super) use crate::config::discovery::polled::show;
 pub use crate::config::discovery::{
+    azure::{Azure, AzureAuthentication, AzureEnvironment},
     consul::Consul,
     digitalocean::DigitalOcean,
     docker::{Docker, DockerDoor},
+    ec2::{Ec2, Ec2Filter},
+    gce::Gce,
     hetzner::{Hetzner, HetznerRole},
     nomad::Nomad,
+    openstack::{OpenStack, OpenStackAvailability, OpenStackIdentity, OpenStackRole},
     polled::{Polled, Provider},
 };
 
@@ -32,15 +40,12 @@ use crate::{
 };
 
 /// Known to Prometheus, not run here.
-const LATER: [&str; 29] = [
+const LATER: [&str; 25] = [
     "aws",
-    "azure",
     "dockerswarm",
-    "ec2",
     "ecs",
     "elasticache",
     "eureka",
-    "gce",
     "ionos",
     "kubernetes",
     "kuma",
@@ -50,7 +55,6 @@ const LATER: [&str; 29] = [
     "msk",
     "nerve",
     "oci",
-    "openstack",
     "outscale",
     "ovhcloud",
     "puppetdb",

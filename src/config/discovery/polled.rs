@@ -7,8 +7,8 @@ use crate::config::{
     HttpClient,
     decode::{Findings, Section},
     discovery::{
-        Consul, DigitalOcean, Discovery, Docker, Hetzner, Nomad, consul, digitalocean, docker,
-        hetzner, nomad, refresh,
+        Azure, Consul, DigitalOcean, Discovery, Docker, Ec2, Gce, Hetzner, Nomad, OpenStack, azure,
+        consul, digitalocean, docker, ec2, gce, hetzner, nomad, openstack, refresh,
     },
     http::shown::client,
     show::{Field, duration},
@@ -26,11 +26,15 @@ pub struct Polled {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Provider {
+    Azure(Azure),
     Consul(Consul),
     DigitalOcean(DigitalOcean),
     Docker(Docker),
+    Ec2(Ec2),
+    Gce(Gce),
     Hetzner(Hetzner),
     Nomad(Nomad),
+    OpenStack(OpenStack),
 }
 
 impl Provider {
@@ -41,21 +45,29 @@ impl Provider {
 
     fn key(&self) -> &'static str {
         match self {
+            Self::Azure(_) => "azure_sd_configs",
             Self::Consul(_) => "consul_sd_configs",
             Self::DigitalOcean(_) => "digitalocean_sd_configs",
             Self::Docker(_) => "docker_sd_configs",
+            Self::Ec2(_) => "ec2_sd_configs",
+            Self::Gce(_) => "gce_sd_configs",
             Self::Hetzner(_) => "hetzner_sd_configs",
             Self::Nomad(_) => "nomad_sd_configs",
+            Self::OpenStack(_) => "openstack_sd_configs",
         }
     }
 
     fn fields(&self) -> Vec<Field> {
         match self {
+            Self::Azure(azure) => azure.fields(),
             Self::Consul(consul) => consul.fields(),
             Self::DigitalOcean(digitalocean) => digitalocean.fields(),
             Self::Docker(docker) => docker.fields(),
+            Self::Ec2(ec2) => ec2.fields(),
+            Self::Gce(gce) => gce.fields(),
             Self::Hetzner(hetzner) => hetzner.fields(),
             Self::Nomad(nomad) => nomad.fields(),
+            Self::OpenStack(openstack) => openstack.fields(),
         }
     }
 }
@@ -71,12 +83,16 @@ pub(super) struct Kind {
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 const MINUTE: Duration = Duration::from_secs(60);
 
-pub(super) const KINDS: [Kind; 5] = [
+pub(super) const KINDS: [Kind; 9] = [
+    Kind { key: "azure_sd_configs", unset: MINUTE.saturating_mul(5), read: azure::read },
     Kind { key: "consul_sd_configs", unset: HALF_A_MINUTE, read: consul::read },
     Kind { key: "digitalocean_sd_configs", unset: MINUTE, read: digitalocean::read },
     Kind { key: "docker_sd_configs", unset: MINUTE, read: docker::read },
+    Kind { key: "ec2_sd_configs", unset: MINUTE, read: ec2::read },
+    Kind { key: "gce_sd_configs", unset: MINUTE, read: gce::read },
     Kind { key: "hetzner_sd_configs", unset: MINUTE, read: hetzner::read },
     Kind { key: "nomad_sd_configs", unset: MINUTE, read: nomad::read },
+    Kind { key: "openstack_sd_configs", unset: MINUTE, read: openstack::read },
 ];
 
 pub(super) fn read(kind: &Kind, node: &Node, findings: &mut Findings) -> Option<Discovery> {

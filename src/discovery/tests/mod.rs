@@ -41,6 +41,9 @@ fn settings_at(endpoint: String, text: &str) -> Polled {
         Provider::DigitalOcean(settings) => settings.endpoint = endpoint,
         Provider::Hetzner(settings) => settings.endpoint = endpoint,
         Provider::Consul(_) | Provider::Docker(_) | Provider::Nomad(_) => panic!("it has a key"),
+        Provider::Azure(_) | Provider::Ec2(_) | Provider::Gce(_) | Provider::OpenStack(_) => {
+            panic!("it has tests beside it")
+        }
     }
     polled
 }
