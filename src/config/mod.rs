@@ -104,6 +104,9 @@ pub struct Global {
     pub always_scrape_classic_histograms: bool,
     pub convert_classic_histograms_to_nhcb: bool,
     pub extra_scrape_metrics: bool,
+    /// Starling's own keys; each for a feature flag of Prometheus.
+    pub start_timestamp_zeros: bool,
+    pub type_and_unit_labels: bool,
     pub metric_name_validation: NameValidation,
     pub metric_name_escaping: Escaping,
     pub limits: Limits,
@@ -132,9 +135,15 @@ pub struct Job {
     pub track_timestamps_staleness: bool,
     pub enable_compression: bool,
     pub extra_scrape_metrics: bool,
+    /// Starling's own key: a series that begins, or begins anew, gets a sample of zero at its start.
+    pub start_timestamp_zeros: bool,
+    /// Starling's own key: series get `__type__` and `__unit__`.
+    pub type_and_unit_labels: bool,
     pub metric_name_validation: NameValidation,
     pub metric_name_escaping: Escaping,
     pub limits: Limits,
+    pub native_histograms: NativeHistograms,
+    pub phase: Phase,
     /// 0 is no limit, as in Prometheus. Bounds only what the API lists.
     pub keep_dropped_targets: usize,
     pub scrape_failure_log_file: Option<PathBuf>,
@@ -158,6 +167,27 @@ pub struct Clustering {
     pub key_exclude: Vec<String>,
 }
 
+/// How finely a job's native histograms are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NativeHistograms {
+    /// One with more buckets is made coarser; where that does not help its scrape fails. 0 is no limit.
+    pub buckets_max: usize,
+    /// Buckets that grow by less from one to the next are merged. 0: they are kept as they are.
+    pub bucket_factor_min: f64,
+}
+
+/// Starling's own keys: where within its interval a target is scraped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Wherever its identity puts it, so that the targets of a job are spread over the interval.
+    #[default]
+    Spread,
+    /// So long after each multiple of its interval.
+    Offset(Duration),
+    /// Spread over the multiples of this.
+    Aligned(Duration),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     Http,
@@ -174,6 +204,8 @@ pub struct Limits {
     pub labels_max: usize,
     pub label_name_bytes_max: usize,
     pub label_value_bytes_max: usize,
+    /// Starling's own key. Of one target in a day: samples of series beyond are dropped.
+    pub series_max: usize,
 }
 
 /// How to reach an HTTP server: scrapes, discovery and destinations alike.

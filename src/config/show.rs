@@ -4,9 +4,9 @@
 use crate::{
     config::{
         BasicAuth, Cluster, Clustering, Config, Destination, Discovery, DnsRecord, Global,
-        HistorySettings, HttpClient, Job, Limits, MetadataSending, OutboxSettings, Scheme, Source,
-        Tls, TlsVersion, WriteCompression, admin, cluster, discovery, outbox, remote_write, scrape,
-        units,
+        HistorySettings, HttpClient, Job, Limits, MetadataSending, NativeHistograms,
+        OutboxSettings, Phase, Scheme, Source, Tls, TlsVersion, WriteCompression, admin, cluster,
+        discovery, outbox, remote_write, scrape, units,
         yaml_out::{Shown, flag, list, map, number, text},
     },
     model::{
@@ -51,6 +51,8 @@ fn global(global: &Global) -> Shown {
         ("always_scrape_classic_histograms", set(global.always_scrape_classic_histograms)),
         ("convert_classic_histograms_to_nhcb", set(global.convert_classic_histograms_to_nhcb)),
         ("extra_scrape_metrics", Some(flag(global.extra_scrape_metrics))),
+        (scrape::START_TIMESTAMP_ZEROS, set(global.start_timestamp_zeros)),
+        (scrape::TYPE_AND_UNIT_LABELS, set(global.type_and_unit_labels)),
         (
             "clustering",
             (global.clustering != Clustering::default()).then(|| clustering(&global.clustering)),
@@ -90,10 +92,21 @@ fn show_job(job: &Job, global: &Global) -> Shown {
         ("enable_compression", Some(flag(job.enable_compression))),
     ];
     fields.extend(limits(&job.limits, job.keep_dropped_targets));
+    fields.extend(native_histograms(job.native_histograms));
+    fields.extend(phase(job.phase));
     fields.extend([
         ("metric_name_validation_scheme", Some(validation(job.metric_name_validation))),
         ("metric_name_escaping_scheme", Some(escaping(job.metric_name_escaping))),
         ("extra_scrape_metrics", Some(flag(job.extra_scrape_metrics))),
+        // Also where a job says no to what `global` says.
+        (
+            scrape::START_TIMESTAMP_ZEROS,
+            either(job.start_timestamp_zeros, global.start_timestamp_zeros),
+        ),
+        (
+            scrape::TYPE_AND_UNIT_LABELS,
+            either(job.type_and_unit_labels, global.type_and_unit_labels),
+        ),
         // Also where a job says no to what `global` says.
         ("clustering", is_clustered.then(|| clustering(&job.clustering))),
     ]);
@@ -366,7 +379,27 @@ pub(super) fn limits(limits: &Limits, keep_dropped_targets: usize) -> Vec<Field>
         ("label_name_length_limit", some(limits.label_name_bytes_max)),
         ("label_value_length_limit", some(limits.label_value_bytes_max)),
         ("keep_dropped_targets", some(keep_dropped_targets)),
+        (scrape::SERIES_LIMIT, some(limits.series_max)),
     ]
+}
+
+pub(super) fn native_histograms(settings: NativeHistograms) -> [Field; 2] {
+    let NativeHistograms { buckets_max, bucket_factor_min } = settings;
+    [
+        ("native_histogram_bucket_limit", (buckets_max > 0).then(|| number(buckets_max))),
+        (
+            "native_histogram_min_bucket_factor",
+            (bucket_factor_min != 0.0).then(|| number(bucket_factor_min)),
+        ),
+    ]
+}
+
+pub(super) fn phase(phase: Phase) -> Option<Field> {
+    match phase {
+        Phase::Spread => None,
+        Phase::Offset(offset) => Some((scrape::OFFSET, Some(duration(offset)))),
+        Phase::Aligned(align) => Some((scrape::ALIGN_INTERVAL, Some(duration(align)))),
+    }
 }
 
 pub(super) fn labels(labels: &Labels) -> Shown {
@@ -445,6 +478,11 @@ fn some_list(entries: Vec<Shown>) -> Option<Shown> {
 
 fn some_text(own: &str) -> Option<Shown> {
     (!own.is_empty()).then(|| text(own))
+}
+
+/// Shown where it is set here or above.
+fn either(own: bool, above: bool) -> Option<Shown> {
+    (own || above).then(|| flag(own))
 }
 
 /// Shown only where it is set.

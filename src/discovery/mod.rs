@@ -7,6 +7,7 @@ mod dns;
 mod file;
 pub mod group;
 mod http;
+pub mod per_target;
 pub mod provider;
 pub mod resolve;
 mod static_list;

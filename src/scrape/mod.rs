@@ -1,6 +1,7 @@
 //! Fetches samples: one loop a target, started, changed and ended as ownership orders it.
 //! `loops` → `target_loop` → `fetch` → `read` → the outbox.
 
+mod admission;
 mod agreed;
 #[cfg(test)]
 mod alone;
@@ -8,6 +9,7 @@ mod course;
 mod desk;
 pub mod duties;
 mod ended;
+mod exemplars;
 mod failure;
 mod failure_log;
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     config::{
-        self, Clustering, Destination, HttpClient, Job, Limits, MetadataSending, Queue, Scheme,
-        WriteCompression, WriteMessage,
+        self, Clustering, Destination, HttpClient, Job, Limits, MetadataSending, NativeHistograms,
+        Phase, Queue, Scheme, WriteCompression, WriteMessage,
     },
     model::{
         labels::Labels,
@@ -40,9 +40,13 @@ pub(super) fn job() -> Job {
         track_timestamps_staleness: false,
         enable_compression: true,
         extra_scrape_metrics: false,
+        start_timestamp_zeros: false,
+        type_and_unit_labels: false,
         metric_name_validation: NameValidation::Utf8,
         metric_name_escaping: Escaping::AllowUtf8,
         limits: Limits::default(),
+        native_histograms: NativeHistograms::default(),
+        phase: Phase::Spread,
         keep_dropped_targets: 0,
         scrape_failure_log_file: None,
         timestamp_tolerance: Duration::from_millis(2),

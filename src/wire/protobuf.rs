@@ -1,4 +1,4 @@
-//! The protobuf wire format, as little of it as remote write needs.
+//! The protobuf wire format, as little of it as the exposition and remote write need.
 
 /// Length-delimited values nest no deeper than the reader asks, so there is nothing else to bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,7 +64,8 @@ impl<'a> Fields<'a> {
         Ok((tag >> 3, value))
     }
 
-    fn varint(&mut self) -> Result<u64, WireFault> {
+    /// A number without a tag before it: a length, or one of many that are packed.
+    pub fn varint(&mut self) -> Result<u64, WireFault> {
         take_varint(&mut self.rest)
     }
 

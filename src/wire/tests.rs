@@ -2,8 +2,10 @@
 
 use proptest::prelude::*;
 
+use crate::model::sample::PointValue;
+
 use super::{
-    Entry, Format, ParseError, Parser, Series,
+    Entry, Exposed, Format, ParseError, ParseOptions, Parser, Series, native,
     parser::LINE_BYTES_MAX,
     reference::{Reading, Reference, point},
 };
@@ -21,13 +23,22 @@ fn shown(entry: &Entry<'_>) -> String {
         Entry::Series(series) => {
             let mut pairs = Vec::new();
             series.pairs(&mut pairs);
-            let mut text = format!("series {pairs:?} {}", point(series.value, series.timestamp_ms));
-            if let Some(exemplar) = series.exemplar.map(|exemplar| exemplar.decode()) {
+            let mut text = format!("series {pairs:?} {}", at(series.value, series.timestamp_ms));
+            for exemplar in series.exemplars.decode() {
                 let labels: std::collections::BTreeMap<_, _> = exemplar.labels.iter().collect();
                 let point = point(exemplar.value, exemplar.timestamp_ms);
                 text = format!("{text} exemplar {labels:?} {point}");
             }
             text
+        }
+    }
+}
+
+fn at(value: PointValue<'_>, timestamp_ms: Option<i64>) -> String {
+    match value {
+        PointValue::Float(value) => point(value, timestamp_ms),
+        PointValue::Histogram(histogram) => {
+            format!("{} {timestamp_ms:?}", native::shown(histogram))
         }
     }
 }
@@ -130,7 +141,7 @@ fn labels_are_sorted_unescaped_and_canonical() {
 fn a_label_that_stands_twice_is_an_error() {
     for body in ["x 1\na{b=\"1\",b=\"1\"} 1", "\n a{b=\"\",b=\"1\"} 1", "\na{__name__=\"b\"} 1"] {
         let error = only_series(TEXT, body).labels().unwrap_err();
-        assert_eq!(error.line, 2);
+        assert_eq!(error.line, Some(2));
         assert!(error.message.contains("stands twice"), "{error}");
     }
 }
@@ -317,11 +328,8 @@ fn read_again(format: Format, body: &[u8]) -> Reading {
         let next = remembered.peek();
         let known = next.and_then(|next| parser.next_known(next.text, next.context()));
         if let (Some(value), Some(next)) = (known, next) {
-            assert_eq!(
-                point(value.value, value.timestamp_ms),
-                point(next.value, next.timestamp_ms)
-            );
-            assert_eq!(value.exemplar, next.exemplar);
+            assert_eq!(at(value.value, value.timestamp_ms), at(next.value, next.timestamp_ms));
+            assert_eq!(value.exemplars, next.exemplars);
             entries.push(shown(&Entry::Series(next.clone())));
             remembered.next();
             continue;

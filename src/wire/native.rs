@@ -1,0 +1,106 @@
+//! A native histogram as Prometheus prints it: the buckets that hold something, with their bounds.
+
+use std::fmt::Write;
+
+use crate::{
+    model::histogram::{self, CUSTOM_BUCKETS_SCHEMA, Counts, Histogram},
+    wire::float,
+};
+
+/// `{count:3, sum:4, [-1,1]:1, (1,2]:2}`
+pub fn shown(histogram: &Histogram) -> String {
+    let sum = float::shortest(histogram.sum);
+    let Histogram { positive_spans, negative_spans, .. } = histogram;
+    match &histogram.counts {
+        Counts::Integer { count, zero_count, positive_deltas, negative_deltas } => {
+            let side = |spans, deltas: &[i64]| {
+                let counts = histogram::absolute(deltas);
+                histogram::one_by_one(spans, &counts).unwrap_or_default()
+            };
+            let negative = side(negative_spans, negative_deltas);
+            let positive = side(positive_spans, positive_deltas);
+            let zero = (*zero_count != 0).then(|| zero_count.to_string());
+            let mut text = format!("{{count:{count}, sum:{sum}");
+            put(&mut text, histogram, &counted(negative, 0), zero, &counted(positive, 0));
+            text
+        }
+        Counts::Float { count, zero_count, positive, negative } => {
+            let side = |spans, counts| histogram::one_by_one(spans, counts).unwrap_or_default();
+            let negative = side(negative_spans, negative);
+            let positive = side(positive_spans, positive);
+            let zero = (*zero_count != 0.0).then(|| float::shortest(*zero_count));
+            let mut text = format!("{{count:{}, sum:{sum}", float::shortest(*count));
+            let shown = |buckets: Vec<(i64, f64)>| -> Vec<(i64, String)> {
+                let filled = buckets.into_iter().filter(|(_, count)| *count != 0.0);
+                filled.map(|(index, count)| (index, float::shortest(count))).collect()
+            };
+            put(&mut text, histogram, &shown(negative), zero, &shown(positive));
+            text
+        }
+    }
+}
+
+fn counted(buckets: Vec<(i64, i64)>, empty: i64) -> Vec<(i64, String)> {
+    let filled = buckets.into_iter().filter(|(_, count)| *count != empty);
+    filled.map(|(index, count)| (index, count.to_string())).collect()
+}
+
+/// The buckets from the least to the greatest, and the closing brace.
+fn put(
+    text: &mut String,
+    histogram: &Histogram,
+    negative: &[(i64, String)],
+    zero: Option<String>,
+    positive: &[(i64, String)],
+) {
+    let is_custom = histogram.schema == CUSTOM_BUCKETS_SCHEMA;
+    let bound = |index| bound(histogram, index);
+    let mut write = |open, lower, upper, close, count: &str| {
+        let (lower, upper) = (float::shortest(lower), float::shortest(upper));
+        _ = write!(text, ", {open}{lower},{upper}{close}:{count}");
+    };
+    for (index, count) in negative.iter().rev() {
+        write('[', -bound(*index), -bound(index - 1), ')', count);
+    }
+    if let Some(count) = zero {
+        write('[', -histogram.zero_threshold, histogram.zero_threshold, ']', &count);
+    }
+    for (index, count) in positive {
+        let open = if is_custom && *index == 0 { '[' } else { '(' };
+        write(open, bound(index - 1), bound(*index), ']', count);
+    }
+    text.push('}');
+}
+
+/// The upper bound of the bucket of that index.
+fn bound(histogram: &Histogram, index: i64) -> f64 {
+    let Histogram { schema, custom_bounds, .. } = histogram;
+    if *schema == CUSTOM_BUCKETS_SCHEMA {
+        return match usize::try_from(index) {
+            Ok(index) => custom_bounds.get(index).copied().unwrap_or(f64::INFINITY),
+            Err(_) => f64::NEG_INFINITY,
+        };
+    }
+    if *schema < 0 {
+        // Beyond this a bound is 0 or infinite at any rate.
+        let exponent = index.clamp(-2000, 2000) << schema.unsigned_abs().min(32);
+        return power(1.0, exponent);
+    }
+    let schema = schema.unsigned_abs().min(52);
+    let part = index & ((1 << schema) - 1);
+    #[expect(clippy::cast_precision_loss, reason = "it is less than 2^52")]
+    let fraction = (part as f64 / (1_i64 << schema) as f64).exp2();
+    power(fraction, index >> schema)
+}
+
+/// `fraction` (from 1 up to 2) times two to the power of `exponent`; what would be the first beyond
+/// the greatest number is that number.
+fn power(fraction: f64, exponent: i64) -> f64 {
+    if exponent == 1024 && fraction <= 1.0 {
+        return f64::MAX;
+    }
+    let exponent = i32::try_from(exponent.clamp(-1100, 1100)).expect("it is small");
+    // In two steps, as a part alone may be beyond the numbers there are.
+    let half = exponent / 2;
+    fraction * 2_f64.powi(half) * 2_f64.powi(exponent - half)
+}
