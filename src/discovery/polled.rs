@@ -12,8 +12,8 @@ use crate::{
         consul,
         digitalocean::{self, DigitalOcean},
         docker::{self, Docker},
-        ec2::Ec2,
-        gce::Gce,
+        ec2::{self, Ec2},
+        gce::{self, Gce},
         hetzner::{self, Hetzner},
         nomad::{self, Nomad},
         openstack::OpenStack,
@@ -104,12 +104,14 @@ async fn poll(mut source: Source, mut pace: Pace, rounds: Rounds) {
 /// The targets that an answer makes, whatever the settings: of the API with that number, as the fuzzer
 /// asks for them. None of an answer that is refused.
 pub fn decode(kind: u8, answer: &[u8]) -> Vec<Labels> {
-    match kind % 6 {
+    match kind % 8 {
         0 => consul::targets(answer, ",").unwrap_or_default(),
         1 => digitalocean::decode(answer),
         2 => docker::decode(answer),
         3 => hetzner::decode(HetznerRole::Cloud, answer),
         4 => hetzner::decode(HetznerRole::Robot, answer),
-        _ => nomad::decode(answer),
+        5 => nomad::decode(answer),
+        6 => ec2::decode(answer),
+        _ => gce::decode(answer),
     }
 }
