@@ -79,15 +79,13 @@ impl Api {
                 for (name, value) in &head.headers {
                     call = call.header(name, value);
                 }
-                if !content.is_empty() {
-                    call = call.body(content);
-                }
+                let call = if content.is_empty() { call } else { call.body(content) };
                 call.send().await.map_err(|error| fault(error.to_string()))?
             }
             Way::Socket(client) => {
-                let request = client.request(head.method, &url).headers(head.headers).body(content);
-                let answer = request.timeout(patience).send().await;
-                answer.map_err(|error| fault(reason_of(error)))?
+                let request = client.request(head.method, &url).headers(head.headers);
+                let sent = request.timeout(patience).body(content).send();
+                sent.await.map_err(|error| fault(reason_of(error)))?
             }
         };
         let (status, headers) = (response.status(), response.headers().clone());

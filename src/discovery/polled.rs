@@ -111,9 +111,9 @@ pub fn decode(kind: u8, answer: &[u8]) -> Vec<Labels> {
         3 => hetzner::decode(HetznerRole::Cloud, answer),
         4 => hetzner::decode(HetznerRole::Robot, answer),
         5 => nomad::decode(answer),
-        6 => azure::decode(answer),
-        7 => ec2::decode(answer),
-        8 => gce::decode(answer),
+        6 => ec2::decode(answer),
+        7 => gce::decode(answer),
+        8 => azure::decode(answer),
         _ => openstack::decode(answer),
     }
 }
