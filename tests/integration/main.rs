@@ -15,6 +15,7 @@ mod install;
 mod log;
 mod operation;
 mod process;
+mod reach;
 mod readme;
 mod secrets;
 mod service;

@@ -36,17 +36,17 @@ fn oauth2_is_checked() {
     let jwt = "grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer'";
     faults(
         &format!("oauth2: {{client_id: a, token_url: 'http://h', {jwt}}}"),
-        &["3:50: `grant_type`: a token is asked for by a signature"],
+        &["3:49: `grant_type`: a token is asked for by a signature"],
     );
     faults(
         &format!(
             "oauth2: {{client_id: a, token_url: 'http://h', {jwt}, client_certificate_key: k, signature_algorithm: ES256}}"
         ),
-        &["3:136: valid signature algorithms are RS256, RS384 and RS512"],
+        &["3:135: valid signature algorithms are RS256, RS384 and RS512"],
     );
     faults(
         "oauth2: {client_id: a, token_url: 'http://h', grant_type: password}",
-        &["3:50: `grant_type`: expected `client_credentials` or"],
+        &["3:49: `grant_type`: expected `client_credentials` or"],
     );
     let signed = client(&format!(
         "oauth2: {{client_id: a, token_url: 'http://h', {jwt}, client_certificate_key: k, claims: {{n: 1, b: true, s: '1', l: [x]}}}}"
@@ -83,7 +83,7 @@ fn proxies_are_checked() {
         &[
             "3:3: if proxy_connect_header is configured, proxy_url or proxy_from_environment must also be configured",
             "3:26: `proxy_connect_header`: `a b` is no header name",
-            "3:41: `proxy_connect_header`: expected a list of values, found a scalar",
+            "3:41: `proxy_connect_header`: expected a list of values, found a single value",
         ],
     );
     for (url, expected) in [
@@ -109,8 +109,8 @@ fn signatures_are_checked() {
     faults(
         "secret_key: hunter2, secret_key_file: f, session_name: a b, external_id: x, tags: {'': a}",
         &[
-            "3:11: must provide a AWS SigV4 Access key and Secret Key",
             "3:11: only one of `secret_key` and `secret_key_file` may be set",
+            "3:11: must provide a AWS SigV4 Access key and Secret Key",
             "3:52: session_name can only be used with role_arn",
             "3:52: session_name must match ^[\\w+=,.@-]{2,64}$",
             "3:71: external_id can only be used with role_arn",

@@ -283,8 +283,8 @@ async fn whatever_a_token_server_says_no_secret_is_told() {
         ),
         (503, "hunter2".to_owned(), "HTTP status 503 Service Unavailable"),
         (200, "<html>hunter2".to_owned(), "the answer is no JSON"),
-        (200, r#"{"token":"hunter2"}"#.to_owned(), "no `access_token`"),
-        (200, huge, "larger than 1048576 bytes"),
+        (200, r#"{"token":"hunter2"}"#.to_owned(), "the answer has no `access_token`"),
+        (200, huge, "the answer is larger than 1048576 bytes"),
         (302, String::new(), "HTTP status 302 Found"),
     ];
     for (status, body, expected) in cases {
