@@ -18,6 +18,8 @@ pub(super) enum Failure {
         reason: String,
     },
     Tls(String),
+    /// Of the proxy, on the way to the target.
+    Proxy(String),
     Timeout {
         after: Duration,
         stage: Stage,
@@ -37,6 +39,10 @@ pub(super) enum Failure {
     SampleLimit {
         samples_max: usize,
     },
+    /// A native histogram has more buckets than it may, and merging them does not help.
+    BucketLimit {
+        buckets_max: usize,
+    },
     LabelLimit(String),
     TargetLimit {
         targets_max: usize,
@@ -47,7 +53,9 @@ pub(super) enum Failure {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
     #[default]
+    Credentials,
     Lookup,
+    Proxy,
     Connect,
     Handshake,
     Answer,
@@ -62,6 +70,7 @@ impl Failure {
             Self::Lookup { .. } => "dns",
             Self::Connect { .. } => "connect",
             Self::Tls(_) => "tls",
+            Self::Proxy(_) => "proxy",
             Self::Timeout { .. } => "timeout",
             Self::Redirects => "redirects",
             Self::Http(_) => "http",
@@ -71,9 +80,15 @@ impl Failure {
             Self::ContentType(_) => "content_type",
             Self::Parse(_) => "parse",
             Self::SampleLimit { .. } => "sample_limit",
+            Self::BucketLimit { .. } => "bucket_limit",
             Self::LabelLimit(_) => "label_limit",
             Self::TargetLimit { .. } => "target_limit",
         }
+    }
+
+    /// Whether the scrape brought too much: nothing of it is kept, and nothing has ended either.
+    pub(super) fn is_over_limit(&self) -> bool {
+        matches!(self, Self::SampleLimit { .. } | Self::BucketLimit { .. })
     }
 
     /// Whether to log again: the same trouble with other figures in its sentence is no news.
@@ -104,10 +119,14 @@ impl fmt::Display for Failure {
             Self::SampleLimit { samples_max } => {
                 write!(f, "sample limit exceeded: more than {samples_max} samples")
             }
+            Self::BucketLimit { buckets_max } => {
+                write!(f, "histogram bucket limit exceeded: more than {buckets_max} buckets")
+            }
             Self::TargetLimit { targets_max } => {
                 write!(f, "target_limit exceeded: more than {targets_max} targets")
             }
             Self::Settings(text)
+            | Self::Proxy(text)
             | Self::Http(text)
             | Self::Encoding(text)
             | Self::ContentType(text)
@@ -120,7 +139,9 @@ impl fmt::Display for Failure {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Credentials => "no credentials were given out",
             Self::Lookup => "the name was not resolved",
+            Self::Proxy => "the proxy opened no way",
             Self::Connect => "no connection came about",
             Self::Handshake => "the TLS handshake did not end",
             Self::Answer => "no answer came",

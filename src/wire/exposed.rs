@@ -24,6 +24,8 @@ pub struct ParseOptions {
     pub custom_buckets: bool,
     /// `_created` in OpenMetrics text says when its series started and is no series itself.
     pub starts: bool,
+    /// With `starts`: it is a series all the same.
+    pub keeps_created: bool,
     /// The labels `__type__` and `__unit__` are added, as with Prometheus' feature
     /// `type-and-unit-labels`.
     pub type_and_unit: bool,

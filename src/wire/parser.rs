@@ -160,7 +160,7 @@ impl<'a> Parser<'a> {
         let grammar = match format {
             Format::PrometheusText => Grammar::Exposition,
             Format::OpenMetricsText if options.starts => {
-                Grammar::OpenMetricsWithStarts(Starts::default())
+                Grammar::OpenMetricsWithStarts(Starts::new(options.keeps_created))
             }
             Format::OpenMetricsText => Grammar::OpenMetrics,
             Format::Protobuf => unreachable!("protobuf is read as a transcript"),

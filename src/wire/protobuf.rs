@@ -66,18 +66,7 @@ impl<'a> Fields<'a> {
 
     /// A number without a tag before it: a length, or one of many that are packed.
     pub fn varint(&mut self) -> Result<u64, WireFault> {
-        let mut value = 0;
-        for (n, &byte) in self.rest.iter().enumerate().take(10) {
-            if n == 9 && byte > 1 {
-                return Err(WireFault::VarintTooLong);
-            }
-            value |= u64::from(byte & 0x7f) << (7 * n);
-            if byte < 0x80 {
-                self.rest = &self.rest[n + 1..];
-                return Ok(value);
-            }
-        }
-        Err(if self.rest.len() < 10 { WireFault::Truncated } else { WireFault::VarintTooLong })
+        take_varint(&mut self.rest)
     }
 
     fn bytes(&mut self, length: usize) -> Result<&'a [u8], WireFault> {
@@ -107,6 +96,22 @@ impl<'a> Iterator for Fields<'a> {
         }
         Some(field)
     }
+}
+
+/// Takes the number off the front of `bytes`.
+pub fn take_varint(bytes: &mut &[u8]) -> Result<u64, WireFault> {
+    let mut value = 0;
+    for (n, &byte) in bytes.iter().enumerate().take(10) {
+        if n == 9 && byte > 1 {
+            return Err(WireFault::VarintTooLong);
+        }
+        value |= u64::from(byte & 0x7f) << (7 * n);
+        if byte < 0x80 {
+            *bytes = &bytes[n + 1..];
+            return Ok(value);
+        }
+    }
+    Err(if bytes.len() < 10 { WireFault::Truncated } else { WireFault::VarintTooLong })
 }
 
 /// What stands before a varint field.

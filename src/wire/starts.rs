@@ -20,6 +20,8 @@ const SUFFIX: &[u8] = b"_created";
 
 #[derive(Debug, Default)]
 pub(super) struct Starts {
+    /// `_created` lines are series as well.
+    keeps_created: bool,
     /// The length of the family's name that the last line of metadata was about: a series begins
     /// with it.
     family_bytes: usize,
@@ -54,6 +56,10 @@ struct Created {
 }
 
 impl Starts {
+    pub(super) fn new(keeps_created: bool) -> Self {
+        Self { keeps_created, ..Self::default() }
+    }
+
     pub(super) fn entry<'a>(
         &mut self,
         lexer: &mut Lexer<'a>,
@@ -62,7 +68,11 @@ impl Starts {
         loop {
             let entry = openmetrics::entry(lexer, kind)?;
             match entry {
-                Some(Entry::Series(series)) if is_created(&series, kind) => {}
+                Some(Entry::Series(series)) if is_created(&series, kind) => {
+                    if self.keeps_created {
+                        return Ok(Some(Entry::Series(series)));
+                    }
+                }
                 Some(Entry::Series(mut series)) => {
                     series.start_ms = self.of(lexer, series.text.as_bytes(), kind);
                     return Ok(Some(Entry::Series(series)));
@@ -97,13 +107,16 @@ impl Starts {
         let fits = |created: &Created| created.identity == identity;
         let next = self.ahead.next.map(|(_, created)| created);
         self.last = self.last.filter(fits).or(next.filter(fits));
-        self.last.map(|created| created.start_ms)
+        let start_ms = self.last.map(|created| created.start_ms);
+        // The line that says so has none itself.
+        start_ms.filter(|_| !self.keeps_created || !metric_name(text).ends_with(SUFFIX))
     }
 
     /// Moves the cursor behind a `_created` line that is known to stand there.
     #[inline]
     pub(super) fn skip(&self, lexer: &mut Lexer<'_>, kind: MetricKind) {
         if let Some((line, _)) = self.ahead.next
+            && !self.keeps_created
             && line.start == lexer.at
             && counts(kind)
         {

@@ -367,19 +367,31 @@ fn the_outbox_is_bounded() {
 
 #[test]
 fn what_comes_later_is_told_as_that() {
-    check(
-        "gateway: {}\nscrape_configs:\n- job_name: a\n  fallback_scrape_protocol: PrometheusProto\n",
-        &[
-            "1:1: `gateway` is not supported yet",
-            "4:3: `fallback_scrape_protocol: PrometheusProto` is not supported yet",
-        ],
+    check("gateway: {}\n", &["1:1: `gateway` is not supported yet"]);
+}
+
+#[test]
+fn jobs_know_what_prometheus_has_flags_for_and_vmagent_has_keys_for() {
+    let text = "global: {x_series_limit: 9, x_type_and_unit_labels: true}\nscrape_configs:\n- {job_name: a, x_scrape_offset: 5s, native_histogram_bucket_limit: 160}\n- {job_name: b, x_scrape_align_interval: 1h, x_series_limit: 3, x_type_and_unit_labels: false, x_start_timestamp_zero_ingestion: true}\n";
+    let config = read(text).expect("good");
+    let [a, b] = &config.jobs[..] else { panic!("there are two") };
+    assert_eq!(
+        (a.phase, b.phase),
+        (Phase::Offset(Duration::from_secs(5)), Phase::Aligned(Duration::from_secs(3_600)))
     );
+    assert_eq!((a.limits.series_max, b.limits.series_max), (9, 3));
+    assert_eq!((a.type_and_unit_labels, b.type_and_unit_labels), (true, false));
+    assert_eq!((a.start_timestamp_zeros, b.start_timestamp_zeros), (false, true));
+    assert_eq!(a.native_histograms.buckets_max, 160);
     check_warnings(
-        "scrape_configs:\n- job_name: a\n  scrape_native_histograms: true\n  scrape_protocols: [PrometheusProto]\n  native_histogram_bucket_limit: 5\n",
+        "scrape_configs:\n- job_name: a\n  x_scrape_offset: 5s\n  x_scrape_align_interval: 7s\n",
+        &["4:3: `x_scrape_align_interval` has no effect beside `x_scrape_offset`"],
+    );
+    check(
+        "scrape_configs:\n- job_name: a\n  x_scrape_align_interval: 7s\n  x_series_limit: -1\n",
         &[
-            "3:3: `scrape_native_histograms` has no effect yet",
-            "4:3: `PrometheusProto` is not supported yet: targets are asked for the other",
-            "5:3: `native_histogram_bucket_limit` has no effect yet",
+            "3:3: `x_scrape_align_interval`: expected a part or a multiple of the scrape interval 1m, found 7s",
+            "4:19: `x_series_limit`",
         ],
     );
 }
