@@ -7,13 +7,14 @@ use ::http::{
     StatusCode,
     header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
 };
-use reqwest::{Method, Response};
+use reqwest::Method;
 use tokio::time::{MissedTickBehavior, interval};
 use url::Url;
 
 use crate::{
     config::HttpClient,
     discovery::{
+        api::{body, patience},
         group,
         provider::{Round, Rounds},
     },
@@ -23,10 +24,6 @@ use crate::{
 
 const URL: &str = "__meta_url";
 const REFRESH_INTERVAL: &str = "x-prometheus-refresh-interval-seconds";
-/// A larger list is refused; the last good one stays.
-const BODY_BYTES_MAX: usize = 64 << 20;
-/// A server that has not answered in full by then has failed this round.
-const ANSWER_SECONDS_MAX: u64 = 60;
 
 pub(super) async fn run(
     url: String,
@@ -72,17 +69,16 @@ impl Server {
 
     /// `None`: the list is as it was.
     async fn ask(&mut self) -> Result<Option<Vec<TargetGroup>>, String> {
-        let timeout = self.refresh_interval.min(Duration::from_secs(ANSWER_SECONDS_MAX));
         let mut request = self
             .caller
             .request(Method::GET, &self.url)?
-            .timeout(timeout)
+            .timeout(patience(self.refresh_interval))
             .header(ACCEPT, "application/json")
             .header(REFRESH_INTERVAL, self.refresh_interval.as_secs_f64().to_string());
         if let Some(etag) = &self.etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
-        let response = request.send().await.map_err(reason)?;
+        let response = request.send().await.map_err(|fault| fault.to_string())?;
         let status = response.status();
         if status == StatusCode::NOT_MODIFIED && self.etag.is_some() {
             return Ok(None);
@@ -100,17 +96,6 @@ impl Server {
         self.etag = etag;
         Ok(Some(groups))
     }
-}
-
-async fn body(mut response: Response) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(reason)? {
-        if body.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(format!("the answer is larger than {BODY_BYTES_MAX} bytes"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 /// A group is known by its place in the list.
@@ -149,19 +134,6 @@ fn without_password(url: &str) -> String {
         }
         Ok(_) | Err(_) => url.to_owned(),
     }
-}
-
-/// The error with what caused it, without the URL: that may hold a password, and is told anyway.
-fn reason(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut reason = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        reason.push_str(": ");
-        reason.push_str(&error.to_string());
-        cause = error.source();
-    }
-    reason
 }
 
 #[cfg(test)]

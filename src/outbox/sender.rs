@@ -13,7 +13,7 @@ use crate::{
         dialect::{Form, Packing},
         verdict::{Answer, Reply, Written},
     },
-    runtime::http::Caller,
+    runtime::http::{Caller, Fault},
 };
 
 /// Of an answer, what a person gets to see.
@@ -56,6 +56,8 @@ impl Sender {
             follow_redirects: http.follow_redirects,
             has_credentials: http.basic_auth.is_some()
                 || http.authorization.is_some()
+                || http.oauth2.is_some()
+                || http.sigv4.is_some()
                 || !http.headers.is_empty(),
         }
     }
@@ -127,14 +129,15 @@ impl Sender {
         if repeat > 0 {
             request = request.header("Retry-Attempt", repeat);
         }
-        request.send().await.map_err(|e| {
-            let (timeout, connect, builder) = (e.is_timeout(), e.is_connect(), e.is_builder());
-            let reason = reason_of(e);
-            match () {
-                () if connect => Answer::Unreachable(reason),
-                () if timeout => Answer::Timeout,
-                () if builder => Answer::Unready(reason),
-                () => Answer::Broken(reason),
+        request.send().await.map_err(|fault| {
+            let reason = fault.to_string();
+            match fault {
+                Fault::Unready(_) => Answer::Unready(reason),
+                Fault::NotNow(_) => Answer::Unreachable(reason),
+                Fault::Failed(e) if e.is_connect() => Answer::Unreachable(reason),
+                Fault::Failed(e) if e.is_timeout() => Answer::Timeout,
+                Fault::Failed(e) if e.is_builder() => Answer::Unready(reason),
+                Fault::Failed(_) => Answer::Broken(reason),
             }
         })
     }
@@ -184,16 +187,4 @@ async fn reply_of(mut response: Response) -> Reply {
 /// A header that is there and is no text says as much as one that can't be understood.
 fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or_default())
-}
-
-/// The whole chain, without the URL: that may carry a password.
-fn reason_of(e: reqwest::Error) -> String {
-    let e = e.without_url();
-    let mut text = e.to_string();
-    let mut source = std::error::Error::source(&e);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
