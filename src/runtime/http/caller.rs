@@ -38,6 +38,15 @@ impl Caller {
         }
     }
 
+    /// Each new connection goes to the next address of the host name.
+    #[must_use]
+    pub fn rotating(mut self, rotates: bool) -> Self {
+        if rotates {
+            self.line.rotate();
+        }
+        self
+    }
+
     /// A request that is yet to be sent.
     ///
     /// # Errors

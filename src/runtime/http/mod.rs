@@ -9,6 +9,7 @@ mod line;
 mod oauth2;
 mod proxy;
 mod renewed;
+mod rotation;
 mod server_tls;
 mod tls;
 
