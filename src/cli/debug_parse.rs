@@ -75,6 +75,7 @@ fn read(question: &str, entries: &mut Vec<Value>) -> Result<(), String> {
         classic: question.classic,
         custom_buckets: question.nhcb,
         starts: question.skip_st,
+        keeps_created: false,
         type_and_unit: question.type_and_unit,
     };
     for entry in Exposed::new(format, &body, options).parser() {
