@@ -3,6 +3,7 @@
 mod ask;
 pub mod check;
 mod cluster;
+pub mod compatibility;
 pub mod debug_parse;
 pub mod debug_relabel;
 mod demo;
@@ -164,6 +165,8 @@ enum Debug {
     Relabel,
     /// Parse what a target exposes
     Parse,
+    /// Tell what becomes of each field of Prometheus' configuration
+    Compatibility,
 }
 
 /// More threads than any machine has use for.
@@ -189,6 +192,9 @@ pub fn main() -> ExitCode {
         }
         Command::Debug(Debug::Parse) => {
             on_output(|out| debug_parse::run(io::stdin().lock(), out).map(|()| 0))
+        }
+        Command::Debug(Debug::Compatibility) => {
+            on_output(|out| write!(out, "{}", compatibility::page()).map(|()| 0))
         }
         Command::Version => on_output(|out| {
             writeln!(out, "starling {} ({})", build::VERSION, build::REVISION)?;

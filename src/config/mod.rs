@@ -213,6 +213,10 @@ pub struct Limits {
 pub struct HttpClient {
     pub basic_auth: Option<BasicAuth>,
     pub authorization: Option<Authorization>,
+    pub oauth2: Option<Box<OAuth2>>,
+    /// Of destinations, and of discovery that asks AWS.
+    pub sigv4: Option<Box<SigV4>>,
+    pub proxy: Option<Proxy>,
     pub tls: Tls,
     pub follow_redirects: bool,
     pub enable_http2: bool,
@@ -232,6 +236,85 @@ pub struct BasicAuth {
 pub struct Authorization {
     pub scheme: String,
     pub credentials: Option<Source>,
+}
+
+/// `oauth2`: requests carry a token that a server gives out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OAuth2 {
+    pub client_id: String,
+    pub grant: Grant,
+    pub scopes: Vec<String>,
+    pub token_url: String,
+    /// Sent along with each request for a token.
+    pub endpoint_params: BTreeMap<String, Secret>,
+    pub tls: Tls,
+    pub proxy: Option<Proxy>,
+}
+
+/// By what a token is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Grant {
+    /// `None` is the empty secret.
+    ClientCredentials {
+        secret: Option<Source>,
+    },
+    JwtBearer(Box<Assertion>),
+}
+
+/// What is signed to get a token (RFC 7523).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assertion {
+    /// An RSA key in PEM.
+    pub key: Source,
+    pub key_id: Option<String>,
+    pub algorithm: SignatureAlgorithm,
+    /// `None`: the client's id.
+    pub issuer: Option<String>,
+    /// `None`: the token's URL.
+    pub audience: Option<String>,
+    pub claims: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignatureAlgorithm {
+    Rs256,
+    Rs384,
+    Rs512,
+}
+
+/// `sigv4`: requests are signed as AWS asks for it. What is not set comes from the environment, the
+/// files that AWS' tools share, or the instance.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SigV4 {
+    /// What the signature is for: `aps`, `ec2`, `sts`.
+    pub service: String,
+    pub region: Option<String>,
+    /// There is none without `secret_key`, and the other way round.
+    pub access_key: Option<String>,
+    pub secret_key: Option<Source>,
+    pub profile: Option<String>,
+    /// Taken on with those credentials, through STS.
+    pub role_arn: Option<String>,
+    pub external_id: Option<String>,
+    pub session_name: Option<String>,
+    pub tags: BTreeMap<String, String>,
+    pub use_fips_sts_endpoint: bool,
+}
+
+/// Between the agent and a server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proxy {
+    pub route: ProxyRoute,
+    /// For the proxy alone, when it is asked for a tunnel.
+    pub connect_header: Vec<(String, Vec<Secret>)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProxyRoute {
+    /// A password may stand in it.
+    Url { url: Secret, no_proxy: String },
+    /// `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, as of the agent's start.
+    Environment,
 }
 
 /// A value in the file, or a file that holds it and is read again each time it is needed.

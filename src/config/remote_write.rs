@@ -84,7 +84,7 @@ fn destination(node: &Node, global: &Global, findings: &mut Findings) -> Option<
         "empty or null relabeling rule in remote write config",
     );
     let message = message(&mut section);
-    cloud_credentials(&mut section, &http);
+    cloud_credentials(&mut section, &mut http);
     let destination = Destination {
         fleet_name: name.as_str().into(),
         name: if name.is_empty() {
@@ -178,12 +178,16 @@ fn compression(section: &mut Section<'_, '_>, message: WriteMessage) -> WriteCom
     typed
 }
 
-fn cloud_credentials(section: &mut Section<'_, '_>, http: &HttpClient) {
+fn cloud_credentials(section: &mut Section<'_, '_>, http: &mut HttpClient) {
     let mut configured = Vec::new();
     configured.extend(http.basic_auth.is_some().then_some("basic_auth"));
     configured.extend(http.authorization.is_some().then_some("authorization"));
     configured.extend(section.has("oauth2").then_some("oauth2"));
-    for key in ["sigv4", "azuread", "google_iam"] {
+    if let Some(node) = section.get("sigv4") {
+        configured.push("sigv4");
+        http.sigv4 = http::sigv4::sigv4(node, section.findings).map(Box::new);
+    }
+    for key in ["azuread", "google_iam"] {
         configured.extend(section.unsupported(key).then_some(key));
     }
     if configured.len() > 1 {

@@ -3,10 +3,11 @@
 
 use crate::{
     config::{
-        BasicAuth, Cluster, Clustering, Config, Destination, Discovery, DnsRecord, Global,
-        HistorySettings, HttpClient, Job, Limits, MetadataSending, NativeHistograms,
-        OutboxSettings, Phase, Scheme, Source, Tls, TlsVersion, WriteCompression, admin, cluster,
-        discovery, outbox, remote_write, scrape, units,
+        Cluster, Clustering, Config, Destination, Discovery, DnsRecord, Global, HistorySettings,
+        Job, Limits, MetadataSending, NativeHistograms, OutboxSettings, Phase, Scheme, Source,
+        WriteCompression, admin, cluster, discovery,
+        http::shown::client,
+        outbox, remote_write, scrape, units,
         yaml_out::{Shown, flag, list, map, number, text},
     },
     model::{
@@ -227,75 +228,16 @@ pub(super) fn clustering(clustering: &Clustering) -> Shown {
     ])
 }
 
-type Field = (&'static str, Option<Shown>);
+pub(super) type Field = (&'static str, Option<Shown>);
 
-fn client(client: &HttpClient) -> Vec<Field> {
-    let authorization = client.authorization.as_ref().map(|authorization| {
-        let credentials = authorization.credentials.as_ref();
-        let mut fields = vec![("type", Some(text(&*authorization.scheme)))];
-        fields.extend(source(credentials, ["credentials", "credentials_file"]));
-        map(fields)
-    });
-    vec![
-        ("basic_auth", client.basic_auth.as_ref().map(basic_auth)),
-        ("authorization", authorization),
-        ("tls_config", tls(&client.tls)),
-        ("follow_redirects", Some(flag(client.follow_redirects))),
-        ("enable_http2", Some(flag(client.enable_http2))),
-        ("http_headers", headers(&client.headers)),
-    ]
-}
-
-fn basic_auth(basic: &BasicAuth) -> Shown {
-    let mut fields = match &basic.username {
-        Source::Inline(name) => vec![("username", Some(text(name.expose())))],
-        Source::File(file) => vec![("username_file", Some(path(file)))],
-    };
-    fields.extend(source(basic.password.as_ref(), ["password", "password_file"]));
-    map(fields)
-}
-
-fn tls(tls: &Tls) -> Option<Shown> {
-    if *tls == Tls::default() {
-        return None;
-    }
-    let mut fields = Vec::new();
-    fields.extend(source(tls.ca.as_ref(), ["ca", "ca_file"]));
-    fields.extend(source(tls.cert.as_ref(), ["cert", "cert_file"]));
-    fields.extend(source(tls.key.as_ref(), ["key", "key_file"]));
-    fields.extend([
-        ("server_name", tls.server_name.as_deref().map(text)),
-        ("insecure_skip_verify", Some(flag(tls.insecure_skip_verify))),
-        ("min_version", tls.min_version.map(tls_version)),
-        ("max_version", tls.max_version.map(tls_version)),
-    ]);
-    Some(map(fields))
-}
-
-/// Which inline values are secret is not kept, so none is shown.
-fn headers(headers: &[(String, Vec<Source>)]) -> Option<Shown> {
-    let shown = headers.iter().map(|(name, sources)| {
-        let mut secrets = Vec::new();
-        let mut files = Vec::new();
-        for source in sources {
-            match source {
-                Source::Inline(_) => secrets.push(text(SECRET)),
-                Source::File(file) => files.push(path(file)),
-            }
-        }
-        (name.clone(), map([("secrets", some_list(secrets)), ("files", some_list(files))]))
-    });
-    (!headers.is_empty()).then(|| Shown::Map(shown.collect()))
-}
-
-fn secret(source: &Source) -> Shown {
+pub(super) fn secret(source: &Source) -> Shown {
     match source {
         Source::Inline(_) => text(SECRET),
         Source::File(file) => path(file),
     }
 }
 
-fn source(source: Option<&Source>, [inline, file]: [&'static str; 2]) -> Option<Field> {
+pub(super) fn source(source: Option<&Source>, [inline, file]: [&'static str; 2]) -> Option<Field> {
     Some(match source? {
         Source::Inline(_) => (inline, Some(text(SECRET))),
         Source::File(named) => (file, Some(path(named))),
@@ -429,15 +371,6 @@ pub(super) fn scheme(scheme: Scheme) -> Shown {
     })
 }
 
-fn tls_version(version: TlsVersion) -> Shown {
-    text(match version {
-        TlsVersion::Tls10 => "TLS10",
-        TlsVersion::Tls11 => "TLS11",
-        TlsVersion::Tls12 => "TLS12",
-        TlsVersion::Tls13 => "TLS13",
-    })
-}
-
 fn record_name(record: DnsRecord) -> &'static str {
     match record {
         DnsRecord::A => "A",
@@ -456,7 +389,7 @@ fn bytes(bytes: u64) -> Shown {
     text(units::print_bytes(bytes))
 }
 
-fn path(path: &std::path::Path) -> Shown {
+pub(super) fn path(path: &std::path::Path) -> Shown {
     text(path.display().to_string())
 }
 
@@ -468,15 +401,15 @@ pub(super) fn texts(texts: &[String]) -> Shown {
     list(texts.iter().map(|own| text(&**own)))
 }
 
-fn some_texts(own: &[String]) -> Option<Shown> {
+pub(super) fn some_texts(own: &[String]) -> Option<Shown> {
     (!own.is_empty()).then(|| texts(own))
 }
 
-fn some_list(entries: Vec<Shown>) -> Option<Shown> {
+pub(super) fn some_list(entries: Vec<Shown>) -> Option<Shown> {
     (!entries.is_empty()).then_some(Shown::List(entries))
 }
 
-fn some_text(own: &str) -> Option<Shown> {
+pub(super) fn some_text(own: &str) -> Option<Shown> {
     (!own.is_empty()).then(|| text(own))
 }
 

@@ -18,7 +18,10 @@ use crate::{
         provider::{Round, Rounds},
     },
     model::target::TargetGroup,
-    runtime::{clock, http::Caller},
+    runtime::{
+        clock,
+        http::{Caller, reason_of},
+    },
 };
 
 const URL: &str = "__meta_url";
@@ -82,7 +85,7 @@ impl Server {
         if let Some(etag) = &self.etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
-        let response = request.send().await.map_err(reason)?;
+        let response = request.send().await.map_err(|fault| fault.to_string())?;
         let status = response.status();
         if status == StatusCode::NOT_MODIFIED && self.etag.is_some() {
             return Ok(None);
@@ -104,7 +107,7 @@ impl Server {
 
 async fn body(mut response: Response) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(reason)? {
+    while let Some(chunk) = response.chunk().await.map_err(reason_of)? {
         if body.len() + chunk.len() > BODY_BYTES_MAX {
             return Err(format!("the answer is larger than {BODY_BYTES_MAX} bytes"));
         }
@@ -149,19 +152,6 @@ fn without_password(url: &str) -> String {
         }
         Ok(_) | Err(_) => url.to_owned(),
     }
-}
-
-/// The error with what caused it, without the URL: that may hold a password, and is told anyway.
-fn reason(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut reason = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        reason.push_str(": ");
-        reason.push_str(&error.to_string());
-        cause = error.source();
-    }
-    reason
 }
 
 #[cfg(test)]

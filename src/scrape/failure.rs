@@ -18,6 +18,8 @@ pub(super) enum Failure {
         reason: String,
     },
     Tls(String),
+    /// Of the proxy, on the way to the target.
+    Proxy(String),
     Timeout {
         after: Duration,
         stage: Stage,
@@ -51,7 +53,9 @@ pub(super) enum Failure {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
     #[default]
+    Credentials,
     Lookup,
+    Proxy,
     Connect,
     Handshake,
     Answer,
@@ -66,6 +70,7 @@ impl Failure {
             Self::Lookup { .. } => "dns",
             Self::Connect { .. } => "connect",
             Self::Tls(_) => "tls",
+            Self::Proxy(_) => "proxy",
             Self::Timeout { .. } => "timeout",
             Self::Redirects => "redirects",
             Self::Http(_) => "http",
@@ -121,6 +126,7 @@ impl fmt::Display for Failure {
                 write!(f, "target_limit exceeded: more than {targets_max} targets")
             }
             Self::Settings(text)
+            | Self::Proxy(text)
             | Self::Http(text)
             | Self::Encoding(text)
             | Self::ContentType(text)
@@ -133,7 +139,9 @@ impl fmt::Display for Failure {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Credentials => "no credentials were given out",
             Self::Lookup => "the name was not resolved",
+            Self::Proxy => "the proxy opened no way",
             Self::Connect => "no connection came about",
             Self::Handshake => "the TLS handshake did not end",
             Self::Answer => "no answer came",

@@ -30,7 +30,6 @@ use crate::{
         desk::{self, Course, Desk, Setup},
         duties,
         ended::Ended,
-        fetch::Terms,
         handover::end_of,
         loads::{Weight, weigh},
         past::Past,
@@ -217,7 +216,8 @@ impl Loops {
             }
             let agreed = known.unwrap_or_else(|| {
                 let job = Arc::clone(&found.job);
-                Agreed { terms: Arc::new(Terms::new(Arc::clone(&job))), job, limit_exceeded }
+                let terms = Arc::new(self.context.fetch.terms(Arc::clone(&job)));
+                Agreed { terms, job, limit_exceeded }
             });
             self.jobs.insert(name, Agreed { limit_exceeded, ..agreed });
         }

@@ -14,6 +14,7 @@ mod histograms;
 mod host;
 mod install;
 mod log;
+mod newer;
 mod operation;
 mod process;
 mod readme;

@@ -15,7 +15,10 @@ use tokio::{
 
 use crate::{
     runtime::tasks,
-    wire::remote_write::{TimeSeries, decode},
+    wire::{
+        protobuf::{FieldValue, Fields},
+        remote_write::{Compressor, TimeSeries, decode, decode_v2},
+    },
 };
 
 /// A request as it came.
@@ -24,6 +27,18 @@ pub(super) struct Request {
     pub path: String,
     pub headers: HashMap<String, String>,
     pub series: Vec<TimeSeries>,
+    /// Families of metrics that are told of beside the series.
+    pub families: usize,
+}
+
+impl Request {
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    pub(super) fn is_v2(&self) -> bool {
+        self.header("content-type").ends_with("io.prometheus.write.v2.Request")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -203,8 +218,31 @@ async fn read_request(stream: &mut TcpStream, input: &mut Vec<u8>) -> Option<Req
     }
     let body = input[head_end..head_end + length].to_vec();
     input.drain(..head_end + length);
-    let series = decode(&body).expect("every body is a write request");
-    Some(Request { path, headers, series })
+    let mut request = Request { path, headers, series: Vec::new(), families: 0 };
+    if !body.is_empty() {
+        request.read(&body);
+    }
+    Some(request)
+}
+
+impl Request {
+    fn read(&mut self, body: &[u8]) {
+        let body = match self.header("content-encoding") {
+            "zstd" => {
+                let raw = zstd::bulk::decompress(body, 1 << 24).expect("a body of zstd");
+                Compressor::default().body(&raw)
+            }
+            _ => body.to_vec().into(),
+        };
+        if self.is_v2() {
+            self.series = decode_v2(&body).expect("every body is a request of 2.0");
+            return;
+        }
+        self.series = decode(&body).expect("every body is a write request");
+        let raw = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+        let is_family = |field| matches!(field, Ok((3, FieldValue::Bytes(_))));
+        self.families = Fields::of(&raw).filter(|field| is_family(*field)).count();
+    }
 }
 
 /// Answers as Prometheus does: a request with a sample older than what its series has is refused

@@ -1,24 +1,11 @@
-//! From an origin to a connection that requests go over: name, addresses, TLS, HTTP/1.1.
+//! From an origin to a connection that requests go over: way, name, addresses, TLS, and which HTTP is
+//! spoken.
 
-use std::{
-    future::{Future, poll_fn},
-    io,
-    net::SocketAddr,
-    pin::{Pin, pin},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Empty};
-use hyper::{
-    body::{Frame, Incoming},
-    client::conn::http1::{self, SendRequest},
-};
-use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
     sync::Semaphore,
     time::{Instant, timeout},
@@ -28,8 +15,14 @@ use tokio_util::either::Either;
 use url::{Host, Url};
 
 use crate::{
-    runtime::{http::TlsSource, tasks},
-    scrape::failure::{Failure, Stage, io_reason},
+    runtime::{
+        http::{Route, TlsSource, Via},
+        tasks,
+    },
+    scrape::{
+        failure::{Failure, Stage, io_reason},
+        fetch::{connection::Connection, tunnel},
+    },
 };
 
 /// Name lookups at once. Each holds a thread of the pool that also writes the outbox to disk, for
@@ -39,19 +32,26 @@ const LOOKUPS_MAX: usize = 32;
 /// Other addresses of a name are not tried.
 const ADDRESSES_MAX: usize = 16;
 
-/// hyper keeps its read buffer as large as it ever was, and it stays with the idle connection: of
-/// this size it costs 40 KB a target, against 270 KB after one body of 200 KB, and reads as fast.
-const READ_BUFFER_BYTES: usize = 32 << 10;
+/// A plain connection stays one type, so that most targets cost no allocation for it.
+pub(super) type Stream = Either<TcpStream, Box<dyn Io>>;
 
-type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
-type Exchange = http1::Connection<TokioIo<Stream>, Empty<Bytes>>;
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Io for T {}
+
+/// By which way a job's targets are reached, and in which TLS.
+pub(super) struct Line {
+    pub(super) tls: TlsSource,
+    pub(super) route: Route,
+}
 
 /// What a connection belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
-    tls: bool,
+    pub(super) tls: bool,
     host: Host<String>,
     port: u16,
+    /// Its scheme, host and port, by which the way is found.
+    url: Url,
 }
 
 impl Origin {
@@ -64,7 +64,13 @@ impl Origin {
         let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
             return Err(Failure::Http("no host in request URL".to_owned()));
         };
-        Ok(Self { tls, host: host.to_owned(), port })
+        let mut origin = url.clone();
+        // What else stands in it is no concern of the way. Neither of the two can fail with a host.
+        origin.set_path("");
+        origin.set_query(None);
+        origin.set_fragment(None);
+        let _ = origin.set_username("").and_then(|()| origin.set_password(None));
+        Ok(Self { tls, host: host.to_owned(), port, url: origin })
     }
 
     /// Whether what is secret between us and `self` may be told to `other`: the same host, and not
@@ -89,43 +95,88 @@ impl Dialer {
     pub(super) async fn connect(
         &self,
         origin: &Origin,
-        tls: &TlsSource,
+        line: &Line,
         deadline: Instant,
         stage: &mut Stage,
     ) -> Result<Connection, Failure> {
-        *stage = Stage::Lookup;
-        let addresses = self.addresses(origin).await?;
-        *stage = Stage::Connect;
+        let via = line.route.to(&origin.url).map_err(Failure::Settings)?;
+        let stream = match via {
+            None => {
+                *stage = Stage::Lookup;
+                Either::Left(self.dial(&origin.host, origin.port, deadline, stage).await?)
+            }
+            Some(via) => {
+                *stage = Stage::Proxy;
+                self.through(via, origin, line, deadline).await?
+            }
+        };
+        if !origin.tls {
+            let authorization = via.map(|via| via.authorization.clone());
+            return Connection::plain(origin, authorization, stream).await;
+        }
+        *stage = Stage::Handshake;
+        let (version, config) = line.tls.current().map_err(Failure::Settings)?;
+        let stream = handshake(stream, config, &origin.host, &line.tls).await?;
+        Connection::secure(origin, version, stream).await
+    }
+
+    /// To the server behind `via`, or for plain HTTP to the proxy itself.
+    async fn through(
+        &self,
+        via: &Via,
+        origin: &Origin,
+        line: &Line,
+        deadline: Instant,
+    ) -> Result<Stream, Failure> {
+        let told = |failure: Failure| match failure {
+            Failure::Settings(_) => failure,
+            other => Failure::Proxy(format!("proxyconnect tcp: {other}")),
+        };
+        let (host, port) = (via.host().to_owned(), via.port());
+        let tcp = self.dial(&host, port, deadline, &mut Stage::Proxy).await.map_err(told)?;
+        let mut stream: Stream = Either::Left(tcp);
+        if via.is_https() {
+            let (_, config) = line.tls.current().map_err(Failure::Settings)?;
+            let mut config = (*config).clone();
+            // A proxy is spoken to in HTTP/1.1.
+            config.alpn_protocols.clear();
+            let secure = handshake(stream, Arc::new(config), &host, &line.tls).await;
+            stream = Either::Right(Box::new(secure.map_err(told)?));
+        }
+        if origin.tls {
+            tunnel::open(&mut stream, via, &origin.host, origin.port).await?;
+        }
+        Ok(stream)
+    }
+
+    async fn dial(
+        &self,
+        host: &Host<String>,
+        port: u16,
+        deadline: Instant,
+        stage: &mut Stage,
+    ) -> Result<TcpStream, Failure> {
+        let addresses = self.addresses(host, port).await?;
+        if *stage == Stage::Lookup {
+            *stage = Stage::Connect;
+        }
         let tcp = first_to_answer(&addresses, deadline).await?;
         // Without it the request may wait for an acknowledgement before it leaves.
         let _ = tcp.set_nodelay(true);
-        let stream = if origin.tls {
-            *stage = Stage::Handshake;
-            Either::Right(Box::new(handshake(tcp, origin, tls).await?))
-        } else {
-            Either::Left(tcp)
-        };
-        let (sender, driver) = http1::Builder::new()
-            .read_buf_exact_size(Some(READ_BUFFER_BYTES))
-            // Exporters on small devices are known to look for headers as the RFCs print them.
-            .title_case_headers(true)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| Failure::Http(e.to_string()))?;
-        Ok(Connection { origin: origin.clone(), sender, driver: Driver(Some(Box::pin(driver))) })
+        Ok(tcp)
     }
 
-    async fn addresses(&self, origin: &Origin) -> Result<Vec<SocketAddr>, Failure> {
-        let name = match &origin.host {
-            Host::Ipv4(ip) => return Ok(vec![(*ip, origin.port).into()]),
-            Host::Ipv6(ip) => return Ok(vec![(*ip, origin.port).into()]),
+    async fn addresses(&self, host: &Host<String>, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+        let name = match host {
+            Host::Ipv4(ip) => return Ok(vec![(*ip, port).into()]),
+            Host::Ipv6(ip) => return Ok(vec![(*ip, port).into()]),
             Host::Domain(name) => name.clone(),
         };
         let failed = |reason: String| Failure::Lookup { host: name.clone(), reason };
         let permit = Arc::clone(&self.lookups).acquire_owned().await.expect("it is never closed");
         // A task of its own, as a lookup that nobody waits for any more goes on, and must go on
         // counting.
-        let (host, port) = (name.clone(), origin.port);
+        let host = name.clone();
         let lookup = tasks::spawn("name lookup", async move {
             let _permit = permit;
             let found = lookup_host((host.as_str(), port)).await?;
@@ -137,59 +188,6 @@ impl Dialer {
             Ok(Some(Err(error))) => Err(failed(lookup_reason(&error))),
             Ok(None) | Err(_) => Err(failed("the lookup was not finished".into())),
         }
-    }
-}
-
-/// A connection and the state machine that drives it. There is no task behind it: it moves only
-/// while one of its own functions is awaited, which spares a wake-up for each piece of a body.
-pub(super) struct Connection {
-    origin: Origin,
-    sender: SendRequest<Empty<Bytes>>,
-    driver: Driver,
-}
-
-/// `None` once the connection has ended: only its drop tells those who wait for it.
-struct Driver(Option<Pin<Box<Exchange>>>);
-
-impl Connection {
-    pub(super) fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    /// Whether another request may be sent, as far as this side knows.
-    pub(super) async fn is_ready(&mut self) -> bool {
-        self.driver.drive(self.sender.ready()).await.is_ok()
-    }
-
-    pub(super) async fn send(
-        &mut self,
-        request: Request<Empty<Bytes>>,
-    ) -> hyper::Result<Response<Incoming>> {
-        self.driver.drive(self.sender.send_request(request)).await
-    }
-
-    /// The next piece of the body of the last answer.
-    pub(super) async fn frame(
-        &mut self,
-        body: &mut Incoming,
-    ) -> Option<hyper::Result<Frame<Bytes>>> {
-        self.driver.drive(body.frame()).await
-    }
-}
-
-impl Driver {
-    async fn drive<T>(&mut self, future: impl Future<Output = T>) -> T {
-        let mut future = pin!(future);
-        poll_fn(|cx| {
-            // How it ended also reaches `future`, which has the better words for it.
-            if let Some(connection) = &mut self.0
-                && connection.as_mut().poll(cx).is_ready()
-            {
-                self.0 = None;
-            }
-            future.as_mut().poll(cx)
-        })
-        .await
     }
 }
 
@@ -219,19 +217,19 @@ fn timed_out(after: Duration) -> String {
 }
 
 async fn handshake(
-    tcp: TcpStream,
-    origin: &Origin,
+    stream: Stream,
+    config: Arc<rustls::ClientConfig>,
+    host: &Host<String>,
     tls: &TlsSource,
-) -> Result<TlsStream<TcpStream>, Failure> {
-    let (_, config) = tls.current().map_err(Failure::Settings)?;
-    let name = match (tls.server_name(), &origin.host) {
+) -> Result<TlsStream<Stream>, Failure> {
+    let name = match (tls.server_name(), host) {
         (Some(name), _) => server_name(name)?,
         (None, Host::Domain(name)) => server_name(name)?,
         (None, Host::Ipv4(ip)) => ServerName::from(std::net::IpAddr::V4(*ip)),
         (None, Host::Ipv6(ip)) => ServerName::from(std::net::IpAddr::V6(*ip)),
     };
     TlsConnector::from(config)
-        .connect(name, tcp)
+        .connect(name, stream)
         .await
         .map_err(|error| Failure::Tls(tls_reason(&error)))
 }

@@ -3,33 +3,35 @@
 
 mod body;
 mod connect;
+mod connection;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode,
+    HeaderMap, HeaderValue, Response, StatusCode,
     header::{
         ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION,
         USER_AGENT,
     },
 };
-use http_body_util::Empty;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 use url::{Position, Url};
 
 use crate::{
-    config::{Job, Source},
+    config::Job,
     model::hidden,
-    runtime::http::{self as client, TlsSource},
+    runtime::http::{Access, Keyring, Pass, Route, TlsSource, USER_AGENT as OURS},
     scrape::{
         failure::{Failure, Stage},
         fetch::{
             body::{BODY_BYTES_MAX, Buffers, Encoding, Unpacker},
-            connect::{Connection, Dialer, Origin},
+            connect::{Dialer, Line, Origin},
+            connection::Connection,
         },
     },
     wire::content_type,
@@ -46,42 +48,57 @@ const HINT_BYTES_MAX: usize = 64 << 20;
 #[derive(Debug)]
 pub(super) struct Shared {
     dialer: Dialer,
+    keyring: Keyring,
     pub(super) buffers: Buffers,
 }
 
 impl Shared {
     pub(super) fn new() -> Self {
-        Self { dialer: Dialer::new(), buffers: Buffers::default() }
+        Self { dialer: Dialer::new(), keyring: Keyring::default(), buffers: Buffers::default() }
+    }
+
+    /// Jobs with the same `oauth2` have the same token.
+    pub(super) fn terms(&self, job: Arc<Job>) -> Terms {
+        Terms::with(job, &self.keyring)
     }
 }
 
 /// How the targets of one job are asked.
 pub(super) struct Terms {
     job: Arc<Job>,
-    tls: TlsSource,
+    line: Line,
+    access: Access,
     accept: HeaderValue,
-    /// `None`: a part of them is in files, which are read for each scrape as they may be rotated.
-    headers: Option<HeaderMap>,
 }
 
 impl Terms {
+    #[cfg(test)]
     pub(super) fn new(job: Arc<Job>) -> Self {
+        Self::with(job, &Keyring::default())
+    }
+
+    fn with(job: Arc<Job>, keyring: &Keyring) -> Self {
         let accept = content_type::accept(&job.scrape_protocols, job.metric_name_escaping);
         Self {
-            // Never HTTP/2: a scrape is one request at a time over a connection of its own.
-            tls: TlsSource::new(&job.http.tls, false),
+            line: Line {
+                tls: TlsSource::new(&job.http.tls, job.http.enable_http2),
+                route: Route::new(job.http.proxy.as_ref()),
+            },
+            access: Access::with(&job.http, keyring),
             accept: HeaderValue::try_from(accept).expect("media types are visible ASCII"),
-            headers: (!reads_files(&job)).then(|| client::headers(&job.http).ok()).flatten(),
             job,
         }
     }
 
-    fn headers(&self) -> Result<HeaderMap, Failure> {
-        match &self.headers {
-            Some(headers) => Ok(headers.clone()),
-            // A small local file: reading it costs less than handing it to another thread.
-            None => client::headers(&self.job.http).map_err(Failure::Settings),
-        }
+    async fn pass(&self) -> Result<Pass, Failure> {
+        self.access.pass().await.map_err(|fault| Failure::Settings(fault.to_string()))
+    }
+
+    /// Whether a connection can be used on: its certificates were not rotated meanwhile. While they
+    /// can't be read it can, as a new one would be none at all.
+    fn holds(&self, connection: &Connection) -> bool {
+        let current = || self.line.tls.current().ok().map(|(version, _)| version);
+        connection.tls().is_none_or(|own| current().is_none_or(|version| version == own))
     }
 
     fn body_bytes_max(&self) -> u64 {
@@ -90,15 +107,6 @@ impl Terms {
             limit => limit.min(BODY_BYTES_MAX),
         }
     }
-}
-
-fn reads_files(job: &Job) -> bool {
-    let http = &job.http;
-    let basic =
-        http.basic_auth.iter().flat_map(|b| std::iter::once(&b.username).chain(&b.password));
-    let bearer = http.authorization.iter().filter_map(|a| a.credentials.as_ref());
-    let headers = http.headers.iter().flat_map(|(_, values)| values);
-    basic.chain(bearer).chain(headers).any(|source| matches!(source, Source::File(_)))
 }
 
 /// What a target answered: the unpacked body, which goes back to `Buffers` after use.
@@ -148,25 +156,44 @@ impl Fetcher {
     ) -> Result<Page, Failure> {
         let mut url = Url::parse(url)
             .map_err(|e| Failure::Settings(format!("`{}` is no URL: {e}", hidden::url(url))))?;
-        let mut secrets = terms.headers()?;
+        let mut pass = terms.pass().await?;
+        let mut is_trusted = true;
         for _ in 0..=REDIRECTS_MAX {
             let origin = Origin::of(&url)?;
-            let headers = request_headers(&url, terms, announced, &secrets)?;
+            let headers = request_headers(&url, terms, announced, &pass.headers)?;
             let (mut connection, mut answer) =
                 self.ask(&url, &origin, &headers, terms, deadline, stage).await?;
+            if answer.status() == StatusCode::UNAUTHORIZED
+                && is_trusted
+                && terms.access.was_refused(&pass)
+            {
+                // Once more, with another token.
+                self.put_away(connection, answer.body_mut()).await;
+                *stage = Stage::Credentials;
+                pass = terms.pass().await?;
+                let headers = request_headers(&url, terms, announced, &pass.headers)?;
+                (connection, answer) =
+                    self.ask(&url, &origin, &headers, terms, deadline, stage).await?;
+            }
             *stage = Stage::Body;
             let Some(next) = redirection(&url, terms, &answer)? else {
                 return self.read_page(connection, answer, terms).await;
             };
-            if discard(&mut connection, answer.body_mut()).await {
-                self.connection = Some(connection);
-            }
+            self.put_away(connection, answer.body_mut()).await;
             if !origin.trusts(&Origin::of(&next)?) {
-                secrets.clear();
+                is_trusted = false;
+                pass = Pass::default();
             }
             url = next;
         }
         Err(Failure::Redirects)
+    }
+
+    /// For the next request, if what is left of this answer is not too long.
+    async fn put_away(&mut self, mut connection: Connection, body: &mut Incoming) {
+        if discard(&mut connection, body).await {
+            self.connection = Some(connection);
+        }
     }
 
     /// Sends the request over the kept connection, or a new one where there is none or it turns out
@@ -181,19 +208,20 @@ impl Fetcher {
         stage: &mut Stage,
     ) -> Result<(Connection, Response<Incoming>), Failure> {
         // Taken out, not borrowed: when the fetch is given up midway the connection goes with it.
-        let kept = self.connection.take().filter(|connection| connection.origin() == origin);
+        let kept = self.connection.take();
+        let kept = kept.filter(|one| one.origin() == origin && terms.holds(one));
         if let Some(mut connection) = kept
             && connection.is_ready().await
         {
             *stage = Stage::Answer;
-            if let Ok(answer) = connection.send(request(url, headers)?).await {
+            if let Ok(answer) = connection.send(url, headers).await? {
                 return Ok((connection, answer));
             }
         }
         let dialer = &self.shared.dialer;
-        let mut connection = dialer.connect(origin, &terms.tls, deadline, stage).await?;
+        let mut connection = dialer.connect(origin, &terms.line, deadline, stage).await?;
         *stage = Stage::Answer;
-        let answer = connection.send(request(url, headers)?).await.map_err(|e| http_failure(&e))?;
+        let answer = connection.send(url, headers).await?.map_err(|e| http_failure(&e))?;
         Ok((connection, answer))
     }
 
@@ -205,9 +233,7 @@ impl Fetcher {
     ) -> Result<Page, Failure> {
         if answer.status() != StatusCode::OK {
             let failure = Failure::Status(answer.status());
-            if discard(&mut connection, answer.body_mut()).await {
-                self.connection = Some(connection);
-            }
+            self.put_away(connection, answer.body_mut()).await;
             return Err(failure);
         }
         let header = |name| answer.headers().get(name).map(HeaderValue::as_bytes);
@@ -275,15 +301,6 @@ async fn discard(connection: &mut Connection, body: &mut Incoming) -> bool {
     true
 }
 
-fn request(url: &Url, headers: &HeaderMap) -> Result<Request<Empty<Bytes>>, Failure> {
-    let target = &url[Position::BeforePath..Position::AfterQuery];
-    let mut request = Request::get(target)
-        .body(Empty::new())
-        .map_err(|e| Failure::Http(format!("invalid request: {e}")))?;
-    headers.clone_into(request.headers_mut());
-    Ok(request)
-}
-
 fn request_headers(
     url: &Url,
     terms: &Terms,
@@ -296,7 +313,7 @@ fn request_headers(
         .map_err(|_| Failure::Settings("the host is no value for a header".to_owned()))?;
     let mut headers = HeaderMap::with_capacity(8 + secrets.len());
     headers.insert(HOST, host);
-    headers.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
+    headers.insert(USER_AGENT, HeaderValue::from_static(OURS));
     headers.insert(ACCEPT, terms.accept.clone());
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
     headers.insert(

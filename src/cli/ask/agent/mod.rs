@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     config::{Authorization, BasicAuth, HttpClient, Secret, Source, Tls, units::parse_duration},
-    runtime::http::Caller,
+    runtime::http::{self, Caller},
 };
 
 /// Where an agent listens that was told nothing else.
@@ -199,7 +199,10 @@ impl Agent {
             request = request.json(body);
         }
         let sent = request.timeout(timeout).send().await;
-        let answer = sent.map_err(|error| self.silence(&error, timeout))?;
+        let answer = sent.map_err(|fault| match fault {
+            http::Fault::Failed(error) => self.silence(&error, timeout),
+            http::Fault::Unready(reason) | http::Fault::NotNow(reason) => hopeless(reason),
+        })?;
         let status = answer.status();
         let text = self.text(answer, timeout).await?;
         if status.is_success() { Ok(text) } else { Err(self.refusal(path, status, &text)) }
@@ -313,8 +316,7 @@ impl Reach {
             },
             // Elsewhere the credentials would be somebody else's.
             follow_redirects: false,
-            enable_http2: false,
-            headers: Vec::new(),
+            ..HttpClient::default()
         }
     }
 }

@@ -1,10 +1,15 @@
-//! How an HTTP server is reached: credentials, TLS, headers, redirects. The same keys stand inline
-//! in a job, a discovery and a destination.
+//! How an HTTP server is reached: credentials, proxy, TLS, headers, redirects. The same keys stand
+//! inline in a job, a discovery and a destination.
+
+pub(super) mod oauth2;
+mod proxy;
+pub(super) mod shown;
+pub(super) mod sigv4;
 
 use std::path::PathBuf;
 
 use crate::config::{
-    Authorization, BasicAuth, HttpClient, Secret, Source, Tls, TlsVersion,
+    Authorization, BasicAuth, HttpClient, OAuth2, Secret, Source, Tls, TlsVersion,
     decode::{Findings, Section, shown},
     problem::Place,
     yaml::Node,
@@ -37,14 +42,15 @@ const HEADERS_MAX: usize = 100;
 /// The keys of a client among the other keys of `section`.
 pub(super) fn client(section: &mut Section<'_, '_>, enable_http2: bool) -> HttpClient {
     let credentials = Credentials::read(section);
-    let (basic_auth, authorization) = credentials.checked(section);
+    let Checked { basic_auth, authorization, oauth2 } = credentials.checked(section);
     let tls = section.get("tls_config").and_then(|node| tls(node, section.findings));
-    for key in ["proxy_url", "no_proxy", "proxy_from_environment", "proxy_connect_header"] {
-        section.unsupported(key);
-    }
     HttpClient {
         basic_auth,
         authorization,
+        oauth2,
+        // Of destinations only, which read it themselves.
+        sigv4: None,
+        proxy: proxy::proxy(section),
         tls: tls.unwrap_or_default(),
         follow_redirects: section.boolean("follow_redirects").unwrap_or(true),
         enable_http2: section.boolean("enable_http2").unwrap_or(enable_http2),
@@ -70,9 +76,16 @@ pub(super) fn is_header_name(name: &str) -> bool {
 struct Credentials {
     basic: Option<(Place, Option<BasicAuth>)>,
     authorization: Option<(Place, Option<Authorization>)>,
-    oauth2: Option<Place>,
+    oauth2: Option<(Place, Option<OAuth2>)>,
     token: Option<(Place, Secret)>,
     token_file: Option<(Place, PathBuf)>,
+}
+
+/// At most one of them, where nothing was wrong.
+struct Checked {
+    basic_auth: Option<BasicAuth>,
+    authorization: Option<Authorization>,
+    oauth2: Option<Box<OAuth2>>,
 }
 
 impl Credentials {
@@ -86,7 +99,10 @@ impl Credentials {
             let authorization = authorization(node, section.findings);
             (at(section, "authorization"), authorization)
         });
-        let oauth2 = section.unsupported("oauth2").then(|| at(section, "oauth2"));
+        let oauth2 = section.get("oauth2").map(|node| {
+            let oauth2 = oauth2::oauth2(node, section.findings);
+            (at(section, "oauth2"), oauth2)
+        });
         let token = section.secret("bearer_token");
         let token_file = section.file("bearer_token_file");
         Self {
@@ -98,11 +114,12 @@ impl Credentials {
         }
     }
 
-    fn checked(self, section: &mut Section<'_, '_>) -> (Option<BasicAuth>, Option<Authorization>) {
+    fn checked(self, section: &mut Section<'_, '_>) -> Checked {
         let token = self.token.as_ref().map(|(place, _)| *place);
         let token_file = self.token_file.as_ref().map(|(place, _)| *place);
         let authorization = self.authorization.as_ref().map(|(place, _)| *place);
-        let basic_or_oauth2 = self.basic.as_ref().map(|(place, _)| *place).or(self.oauth2);
+        let oauth2 = self.oauth2.as_ref().map(|(place, _)| *place);
+        let basic_or_oauth2 = self.basic.as_ref().map(|(place, _)| *place).or(oauth2);
         let any_token = token.or(token_file);
 
         if let (Some(_), Some(place)) = (token, token_file) {
@@ -123,7 +140,7 @@ impl Credentials {
                 "authorization is not compatible with bearer_token & bearer_token_file",
             );
         }
-        let both = self.basic.as_ref().and(self.oauth2);
+        let both = self.basic.as_ref().and(oauth2);
         if let Some(place) = both.or_else(|| authorization.filter(|_| basic_or_oauth2.is_some())) {
             section.problem(
                 place,
@@ -138,7 +155,11 @@ impl Credentials {
             credentials: Some(credentials),
         });
         let authorization = self.authorization.and_then(|(_, authorization)| authorization);
-        (self.basic.and_then(|(_, basic)| basic), authorization.or(bearer))
+        Checked {
+            basic_auth: self.basic.and_then(|(_, basic)| basic),
+            authorization: authorization.or(bearer),
+            oauth2: self.oauth2.and_then(|(_, oauth2)| oauth2).map(Box::new),
+        }
     }
 }
 
