@@ -13,15 +13,15 @@ const ASK_AGAIN_MS: i64 = 3_600_000;
 
 /// The form of one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Form {
-    pub(super) message: WriteMessage,
-    pub(super) packing: Packing,
+pub struct Form {
+    pub message: WriteMessage,
+    pub packing: Packing,
     /// The records may hold what this version can't say, so they are not sent as they lie there.
-    pub(super) rewrites: bool,
+    pub rewrites: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Packing {
+pub enum Packing {
     #[default]
     Snappy,
     Zstd,
@@ -29,9 +29,9 @@ pub(super) enum Packing {
 
 /// A request as far as its answer is judged by it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sent {
-    pub(super) form: Form,
-    pub(super) counts: Counts,
+pub struct Sent {
+    pub form: Form,
+    pub counts: Counts,
 }
 
 /// A change that someone should hear of.

@@ -4,7 +4,7 @@
 mod body;
 mod cursors;
 mod destination;
-mod dialect;
+pub mod dialect;
 mod disk;
 mod draft;
 mod entries;
@@ -29,7 +29,7 @@ mod requests;
 mod sender;
 mod sent;
 mod settings;
-mod verdict;
+pub mod verdict;
 mod view;
 
 use std::{

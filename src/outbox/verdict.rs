@@ -8,11 +8,11 @@ use crate::{
 };
 
 /// A longer `Retry-After` is taken for a mistake and cut to this.
-pub(super) const RETRY_AFTER_MS_MAX: i64 = 3_600_000;
+pub const RETRY_AFTER_MS_MAX: i64 = 3_600_000;
 
 /// What came of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub enum Answer {
     Status(Reply),
     /// Nothing of it can be said in the version that the destination speaks: no request was made.
     Unsaid,
@@ -28,28 +28,28 @@ pub(super) enum Answer {
 
 /// What the destination said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) code: u16,
+pub struct Reply {
+    pub code: u16,
     /// The header, as sent.
-    pub(super) retry_after: Option<String>,
+    pub retry_after: Option<String>,
     /// The beginning of the body, for a person.
-    pub(super) text: String,
+    pub text: String,
     /// `None` where it does not say: then it is no receiver of 2.0.
-    pub(super) written: Option<Written>,
-    pub(super) is_victoria_metrics: bool,
+    pub written: Option<Written>,
+    pub is_victoria_metrics: bool,
 }
 
 /// The headers `X-Prometheus-Remote-Write-*-Written`: how much of each kind was stored. What is not
 /// said is 0; what can't be read is taken for all there was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Written {
-    pub(super) samples: u64,
-    pub(super) histograms: u64,
+pub struct Written {
+    pub samples: u64,
+    pub histograms: u64,
 }
 
 /// What becomes of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     Stored,
     /// Stored, but for some of the samples, which are gone.
     StoredPartly {
@@ -81,7 +81,7 @@ pub(super) enum Verdict {
 /// 429 is retried although Prometheus by default drops it: it asks for patience, not for loss.
 /// 408 is a timeout that a proxy has told us of. What holds tells of the account, the address or
 /// the way, not of these samples: the next would fare the same.
-pub(super) fn judge(answer: &Answer, sent: &Sent, now_ms: i64) -> Verdict {
+pub fn judge(answer: &Answer, sent: &Sent, now_ms: i64) -> Verdict {
     let reply = match answer {
         Answer::Status(reply) => reply,
         Answer::Unsaid => return stored(&sent.counts, 0),
@@ -141,7 +141,7 @@ fn stored(counts: &Counts, refused: u32) -> Verdict {
 
 impl Written {
     /// From the values of the headers for samples, histograms and exemplars.
-    pub(super) fn read(headers: [Option<&str>; 3]) -> Option<Self> {
+    pub fn read(headers: [Option<&str>; 3]) -> Option<Self> {
         headers.iter().any(Option::is_some).then(|| {
             let [samples, histograms, _] = headers
                 .map(|header| header.map_or(0, |text| text.trim().parse().unwrap_or(u64::MAX)));
@@ -159,23 +159,23 @@ impl Written {
 
 impl Reply {
     #[cfg(test)]
-    pub(super) fn of(code: u16) -> Self {
+    pub fn of(code: u16) -> Self {
         Self { code, ..Self::default() }
     }
 }
 
 impl Answer {
-    pub(super) fn is_success(&self) -> bool {
+    pub fn is_success(&self) -> bool {
         matches!(self, Self::Status(reply) if (200..300).contains(&reply.code))
     }
 
     /// `VictoriaMetrics` and its agent say in each answer which host gave it.
-    pub(super) fn is_of_victoria_metrics(&self) -> bool {
+    pub fn is_of_victoria_metrics(&self) -> bool {
         matches!(self, Self::Status(reply) if reply.is_victoria_metrics)
     }
 
     /// The label `code` of a metric.
-    pub(super) fn code(&self) -> String {
+    pub fn code(&self) -> String {
         match self {
             Self::Status(reply) => reply.code.to_string(),
             Self::Unsaid => "unsaid".to_owned(),
@@ -287,7 +287,12 @@ mod tests {
 
     /// Ten samples and two histograms, of which `written` says how many are stored.
     #[track_caller]
-    fn check(form: (WriteMessage, Packing), code: u16, written: [&str; 2], expected: Verdict) {
+    fn check(
+        form: (WriteMessage, Packing),
+        code: u16,
+        written: [&'static str; 2],
+        expected: Verdict,
+    ) {
         let (message, packing) = form;
         let form = Form { message, packing, ..Form::default() };
         let counts = Counts { samples: 10, histograms: 2, ..Counts::default() };

@@ -64,7 +64,6 @@ async fn by_2_0_goes_all_that_is_known() {
 }
 
 /// Who does not understand 2.0 gets 1.0 without a loss, but for what that can't say.
-#[track_caller]
 async fn check_fallback(answers: impl Fn(&Request) -> Reply + Send + 'static) {
     let directory = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(answers).await;
