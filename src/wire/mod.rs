@@ -28,6 +28,4 @@ pub use self::{
 };
 
 #[cfg(test)]
-mod reference;
-#[cfg(test)]
 mod tests;

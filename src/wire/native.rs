@@ -87,10 +87,18 @@ fn bound(histogram: &Histogram, index: i64) -> f64 {
         return power(1.0, exponent);
     }
     let schema = schema.unsigned_abs().min(52);
-    let part = index & ((1 << schema) - 1);
-    #[expect(clippy::cast_precision_loss, reason = "it is less than 2^52")]
-    let fraction = (part as f64 / (1_i64 << schema) as f64).exp2();
-    power(fraction, index >> schema)
+    power(fraction(schema, index & ((1 << schema) - 1)), index >> schema)
+}
+
+/// Two to the power of `part` / 2^`schema`, in the steps in which client libraries reckon it, so
+/// that the last digit is theirs: every other bound is that of a schema coarser, those between are
+/// a factor above.
+fn fraction(schema: u32, part: i64) -> f64 {
+    match part {
+        0 => 1.0,
+        part if part % 2 == 0 => fraction(schema - 1, part / 2),
+        part => fraction(schema - 1, part / 2) * (-f64::from(schema)).exp2().exp2(),
+    }
 }
 
 /// `fraction` (from 1 up to 2) times two to the power of `exponent`; what would be the first beyond

@@ -185,11 +185,6 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// What the last `# TYPE` said.
-    pub fn kind(&self) -> MetricKind {
-        self.kind
-    }
-
     /// The value of the next line if its name and labels read exactly `expected` (the `text` of an
     /// earlier series) in the same `context`. Otherwise nothing is consumed.
     #[inline]

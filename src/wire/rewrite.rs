@@ -100,6 +100,12 @@ struct Gathering {
     exemplars: Vec<Exemplar>,
 }
 
+impl Gathering {
+    fn has(&self, labels: &[(&str, &str)]) -> bool {
+        self.labels.iter().map(|(name, value)| (&**name, &**value)).eq(labels.iter().copied())
+    }
+}
+
 /// What a series of a classic histogram says.
 enum Part {
     Bucket(f64),
@@ -170,19 +176,15 @@ impl Rewriter<'_> {
             self.end_histogram()?;
             return Ok(false);
         };
-        let labels = || pairs.iter().filter(|(name, _)| name != METRIC_NAME && name != "le");
-        let is_same = self.gathering.as_ref().is_some_and(|gathering| {
-            gathering.family == self.family.typed
-                && is_same_set(&gathering.labels, labels().map(|(name, value)| (&**name, &**value)))
-        });
-        if !is_same {
+        let own = pairs.iter().filter(|(name, _)| name != METRIC_NAME && name != "le");
+        let mut labels: Vec<(&str, &str)> = own.map(|(name, value)| (&**name, &**value)).collect();
+        labels.sort_unstable();
+        if self.gathering.as_ref().is_some_and(|gathering| !gathering.has(&labels)) {
             self.end_histogram()?;
         }
         let gathering = self.gathering.get_or_insert_with(|| Gathering {
             family: self.family.typed.clone(),
-            labels: labels()
-                .map(|(n, v)| (n.clone().into_owned(), v.clone().into_owned()))
-                .collect(),
+            labels: labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
             classic: Classic::default(),
             timestamp_ms: series.timestamp_ms,
             start_ms: series.start_ms,
@@ -242,11 +244,91 @@ impl Rewriter<'_> {
     }
 }
 
-/// Whether both hold the same labels, in whatever order.
-fn is_same_set<'l>(
-    known: &[(String, String)],
-    found: impl Iterator<Item = (&'l str, &'l str)> + Clone,
-) -> bool {
-    let has = |(name, value): (&str, &str)| known.iter().any(|(n, v)| n == name && v == value);
-    found.clone().count() == known.len() && found.into_iter().all(has)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Exposed, Format, native};
+
+    /// What is read of `body`, a series a line; of others but that they are there.
+    fn check(format: Format, options: ParseOptions, body: &str, expected: &[&str]) {
+        let exposed = Exposed::new(format, body.as_bytes(), options);
+        let mut found = Vec::new();
+        for entry in exposed.parser() {
+            let Entry::Series(series) = entry.unwrap() else { continue };
+            let value = match series.value {
+                PointValue::Float(value) => float::shortest(value),
+                PointValue::Histogram(histogram) => native::shown(histogram),
+            };
+            let started = series.start_ms.map_or(String::new(), |ms| format!(" @{ms}"));
+            let at = series.timestamp_ms.map_or(String::new(), |ms| format!(" {ms}"));
+            let exemplars: String =
+                series.exemplars.decode().iter().map(|e| format!(" # {}", e.value)).collect();
+            found.push(format!("{} {value}{at}{started}{exemplars}", series.text));
+        }
+        assert_eq!(found, expected, "{body}");
+    }
+
+    const HISTOGRAM: &str = "# TYPE h histogram\n\
+        h_bucket{le=\"1\",a=\"x\"} 1 # {t=\"1\"} 0.5\nh_bucket{a=\"x\",le=\"+Inf\"} 3 # {t=\"2\"} 7 8\n\
+        h_count{a=\"x\"} 3\nh_sum{a=\"x\"} 9\nh_created{a=\"x\"} 5\n\
+        h_count{a=\"y\"} 1 2\nh_sum{a=\"y\"} 4 2\n\
+        # TYPE g gauge\ng_count 1\n# EOF\n";
+
+    #[test]
+    fn classic_histograms_become_native() {
+        let options =
+            ParseOptions { custom_buckets: true, starts: true, ..ParseOptions::default() };
+        check(
+            Format::OpenMetricsText,
+            options,
+            HISTOGRAM,
+            &[
+                "h{a=\"x\"} {count:3, sum:9, [-Inf,1]:1, (1,+Inf]:2} @5000 # 0.5 # 7",
+                "h{a=\"y\"} {count:1, sum:4, [-Inf,+Inf]:1} 2000",
+                "g_count 1",
+            ],
+        );
+        check(
+            Format::OpenMetricsText,
+            ParseOptions { classic: true, ..options },
+            "# TYPE h histogram\nh_count 1\nh_sum 2\n# EOF\n",
+            &["h_count 1", "h_sum 2", "h {count:1, sum:2, [-Inf,+Inf]:1}"],
+        );
+    }
+
+    #[test]
+    fn what_is_of_no_classic_histogram_stays() {
+        let options = ParseOptions { custom_buckets: true, ..ParseOptions::default() };
+        check(
+            Format::PrometheusText,
+            options,
+            "# TYPE h histogram\nh_bucket{le=\"x\"} 1\nh_bucket 2\nh 3\nhh_sum 4\n\
+             # TYPE s summary\ns_sum 5\ns_count 6\n",
+            &["h_bucket{le=\"x\"} 1", "h_bucket 2", "h 3", "hh_sum 4", "s_sum 5", "s_count 6"],
+        );
+        // Counts that fall are no histogram: nothing of it is taken.
+        check(
+            Format::PrometheusText,
+            options,
+            "# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"2\"} 1\nh_count 2\nx 1\n",
+            &["x 1"],
+        );
+    }
+
+    #[test]
+    fn type_and_unit_become_labels() {
+        let options = ParseOptions { type_and_unit: true, ..ParseOptions::default() };
+        check(
+            Format::OpenMetricsText,
+            options,
+            "# TYPE a_seconds counter\n# UNIT a_seconds seconds\na_seconds_total{b=\"c\"} 1\n\
+             a_seconds_total{__unit__=\"x\"} 2\nother 3\n# TYPE u unknown\nu 4\n# EOF\n",
+            &[
+                "a_seconds_total{b=\"c\",__type__=\"counter\",__unit__=\"seconds\"} 1",
+                "a_seconds_total{__type__=\"counter\",__unit__=\"seconds\"} 2",
+                "other 3",
+                "u 4",
+            ],
+        );
+    }
 }

@@ -26,7 +26,7 @@ pub(super) struct Starts {
     /// with it.
     family_bytes: usize,
     ahead: Ahead,
-    /// What the series before had.
+    /// What the series before of the family had.
     last: Option<Created>,
 }
 
@@ -38,6 +38,8 @@ struct Ahead {
     next: Option<(Line, Created)>,
     /// Before this there is no further `_created`, in a name or elsewhere.
     word: usize,
+    /// Where the next line of metadata begins, as far as that is known.
+    run_end: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +80,7 @@ impl Starts {
                     | Entry::Unit { ref family, .. },
                 ) => {
                     self.family_bytes = family.len();
+                    self.last = None;
                     return Ok(entry);
                 }
                 Some(Entry::Comment(_)) | None => return Ok(entry),
@@ -133,9 +136,12 @@ impl Ahead {
             self.until = usize::MAX;
             return;
         }
-        let run_end = if body.get(at) == Some(&b'#') { at } else { find(body, at, b"\n#") + 1 };
-        self.until = run_end;
-        while self.word < run_end {
+        if at > self.run_end {
+            self.run_end =
+                if body.get(at) == Some(&b'#') { at } else { find(body, at, b"\n#") + 1 };
+        }
+        self.until = self.run_end;
+        while self.word < self.run_end {
             let start = memchr::memrchr(b'\n', &body[..self.word]).map_or(0, |at| at + 1);
             let mut line = Lexer { body, at: start, line_start: start };
             if start >= at
@@ -154,7 +160,8 @@ impl Ahead {
                 }
                 return;
             }
-            self.word = find(body, self.word + SUFFIX.len(), SUFFIX);
+            // Once a line, however often the word stands in its values.
+            self.word = find(body, find(body, self.word, b"\n"), SUFFIX);
         }
     }
 }
@@ -231,4 +238,72 @@ fn visit<'a>(lexer: &mut Lexer<'a>, mut each: impl FnMut(LabelPart<'a>)) {
         Ok(())
     });
     debug_assert!(read.is_ok(), "the block was read when its line was");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Exposed, ParseOptions};
+
+    /// The series of a body, each with its start; read at first and again.
+    fn check(body: &str, expected: &[(&str, Option<i64>)]) {
+        let options = ParseOptions { starts: true, ..ParseOptions::default() };
+        let body = format!("{body}# EOF\n");
+        let exposed = Exposed::new(Format::OpenMetricsText, body.as_bytes(), options);
+        let mut again = exposed.parser();
+        let mut found = Vec::new();
+        for entry in exposed.parser() {
+            let entry = entry.unwrap();
+            let Entry::Series(series) = &entry else {
+                again.next();
+                continue;
+            };
+            found.push((series.text, series.start_ms));
+            match again.next_known(series.text, series.context()) {
+                Some(known) => assert_eq!(known, series.facts(), "{body}"),
+                // Behind a start that nothing has looked for.
+                None => assert_eq!(again.next(), Some(Ok(entry)), "{body}"),
+            }
+        }
+        assert_eq!(found, expected, "{body}");
+        assert_eq!(again.next(), None, "{body}");
+    }
+
+    #[test]
+    fn a_start_is_that_of_the_same_family_and_labels() {
+        check(
+            "# TYPE a counter\na_total 1\na_created 2.5\na_total{b=\"c\"} 1\na_created{b=\"c\"} 3\n\
+             a_total{b=\"d\"} 1\na_created{b=\"e\"} 4\na_total{b=\"e\"} 1\n",
+            &[
+                ("a_total", Some(2500)),
+                ("a_total{b=\"c\"}", Some(3000)),
+                ("a_total{b=\"d\"}", None),
+                ("a_total{b=\"e\"}", None),
+            ],
+        );
+        check(
+            "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_created 7\nh_sum 1\n\
+             # TYPE s summary\ns{quantile=\"1\"} 1\ns_count 1\ns_created -1\n",
+            &[
+                ("h_bucket{le=\"1\"}", Some(7000)),
+                ("h_bucket{le=\"+Inf\"}", Some(7000)),
+                ("h_sum", Some(7000)),
+                ("s{quantile=\"1\"}", None),
+                ("s_count", None),
+            ],
+        );
+        check(
+            "# TYPE \"a.b\" counter\n{\"a.b_total\",c=\"_created\"} 1\n{\"a.b_created\",c=\"_created\"} 2\n",
+            &[("{\"a.b_total\",c=\"_created\"}", Some(2000))],
+        );
+    }
+
+    #[test]
+    fn no_other_line_is_taken_for_a_start() {
+        check(
+            "# TYPE a_created gauge\na_created 1\n# TYPE b counter\nb_total 1\n# TYPE c counter\n\
+             c_created 5\nc_total 1\n# TYPE _created counter\n_created 1\n",
+            &[("a_created", None), ("b_total", None), ("c_total", None), ("_created", None)],
+        );
+    }
 }

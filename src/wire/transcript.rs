@@ -87,28 +87,51 @@ impl Transcript {
     }
 
     pub(super) fn push_type(&mut self, family: &str, kind: MetricKind) -> Result<(), Full> {
-        self.push_text(TYPE, family.as_bytes())?;
-        self.bytes.push(kind.number());
-        Ok(())
+        self.record(|this| {
+            this.push_text(TYPE, family.as_bytes())?;
+            this.bytes.push(kind.number());
+            Ok(())
+        })
     }
 
     pub(super) fn push_help(&mut self, family: &str, text: &str) -> Result<(), Full> {
-        self.push_text(HELP, family.as_bytes())?;
-        self.push_blob(text.as_bytes())
+        self.push_about(HELP, family, text)
     }
 
     pub(super) fn push_unit(&mut self, family: &str, unit: &str) -> Result<(), Full> {
-        self.push_text(UNIT, family.as_bytes())?;
-        self.push_blob(unit.as_bytes())
+        self.push_about(UNIT, family, unit)
     }
 
     pub(super) fn push_comment(&mut self, text: &str) -> Result<(), Full> {
-        self.push_text(COMMENT, text.as_bytes())
+        self.record(|this| this.push_text(COMMENT, text.as_bytes()))
     }
 
     /// `text` is what `write_series_text` made.
     pub(super) fn push_series(&mut self, text: &[u8], facts: Facts<'_>) -> Result<(), Full> {
-        self.push_text(SERIES, text)?;
+        self.record(|this| {
+            this.push_text(SERIES, text)?;
+            this.push_facts(facts)
+        })
+    }
+
+    /// Writes a record whole or not at all.
+    fn record(&mut self, write: impl FnOnce(&mut Self) -> Result<(), Full>) -> Result<(), Full> {
+        let start = self.bytes.len();
+        let written = write(self).and_then(|()| self.check_room());
+        if written.is_err() {
+            self.bytes.truncate(start);
+        }
+        written
+    }
+
+    fn push_about(&mut self, record: u8, family: &str, text: &str) -> Result<(), Full> {
+        self.record(|this| {
+            this.push_text(record, family.as_bytes())?;
+            this.push_blob(text.as_bytes())
+        })
+    }
+
+    fn push_facts(&mut self, facts: Facts<'_>) -> Result<(), Full> {
         let Facts { value, timestamp_ms, start_ms, exemplars } = facts;
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         let flags = flag(timestamp_ms.is_some(), TIMESTAMP)
@@ -128,10 +151,7 @@ impl Transcript {
         for time_ms in [timestamp_ms, start_ms].into_iter().flatten() {
             self.bytes.extend_from_slice(&time_ms.to_le_bytes());
         }
-        if !exemplars.is_empty() {
-            self.push_exemplars(exemplars)?;
-        }
-        self.check_room()
+        if exemplars.is_empty() { Ok(()) } else { self.push_exemplars(exemplars) }
     }
 
     /// Their length, then each: labels, value, timestamp.

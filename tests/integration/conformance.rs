@@ -15,17 +15,12 @@ const REFUSED: &[(&str, &str)] = &[
         "scrape_config_files_glob.good.yml",
         "includes a file with cloud discovery, which comes later",
     ),
-    ("om-main-skip-created", "start timestamps come later"),
-    ("om-st-known-failure-00", "start timestamps come later"),
-    ("om-roundtrip", "start timestamps come later"),
-    ("nhcb-om", "native histograms from classic ones come later"),
-    ("nhcb-TestNHCBParserErrorHandling-928", "native histograms from classic ones come later"),
 ];
 
 /// Capabilities that later versions bring.
 const LACKS: &str = "rw2,native_histograms,start_timestamp";
 
-/// Every step of the command line against every corpus but the protobuf one, which comes later.
+/// Every step of the command line against every corpus.
 #[test]
 fn relabelling_parsing_and_checking_over_the_command_line() {
     let Some(data) = data() else { return };
@@ -39,13 +34,16 @@ fn relabelling_parsing_and_checking_over_the_command_line() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let is_refused = |line: &str| REFUSED.iter().any(|(case, _)| line.ends_with(case));
-    let failed: Vec<&str> = said
-        .lines()
-        .filter(|line| line.starts_with("FAIL ") && !line.contains("textparse/protobuf.json"))
-        .filter(|line| !is_refused(line))
-        .collect();
+    let failed: Vec<&str> =
+        said.lines().filter(|line| line.starts_with("FAIL ") && !is_refused(line)).collect();
     assert!(failed.is_empty(), "{failed:#?}\n{said}");
-    for family in ["relabel/relabel.json", "textparse/expfmt_corpus.json", "config/bad.json"] {
+    for family in [
+        "relabel/relabel.json",
+        "textparse/prometheus_unit.json",
+        "textparse/openmetrics_corpus.json",
+        "textparse/protobuf.json",
+        "config/bad.json",
+    ] {
         let line = said.lines().find(|line| line.starts_with(family));
         assert!(line.is_some_and(|line| line.ends_with(" 0 failed")), "{family}:\n{said}");
     }

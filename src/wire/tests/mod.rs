@@ -1,13 +1,17 @@
 //! The text formats: what is refused and how, and what the slow reference says of anything.
 
+mod protobuf;
+mod reference;
+
 use proptest::prelude::*;
+
+use self::reference::{Reading, Reference, point};
 
 use crate::model::sample::PointValue;
 
 use super::{
-    Entry, Exposed, Format, ParseError, ParseOptions, Parser, Series, native,
-    parser::LINE_BYTES_MAX,
-    reference::{Reading, Reference, point},
+    Entry, Format, ParseError, ParseOptions, Parser, Series, native, parser::LINE_BYTES_MAX,
+    rewrite, transcript::Transcript,
 };
 
 const TEXT: Format = Format::PrometheusText;
@@ -49,6 +53,15 @@ fn read(format: Format, body: &[u8]) -> Result<Vec<Entry<'_>>, ParseError> {
 
 fn reading(format: Format, body: &[u8]) -> Reading {
     Some(read(format, body).ok()?.iter().map(shown).collect())
+}
+
+/// As `reading`, but put down anew between.
+fn transcribed(format: Format, body: &[u8]) -> Reading {
+    let mut transcript = Transcript::default();
+    let parser = Parser::new(format, body);
+    let fault = rewrite::transcribe(parser, ParseOptions::default(), &mut transcript).err();
+    let entries: Result<Vec<_>, _> = Parser::of_transcript(&transcript, fault.as_ref()).collect();
+    Some(entries.ok()?.iter().map(shown).collect())
 }
 
 fn only_series(format: Format, body: &str) -> Series<'_> {
@@ -355,6 +368,7 @@ fn agrees_with_the_reference_on_what_is_well_formed() {
         let expected = reference.openmetrics(strict.as_bytes());
         prop_assert!(expected.is_some(), "{strict:?}");
         prop_assert_eq!(reading(OPEN_METRICS, strict.as_bytes()), expected.clone());
+        prop_assert_eq!(transcribed(OPEN_METRICS, strict.as_bytes()), expected.clone());
         prop_assert_eq!(read_again(OPEN_METRICS, strict.as_bytes()), expected);
     });
 }
@@ -366,9 +380,11 @@ fn agrees_with_the_reference_on_anything() {
     proptest!(config, |(body in soup())| {
         let expected = reference.exposition(&body);
         prop_assert_eq!(reading(TEXT, &body), expected.clone());
+        prop_assert_eq!(transcribed(TEXT, &body), expected.clone());
         prop_assert_eq!(read_again(TEXT, &body), expected);
         let expected = reference.openmetrics(&body);
         prop_assert_eq!(reading(OPEN_METRICS, &body), expected.clone());
+        prop_assert_eq!(transcribed(OPEN_METRICS, &body), expected.clone());
         prop_assert_eq!(read_again(OPEN_METRICS, &body), expected);
     });
 }
