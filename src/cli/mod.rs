@@ -4,6 +4,7 @@ mod ask;
 pub mod check;
 mod cluster;
 pub mod compatibility;
+pub mod convert;
 pub mod debug_parse;
 pub mod debug_relabel;
 mod demo;
@@ -59,6 +60,8 @@ enum Command {
         #[command(flatten)]
         cluster: ClusterFlags,
     },
+    /// Make a configuration of vmagent's, Grafana Agent's, Alloy's or Prometheus' own
+    Convert(convert::Flags),
     /// Show it all on this machine: agents that share example targets, a receiver that checks each
     /// sample; kill one and watch
     Demo(demo::Flags),
@@ -184,6 +187,7 @@ pub fn main() -> ExitCode {
             let asked = Asked { files, web_config_file: config_file, listen_address, cluster };
             on_output(|out| check::check(&asked, strict, out))
         }),
+        Command::Convert(flags) => Ok(convert::run(&flags)),
         Command::Demo(flags) => demo::run(&flags),
         Command::Setup(flags) => setup::run(&flags),
         Command::Ask(command) => Ok(command.run()),

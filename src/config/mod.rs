@@ -41,6 +41,11 @@ pub use crate::config::{
         cluster_keys_that_need_a_restart,
     },
     digest::{digest, job_digest},
+    discovery::{
+        Azure, AzureAuthentication, AzureEnvironment, Consul, DigitalOcean, Docker, DockerDoor,
+        Ec2, Ec2Filter, Gce, Hetzner, HetznerRole, Nomad, OpenStack, OpenStackAvailability,
+        OpenStackIdentity, OpenStackRole, Polled, Provider,
+    },
     global::Environment,
     load::{
         LoadedWeb, SECRET_BYTES_MAX, SECRET_BYTES_MIN, SECRET_KNOWN_TO_ALL, load, load_all,
@@ -385,9 +390,36 @@ impl std::fmt::Debug for Secret {
 #[expect(clippy::large_enum_variant, reason = "a job has a handful")]
 pub enum Discovery {
     Static(Vec<TargetGroup>),
-    File { files: Vec<String>, refresh_interval: Duration },
-    Http { url: String, refresh_interval: Duration, client: HttpClient },
-    Dns { names: Vec<String>, record: DnsRecord, port: u16, refresh_interval: Duration },
+    File {
+        files: Vec<String>,
+        refresh_interval: Duration,
+    },
+    Http {
+        url: String,
+        refresh_interval: Duration,
+        client: HttpClient,
+    },
+    Dns {
+        names: Vec<String>,
+        record: DnsRecord,
+        port: u16,
+        refresh_interval: Duration,
+    },
+    /// An API that is asked again and again.
+    Polled(Box<Polled>),
+}
+
+impl Discovery {
+    /// As metrics and logs call it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Static(_) => "static",
+            Self::File { .. } => "file",
+            Self::Http { .. } => "http",
+            Self::Dns { .. } => "dns",
+            Self::Polled(polled) => polled.provider.kind(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! The effective configuration as YAML: what is run, after all defaults, in the shape in which
 //! Prometheus shows its own. Secrets are `<secret>`; what has no effect here is not shown.
 
+use std::collections::BTreeMap;
+
 use crate::{
     config::{
         Cluster, Clustering, Config, Destination, Discovery, DnsRecord, Global, HistorySettings,
@@ -246,37 +248,40 @@ pub(super) fn source(source: Option<&Source>, [inline, file]: [&'static str; 2])
 
 /// In the order of the keys; several entries of one kind make one list.
 fn discoveries(found: &[Discovery]) -> Vec<Field> {
-    let mut files = Vec::new();
-    let mut http = Vec::new();
-    let mut dns = Vec::new();
-    let mut groups = Vec::new();
-    for discovery in found {
-        match discovery {
-            Discovery::Static(found) => groups.extend(found.iter().map(group)),
-            Discovery::File { files: paths, refresh_interval } => files.push(map([
-                ("files", Some(texts(paths))),
-                ("refresh_interval", Some(duration(*refresh_interval))),
-            ])),
+    let mut lists: BTreeMap<&'static str, Vec<Shown>> = BTreeMap::new();
+    for found in found {
+        let (key, shown) = match found {
+            Discovery::Static(found) => {
+                lists.entry("static_configs").or_default().extend(found.iter().map(group));
+                continue;
+            }
+            Discovery::File { files: paths, refresh_interval } => (
+                "file_sd_configs",
+                map([
+                    ("files", Some(texts(paths))),
+                    ("refresh_interval", Some(duration(*refresh_interval))),
+                ]),
+            ),
             Discovery::Http { url: at, refresh_interval, client: settings } => {
                 let mut fields = client(settings);
                 fields.push(("refresh_interval", Some(duration(*refresh_interval))));
                 fields.push(("url", Some(url(at))));
-                http.push(map(fields));
+                ("http_sd_configs", map(fields))
             }
-            Discovery::Dns { names, record, port, refresh_interval } => dns.push(map([
-                ("names", Some(texts(names))),
-                ("refresh_interval", Some(duration(*refresh_interval))),
-                ("type", Some(text(record_name(*record)))),
-                ("port", Some(number(*port))),
-            ])),
-        }
+            Discovery::Dns { names, record, port, refresh_interval } => (
+                "dns_sd_configs",
+                map([
+                    ("names", Some(texts(names))),
+                    ("refresh_interval", Some(duration(*refresh_interval))),
+                    ("type", Some(text(record_name(*record)))),
+                    ("port", Some(number(*port))),
+                ]),
+            ),
+            Discovery::Polled(polled) => discovery::show(polled),
+        };
+        lists.entry(key).or_default().push(shown);
     }
-    vec![
-        ("dns_sd_configs", some_list(dns)),
-        ("file_sd_configs", some_list(files)),
-        ("http_sd_configs", some_list(http)),
-        ("static_configs", some_list(groups)),
-    ]
+    lists.into_iter().map(|(key, entries)| (key, some_list(entries))).collect()
 }
 
 fn group(group: &TargetGroup) -> Shown {
@@ -393,7 +398,7 @@ pub(super) fn path(path: &std::path::Path) -> Shown {
     text(path.display().to_string())
 }
 
-fn url(url: &str) -> Shown {
+pub(super) fn url(url: &str) -> Shown {
     text(discovery::without_credentials(url))
 }
 

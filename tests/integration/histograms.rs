@@ -149,6 +149,10 @@ async fn native_histograms_go_all_the_way_and_end_as_such() {
     let received: Arc<Mutex<Vec<TimeSeries>>> = Arc::default();
     let store = Arc::clone(&received);
     let receiver = serve(move |_, body| {
+        // It is asked once whether it takes another compression, and says nothing to it.
+        if body.is_empty() {
+            return ("text/plain".to_owned(), Vec::new());
+        }
         let raw = snap::raw::Decoder::new().decompress_vec(body).unwrap();
         let series = decode(&raw).unwrap();
         let of_work = |one: &TimeSeries| one.labels.get("__name__").starts_with("work_seconds");

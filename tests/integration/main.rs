@@ -5,6 +5,7 @@
 mod ask;
 mod backend;
 mod conformance;
+mod convert;
 mod delivery;
 mod demo;
 mod door;
