@@ -8,6 +8,7 @@ const WRITE: &str = "{remote_write: [{@}]}";
 const JOB_NAME: (&str, &str) = ("job_name", "j");
 const URL: (&str, &str) = ("url", "'http://h/'");
 const RULES: &str = "no effect: rules are evaluated by a server";
+const NO_PROVIDERS: &str = "there are no secret providers to refer to";
 const SOURCE_LABELS: &str = "[a, b]";
 
 pub(super) const SECTIONS: &[Section] = &[
@@ -144,10 +145,10 @@ pub(super) const SECTIONS: &[Section] = &[
         fields: &[
             F("username", "u", ""),
             F("username_file", "/u", ""),
-            F("username_ref", "r", "there are no secret providers to refer to"),
+            F("username_ref", "r", NO_PROVIDERS),
             F("password", "p", ""),
             F("password_file", "/p", ""),
-            F("password_ref", "r", "there are no secret providers to refer to"),
+            F("password_ref", "r", NO_PROVIDERS),
         ],
     },
     Section {
@@ -158,7 +159,7 @@ pub(super) const SECTIONS: &[Section] = &[
             F("type", "Token", ""),
             F("credentials", "c", ""),
             F("credentials_file", "/c", ""),
-            F("credentials_ref", "r", "there are no secret providers to refer to"),
+            F("credentials_ref", "r", NO_PROVIDERS),
         ],
     },
     Section {
@@ -172,7 +173,45 @@ pub(super) const SECTIONS: &[Section] = &[
             F("token_url", "'http://h/'", ""),
             F("endpoint_params", "{a: b}", ""),
             F("tls_config", "{insecure_skip_verify: true}", ""),
-            F("http_headers", "{A: {values: [b]}}", ""),
+            F("client_secret_file", "/s", ""),
+            F("client_secret_ref", "r", NO_PROVIDERS),
+            F("grant_type", "client_credentials", ""),
+            F(
+                "client_certificate_key_id",
+                "k, grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', client_certificate_key: x",
+                "",
+            ),
+            F(
+                "client_certificate_key",
+                "k, grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer'",
+                "",
+            ),
+            F(
+                "client_certificate_key_file",
+                "/k, grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer'",
+                "",
+            ),
+            F("client_certificate_key_ref", "r", NO_PROVIDERS),
+            F(
+                "signature_algorithm",
+                "RS256, grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', client_certificate_key: x",
+                "",
+            ),
+            F(
+                "iss",
+                "i, grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', client_certificate_key: x",
+                "",
+            ),
+            F(
+                "audience",
+                "a, grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', client_certificate_key: x",
+                "",
+            ),
+            F(
+                "claims",
+                "{a: b}, grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', client_certificate_key: x",
+                "",
+            ),
             F("proxy_url", "'http://h:1'", ""),
             F("no_proxy", "a, proxy_url: 'http://h:1'", ""),
             F("proxy_from_environment", "true", ""),
@@ -190,6 +229,9 @@ pub(super) const SECTIONS: &[Section] = &[
             F("cert_file", "/x, key_file: /y", ""),
             F("key", "y, cert: x", ""),
             F("key_file", "/y, cert_file: /x", ""),
+            F("ca_ref", "r", NO_PROVIDERS),
+            F("cert_ref", "r, key: y", NO_PROVIDERS),
+            F("key_ref", "r, cert: x", NO_PROVIDERS),
             F("server_name", "h", ""),
             F("insecure_skip_verify", "true", ""),
             F("min_version", "TLS12", "TLS 1.0 and 1.1 are not spoken"),

@@ -75,7 +75,8 @@ impl Section {
     }
 
     fn text(&self, place: &str, Field(key, value, _): &Field) -> String {
-        let beside = self.base.iter().filter(|(other, _)| other != key);
+        // A secret and the file of it stand in each other's place.
+        let beside = self.base.iter().filter(|(other, _)| !key.starts_with(other));
         let fields: Vec<_> = beside
             .map(|(other, value)| format!("{other}: {value}"))
             .chain([format!("{key}: {value}")])
