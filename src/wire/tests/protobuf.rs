@@ -473,6 +473,7 @@ proptest! {
             classic: has(1),
             custom_buckets: has(2),
             starts: has(3),
+            keeps_created: has(5),
             type_and_unit: has(4),
             keeps_created: has(5),
         };
