@@ -82,6 +82,7 @@ const ALL: ParseOptions = ParseOptions {
     custom_buckets: false,
     starts: false,
     type_and_unit: false,
+    keeps_created: false,
 };
 
 /// The entries, a line each; and what ended them.
@@ -473,6 +474,7 @@ proptest! {
             custom_buckets: has(2),
             starts: has(3),
             type_and_unit: has(4),
+            keeps_created: has(5),
         };
         everything(Format::Protobuf, &body, options);
     }
