@@ -6,7 +6,10 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use starling::{
-    model::{labels::Labels, sample::Sample},
+    model::{
+        labels::Labels,
+        sample::{Point, PointValue},
+    },
     wire::remote_write::{Compressor, encode_labels, join, push_series},
 };
 
@@ -24,7 +27,7 @@ fn label_blobs() -> Vec<Vec<u8>> {
             ]
             .into_iter()
             .collect();
-            encode_labels(&labels)
+            encode_labels(&labels, None)
         })
         .collect()
 }
@@ -34,7 +37,8 @@ fn push_all(out: &mut Vec<u8>, blobs: &[Vec<u8>]) {
     let mut value = 0.0;
     for blob in blobs {
         value += 17.25;
-        push_series(out, blob, Sample { value, timestamp_ms: 1_763_700_000_000 }, &[]);
+        let (value, timestamp_ms) = (PointValue::Float(value), 1_763_700_000_000);
+        push_series(out, blob, &Point { value, timestamp_ms, start_ms: None, exemplars: &[] });
     }
 }
 

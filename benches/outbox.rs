@@ -8,8 +8,16 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use prometheus_client::registry::Registry;
 use starling::{
-    config::{Destination, HttpClient, OutboxSettings, Queue, WhenFull},
-    model::{labels::Labels, member::NodeId, sample::Sample, slot::StreamKey},
+    config::{
+        Destination, HttpClient, MetadataSending, OutboxSettings, Queue, WhenFull,
+        WriteCompression, WriteMessage,
+    },
+    model::{
+        labels::Labels,
+        member::NodeId,
+        sample::{Point, PointValue},
+        slot::StreamKey,
+    },
     outbox::{Outbox, Packer, SeriesBlobs, Shapings, frame},
     runtime::stop::Stop,
 };
@@ -42,6 +50,11 @@ fn destination(name: &str) -> Arc<Destination> {
         external_labels: [("replica", name)].into_iter().collect(),
         write_relabel: Vec::new(),
         send_exemplars: false,
+        send_native_histograms: false,
+        message: WriteMessage::V1,
+        compression: WriteCompression::Auto,
+        metadata: MetadataSending::default(),
+        round_robin_dns: false,
         out_of_order_window: Duration::ZERO,
         queue: Queue {
             samples_per_send_max: 2000,
@@ -61,7 +74,7 @@ struct Scrapes {
 
 impl Scrapes {
     fn new(shapings: &Arc<Shapings>) -> Self {
-        let blobs = (0..SERIES).map(|n| shapings.encode(&series(n))).collect();
+        let blobs = (0..SERIES).map(|n| shapings.encode(&series(n), None)).collect();
         Self { packer: Packer::new(Arc::clone(shapings)), blobs, round: 1_795_255_200_000 }
     }
 
@@ -70,8 +83,9 @@ impl Scrapes {
         self.round += 15_000;
         self.packer.begin(StreamKey(7), self.round, None);
         for (n, blobs) in self.blobs.iter().enumerate() {
-            let value = (n * 1000 + 17) as f64;
-            self.packer.push(blobs, Sample { value, timestamp_ms: self.round }, None, 0);
+            let value = PointValue::Float((n * 1000 + 17) as f64);
+            let point = Point { value, timestamp_ms: self.round, start_ms: None, exemplars: &[] };
+            self.packer.push(blobs, &point, 0);
         }
         self.packer.finish()
     }

@@ -31,11 +31,11 @@ preparing=$!
 cargo test --no-run
 wait "$preparing" || { cat "$log" && exit 1; }
 
-beside '--test=appliance' '--lib --bins --test=tidy --test=conformance --test=simulation --test=api --test=browser'
-# Real systems mostly wait, for boots and for time to pass; so do the tests of one agent.
-beside '--test=hosts' '--test=integration'
-# All that is left in Cargo.toml, so that none is forgotten.
+beside '--test=appliance' \
+  '--lib --bins --test=tidy --test=conformance --test=simulation --test=api --test=browser --test=integration'
+# What is judged by the clock: it mostly waits, for boots and for time to pass, and so finds the
+# machine free. All that is left in Cargo.toml, so that none is forgotten.
 mapfile -t rest < <(sed -n '/^\[\[test\]\]/{n;s/^name = "\(.*\)"/\1/p}' Cargo.toml |
   grep -vxE 'appliance|tidy|conformance|simulation|api|browser|hosts|integration')
-cargo test --no-fail-fast "${rest[@]/#/--test=}" || outcome=1
+beside '--test=hosts' "${rest[*]/#/--test=}"
 exit "$outcome"

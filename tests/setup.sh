@@ -40,3 +40,5 @@ if [ ! -d "$folder/usr" ]; then
   mkdir -p "$folder"
   (cd "$folder" && apt-get download -qq cloud-init && dpkg --extract cloud-init_*.deb .)
 fi
+
+bash "$(dirname "$0")/servers.sh" >/dev/null

@@ -184,6 +184,7 @@ fn sources(job: &Job) -> String {
             Discovery::File { .. } => "file_sd".into(),
             Discovery::Http { .. } => "http_sd".into(),
             Discovery::Dns { .. } => "dns_sd".into(),
+            Discovery::Polled(polled) => format!("{}_sd", polled.provider.kind()),
         })
         .collect();
     if sources.is_empty() { "no targets".into() } else { sources.join(", ") }

@@ -8,18 +8,39 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    model::sample::normalise,
-    wire::{Entry, Parser, Series, content_type, float},
+    model::sample::{Exemplar, PointValue, normalise},
+    wire::{Entry, Exposed, ParseOptions, Series, content_type, float, native},
 };
 
-/// What stands on a line of the input. Options that are not named here have no effect yet.
+/// What stands on a line of the input.
 #[derive(Deserialize)]
+#[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "the options are those of the contract")]
 struct Question {
     input_b64: String,
-    #[serde(default)]
     content_type: String,
-    #[serde(default)]
+    /// Classic histograms become native ones with custom buckets.
     nhcb: bool,
+    /// Classic series are kept beside native histograms.
+    classic: bool,
+    ignore_native: bool,
+    /// `_created` says when a series started and is none itself.
+    skip_st: bool,
+    type_and_unit: bool,
+}
+
+impl Default for Question {
+    fn default() -> Self {
+        Self {
+            input_b64: String::new(),
+            content_type: String::new(),
+            nhcb: false,
+            classic: false,
+            ignore_native: false,
+            skip_st: true,
+            type_and_unit: false,
+        }
+    }
 }
 
 /// Answers each line of `input` by one of `output`.
@@ -49,10 +70,15 @@ fn read(question: &str, entries: &mut Vec<Value>) -> Result<(), String> {
         .decode(&question.input_b64)
         .map_err(|error| format!("`input_b64` is not base64: {error}"))?;
     let format = content_type::parser_for(Some(&question.content_type), None)?;
-    if question.nhcb {
-        return Err("native histograms from classic ones are not supported yet".to_owned());
-    }
-    for entry in Parser::new(format, &body) {
+    let options = ParseOptions {
+        native: !question.ignore_native,
+        classic: question.classic,
+        custom_buckets: question.nhcb,
+        starts: question.skip_st,
+        keeps_created: false,
+        type_and_unit: question.type_and_unit,
+    };
+    for entry in Exposed::new(format, &body, options).parser() {
         entries.push(entry_json(&entry.map_err(|error| error.to_string())?));
     }
     Ok(())
@@ -75,29 +101,33 @@ fn series_json(series: &Series<'_>) -> Value {
     series.pairs(&mut pairs);
     let labels: Map<_, _> =
         pairs.into_iter().map(|(name, value)| (name.into_owned(), Value::from(value))).collect();
-    let mut json = json!({
-        "kind": "series",
-        "labels": labels,
-        "value": float::shortest(normalise(series.value)),
-    });
+    let mut json = match series.value {
+        PointValue::Float(value) => {
+            json!({ "kind": "series", "value": float::shortest(normalise(value)) })
+        }
+        PointValue::Histogram(histogram) => {
+            json!({ "kind": "histogram", "histogram": native::shown(histogram) })
+        }
+    };
+    json["labels"] = labels.into();
     if let Some(timestamp_ms) = series.timestamp_ms {
         json["timestamp_ms"] = timestamp_ms.into();
     }
-    if let Some(exemplar) = &series.exemplar {
-        let exemplar = exemplar.decode();
-        let labels: Map<_, _> = exemplar
-            .labels
-            .iter()
-            .map(|(name, value)| (name.to_owned(), Value::from(value)))
-            .collect();
-        let mut one = json!({
-            "labels": labels,
-            "value": float::shortest(exemplar.value),
-        });
-        if let Some(timestamp_ms) = exemplar.timestamp_ms {
-            one["timestamp_ms"] = timestamp_ms.into();
-        }
-        json["exemplars"] = json!([one]);
+    if let Some(start_ms) = series.start_ms {
+        json["start_timestamp_ms"] = start_ms.into();
+    }
+    if !series.exemplars.is_empty() {
+        json["exemplars"] = series.exemplars.decode().iter().map(exemplar_json).collect();
+    }
+    json
+}
+
+fn exemplar_json(exemplar: &Exemplar) -> Value {
+    let labels: Map<_, _> =
+        exemplar.labels.iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
+    let mut json = json!({ "labels": labels, "value": float::shortest(exemplar.value) });
+    if let Some(timestamp_ms) = exemplar.timestamp_ms {
+        json["timestamp_ms"] = timestamp_ms.into();
     }
     json
 }

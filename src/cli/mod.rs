@@ -3,6 +3,8 @@
 mod ask;
 pub mod check;
 mod cluster;
+pub mod compatibility;
+pub mod convert;
 pub mod debug_parse;
 pub mod debug_relabel;
 mod demo;
@@ -58,6 +60,8 @@ enum Command {
         #[command(flatten)]
         cluster: ClusterFlags,
     },
+    /// Make a configuration of vmagent's, Grafana Agent's, Alloy's or Prometheus' own
+    Convert(convert::Flags),
     /// Show it all on this machine: agents that share example targets, a receiver that checks each
     /// sample; kill one and watch
     Demo(demo::Flags),
@@ -164,6 +168,8 @@ enum Debug {
     Relabel,
     /// Parse what a target exposes
     Parse,
+    /// Tell what becomes of each field of Prometheus' configuration
+    Compatibility,
 }
 
 /// More threads than any machine has use for.
@@ -181,6 +187,7 @@ pub fn main() -> ExitCode {
             let asked = Asked { files, web_config_file: config_file, listen_address, cluster };
             on_output(|out| check::check(&asked, strict, out))
         }),
+        Command::Convert(flags) => Ok(convert::run(&flags)),
         Command::Demo(flags) => demo::run(&flags),
         Command::Setup(flags) => setup::run(&flags),
         Command::Ask(command) => Ok(command.run()),
@@ -189,6 +196,9 @@ pub fn main() -> ExitCode {
         }
         Command::Debug(Debug::Parse) => {
             on_output(|out| debug_parse::run(io::stdin().lock(), out).map(|()| 0))
+        }
+        Command::Debug(Debug::Compatibility) => {
+            on_output(|out| write!(out, "{}", compatibility::page()).map(|()| 0))
         }
         Command::Version => on_output(|out| {
             writeln!(out, "starling {} ({})", build::VERSION, build::REVISION)?;

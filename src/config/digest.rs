@@ -5,7 +5,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::{
-    Config, Job, show,
+    Config, Job, scrape, show,
     yaml_out::{Shown, flag, map, text},
 };
 
@@ -47,6 +47,17 @@ pub fn job_digest(job: &Job) -> u64 {
     ];
     // How many dropped ones are listed changes no target.
     fields.extend(show::limits(&job.limits, 0));
+    fields.extend(show::native_histograms(job.native_histograms));
+    fields.extend(show::phase(job.phase));
+    let switched_on = [
+        ("scrape_native_histograms", job.scrape_native_histograms),
+        ("always_scrape_classic_histograms", job.always_scrape_classic_histograms),
+        ("convert_classic_histograms_to_nhcb", job.convert_classic_histograms_to_nhcb),
+        (scrape::START_TIMESTAMP_ZEROS, job.start_timestamp_zeros),
+        (scrape::TYPE_AND_UNIT_LABELS, job.type_and_unit_labels),
+    ];
+    let switched_on = switched_on.into_iter().filter(|(_, is_on)| *is_on);
+    fields.extend(switched_on.map(|(key, is_on)| (key, Some(flag(is_on)))));
     hash(&map(fields))
 }
 
@@ -94,6 +105,14 @@ mod tests {
             "params: {module: [x]}",
             "honor_labels: true",
             "sample_limit: 5",
+            "x_series_limit: 5",
+            "x_scrape_offset: 5s",
+            "x_scrape_align_interval: 5s",
+            "scrape_native_histograms: true",
+            "native_histogram_bucket_limit: 5",
+            "native_histogram_min_bucket_factor: 1.1",
+            "x_start_timestamp_zero_ingestion: true",
+            "x_type_and_unit_labels: true",
             "relabel_configs: [{target_label: b, replacement: c}]",
             "metric_relabel_configs: [{target_label: b, replacement: c}]",
             "metric_name_validation_scheme: legacy",

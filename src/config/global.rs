@@ -27,6 +27,8 @@ impl Default for Global {
             always_scrape_classic_histograms: false,
             convert_classic_histograms_to_nhcb: false,
             extra_scrape_metrics: false,
+            start_timestamp_zeros: false,
+            type_and_unit_labels: false,
             metric_name_validation: NameValidation::Utf8,
             metric_name_escaping: Escaping::AllowUtf8,
             limits: Limits::default(),
@@ -56,7 +58,9 @@ pub(super) fn global(node: &Node, environment: Environment<'_>, findings: &mut F
             &mut section,
             "convert_classic_histograms_to_nhcb",
         ),
-        extra_scrape_metrics: section.boolean("extra_scrape_metrics").unwrap_or(false),
+        extra_scrape_metrics: flag(&mut section, "extra_scrape_metrics"),
+        start_timestamp_zeros: flag(&mut section, scrape::START_TIMESTAMP_ZEROS),
+        type_and_unit_labels: flag(&mut section, scrape::TYPE_AND_UNIT_LABELS),
         metric_name_validation: validation,
         metric_name_escaping: scrape::escaping(&mut section, "global")
             .unwrap_or_else(|| scrape::escaping_unset(validation)),
@@ -81,15 +85,9 @@ fn times(section: &mut Section<'_, '_>, unset: &Global) -> (Duration, Duration) 
     (interval, timeout.unwrap_or(unset.scrape_timeout.min(interval)))
 }
 
-/// Accepted and kept; the jobs that inherit it do nothing with it yet.
+/// What is off unless it is typed.
 fn flag(section: &mut Section<'_, '_>, key: &'static str) -> bool {
-    let set = section.boolean(key).unwrap_or(false);
-    if set {
-        let place = section.place_of(key);
-        let message = format!("`{key}` has no effect yet: histograms are scraped as classic ones");
-        section.findings.warning(place, message);
-    }
-    set
+    section.boolean(key).unwrap_or(false)
 }
 
 /// No warning for these: nearly every `prometheus.yml` has an `evaluation_interval`.

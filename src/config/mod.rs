@@ -41,6 +41,11 @@ pub use crate::config::{
         cluster_keys_that_need_a_restart,
     },
     digest::{digest, job_digest},
+    discovery::{
+        Azure, AzureAuthentication, AzureEnvironment, Consul, DigitalOcean, Docker, DockerDoor,
+        Ec2, Ec2Filter, Gce, Hetzner, HetznerRole, Nomad, OpenStack, OpenStackAvailability,
+        OpenStackIdentity, OpenStackRole, Polled, Provider,
+    },
     global::Environment,
     load::{
         LoadedWeb, SECRET_BYTES_MAX, SECRET_BYTES_MIN, SECRET_KNOWN_TO_ALL, load, load_all,
@@ -104,6 +109,9 @@ pub struct Global {
     pub always_scrape_classic_histograms: bool,
     pub convert_classic_histograms_to_nhcb: bool,
     pub extra_scrape_metrics: bool,
+    /// Starling's own keys; each for a feature flag of Prometheus.
+    pub start_timestamp_zeros: bool,
+    pub type_and_unit_labels: bool,
     pub metric_name_validation: NameValidation,
     pub metric_name_escaping: Escaping,
     pub limits: Limits,
@@ -132,9 +140,15 @@ pub struct Job {
     pub track_timestamps_staleness: bool,
     pub enable_compression: bool,
     pub extra_scrape_metrics: bool,
+    /// Starling's own key: a series that begins, or begins anew, gets a sample of zero at its start.
+    pub start_timestamp_zeros: bool,
+    /// Starling's own key: series get `__type__` and `__unit__`.
+    pub type_and_unit_labels: bool,
     pub metric_name_validation: NameValidation,
     pub metric_name_escaping: Escaping,
     pub limits: Limits,
+    pub native_histograms: NativeHistograms,
+    pub phase: Phase,
     /// 0 is no limit, as in Prometheus. Bounds only what the API lists.
     pub keep_dropped_targets: usize,
     pub scrape_failure_log_file: Option<PathBuf>,
@@ -158,6 +172,27 @@ pub struct Clustering {
     pub key_exclude: Vec<String>,
 }
 
+/// How finely a job's native histograms are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NativeHistograms {
+    /// One with more buckets is made coarser; where that does not help its scrape fails. 0 is no limit.
+    pub buckets_max: usize,
+    /// Buckets that grow by less from one to the next are merged. 0: they are kept as they are.
+    pub bucket_factor_min: f64,
+}
+
+/// Starling's own keys: where within its interval a target is scraped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Wherever its identity puts it, so that the targets of a job are spread over the interval.
+    #[default]
+    Spread,
+    /// So long after each multiple of its interval.
+    Offset(Duration),
+    /// Spread over the multiples of this.
+    Aligned(Duration),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     Http,
@@ -174,6 +209,8 @@ pub struct Limits {
     pub labels_max: usize,
     pub label_name_bytes_max: usize,
     pub label_value_bytes_max: usize,
+    /// Starling's own key. Of one target in a day: samples of series beyond are dropped.
+    pub series_max: usize,
 }
 
 /// How to reach an HTTP server: scrapes, discovery and destinations alike.
@@ -353,9 +390,36 @@ impl std::fmt::Debug for Secret {
 #[expect(clippy::large_enum_variant, reason = "a job has a handful")]
 pub enum Discovery {
     Static(Vec<TargetGroup>),
-    File { files: Vec<String>, refresh_interval: Duration },
-    Http { url: String, refresh_interval: Duration, client: HttpClient },
-    Dns { names: Vec<String>, record: DnsRecord, port: u16, refresh_interval: Duration },
+    File {
+        files: Vec<String>,
+        refresh_interval: Duration,
+    },
+    Http {
+        url: String,
+        refresh_interval: Duration,
+        client: HttpClient,
+    },
+    Dns {
+        names: Vec<String>,
+        record: DnsRecord,
+        port: u16,
+        refresh_interval: Duration,
+    },
+    /// An API that is asked again and again.
+    Polled(Box<Polled>),
+}
+
+impl Discovery {
+    /// As metrics and logs call it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Static(_) => "static",
+            Self::File { .. } => "file",
+            Self::Http { .. } => "http",
+            Self::Dns { .. } => "dns",
+            Self::Polled(polled) => polled.provider.kind(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -381,9 +445,43 @@ pub struct Destination {
     pub external_labels: Labels,
     pub write_relabel: Vec<Rule>,
     pub send_exemplars: bool,
+    pub send_native_histograms: bool,
+    pub message: WriteMessage,
+    pub compression: WriteCompression,
+    pub metadata: MetadataSending,
+    /// Each new connection goes to the next address of the host name.
+    pub round_robin_dns: bool,
     /// How much older than the newest sample of its series one may be that the receiver still takes.
     pub out_of_order_window: Duration,
     pub queue: Queue,
+}
+
+/// `protobuf_message`: the version of remote write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteMessage {
+    #[default]
+    V1,
+    V2,
+}
+
+/// `x_compression`, Starling's own key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteCompression {
+    /// Zstandard where the destination says of itself that it takes it, else snappy.
+    #[default]
+    Auto,
+    Snappy,
+    Zstd,
+}
+
+/// `metadata_config`: what targets say of their metrics, in requests of their own. Only for 1.0, as
+/// 2.0 has it with each series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetadataSending {
+    pub enabled: bool,
+    pub interval: Duration,
+    /// Families in one request.
+    pub families_per_send_max: usize,
 }
 
 impl Destination {

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     config::{
-        Destination, Global, HttpClient, Queue, Secret, Source,
+        Destination, Global, HttpClient, MetadataSending, Queue, Secret, Source, WriteCompression,
+        WriteMessage,
         decode::{Findings, Section, shown},
         discovery, http,
         problem::Place,
@@ -14,8 +15,16 @@ use crate::{
     model::relabel::Rule,
 };
 
-const MESSAGE_V1: &str = "prometheus.WriteRequest";
-const MESSAGE_V2: &str = "io.prometheus.write.v2.Request";
+/// What `protobuf_message` is called in the file.
+pub(super) const MESSAGES: [(&str, WriteMessage); 2] = [
+    ("prometheus.WriteRequest", WriteMessage::V1),
+    ("io.prometheus.write.v2.Request", WriteMessage::V2),
+];
+pub(super) const COMPRESSIONS: [(&str, WriteCompression); 3] = [
+    ("auto", WriteCompression::Auto),
+    ("snappy", WriteCompression::Snappy),
+    ("zstd", WriteCompression::Zstd),
+];
 
 /// Hex digits of a hash that name a destination without a name.
 const NAME_DIGITS: usize = 6;
@@ -74,9 +83,8 @@ fn destination(node: &Node, global: &Global, findings: &mut Findings) -> Option<
         global.metric_name_validation,
         "empty or null relabeling rule in remote write config",
     );
-    message(&mut section);
+    let message = message(&mut section);
     cloud_credentials(&mut section, &mut http);
-    without_effect(&mut section);
     let destination = Destination {
         fleet_name: name.as_str().into(),
         name: if name.is_empty() {
@@ -90,6 +98,11 @@ fn destination(node: &Node, global: &Global, findings: &mut Findings) -> Option<
         external_labels: global.external_labels.clone(),
         write_relabel,
         send_exemplars: section.boolean("send_exemplars").unwrap_or(false),
+        send_native_histograms: section.boolean("send_native_histograms").unwrap_or(false),
+        message,
+        compression: compression(&mut section, message),
+        metadata: metadata(&mut section),
+        round_robin_dns: section.boolean("round_robin_dns").unwrap_or(false),
         out_of_order_window: section.duration("out_of_order_window").unwrap_or_default(),
         queue: queue(&mut section),
     };
@@ -140,23 +153,29 @@ fn headers(section: &mut Section<'_, '_>, http: &mut HttpClient) {
     }
 }
 
-fn message(section: &mut Section<'_, '_>) {
-    let Some(text) = section.text("protobuf_message") else { return };
+fn message(section: &mut Section<'_, '_>) -> WriteMessage {
+    let Some(text) = section.text("protobuf_message") else { return WriteMessage::default() };
     let place = section.place_of("protobuf_message");
-    match text {
-        MESSAGE_V1 => {}
-        MESSAGE_V2 => section.problem(
-            place,
-            format!("`protobuf_message: {MESSAGE_V2}` is not supported yet; leave it out to send {MESSAGE_V1}"),
-        ),
-        _ => section.problem(
-            place,
-            format!(
-                "invalid protobuf_message value: unknown type for remote write protobuf message {}, supported: {MESSAGE_V1}, {MESSAGE_V2}",
-                shown(text)
-            ),
-        ),
+    if let Some((_, message)) = MESSAGES.iter().find(|(name, _)| *name == text) {
+        return *message;
     }
+    let known = MESSAGES.map(|(name, _)| name).join(", ");
+    let message = format!(
+        "invalid protobuf_message value: unknown type for remote write protobuf message {}, supported: {known}",
+        shown(text)
+    );
+    section.problem(place, message);
+    WriteMessage::default()
+}
+
+fn compression(section: &mut Section<'_, '_>, message: WriteMessage) -> WriteCompression {
+    let typed = section.word("x_compression", &COMPRESSIONS).unwrap_or_default();
+    if typed == WriteCompression::Zstd && message == WriteMessage::V2 {
+        let place = section.place_of("x_compression");
+        let text = "`x_compression: zstd` has no effect with remote write 2.0, which is snappy";
+        section.findings.warning(place, text);
+    }
+    typed
 }
 
 fn cloud_credentials(section: &mut Section<'_, '_>, http: &mut HttpClient) {
@@ -180,31 +199,31 @@ fn cloud_credentials(section: &mut Section<'_, '_>, http: &mut HttpClient) {
     }
 }
 
-/// Accepted, checked, and told once each.
-fn without_effect(section: &mut Section<'_, '_>) {
-    for (key, reason) in [
-        ("send_native_histograms", "native histograms are not scraped"),
-        ("round_robin_dns", "connections follow the addresses of the host name as they are"),
-    ] {
-        if section.boolean(key) == Some(true) {
-            let place = section.place_of(key);
-            section.findings.warning(place, format!("`{key}` has no effect yet: {reason}"));
-        }
+impl Default for MetadataSending {
+    fn default() -> Self {
+        Self { enabled: true, interval: Duration::from_mins(1), families_per_send_max: 2_000 }
     }
-    let Some(node) = section.get("metadata_config") else { return };
-    let Some(mut metadata) = Section::open(node, "metadata_config", section.findings) else {
-        return;
+}
+
+fn metadata(section: &mut Section<'_, '_>) -> MetadataSending {
+    let mut metadata = MetadataSending::default();
+    let Some(node) = section.get("metadata_config") else { return metadata };
+    let Some(mut section) = Section::open(node, "metadata_config", section.findings) else {
+        return metadata;
     };
-    let sends = metadata.boolean("send") == Some(true);
-    metadata.duration("send_interval");
-    let _: Option<u32> = metadata.number("max_samples_per_send", 1..=SAMPLES_PER_SEND_MAX);
-    if sends {
-        let place = metadata.place_of("send");
-        metadata
-            .findings
-            .warning(place, "`metadata_config` has no effect yet: no metadata is sent");
+    metadata.enabled = section.boolean("send").unwrap_or(metadata.enabled);
+    match section.duration("send_interval") {
+        Some(Duration::ZERO) => {
+            let place = section.place_of("send_interval");
+            section.problem(place, "remote write metadata send_interval must be positive");
+        }
+        Some(typed) => metadata.interval = typed,
+        None => {}
     }
-    metadata.close();
+    let families = positive(&mut section, "max_samples_per_send", SAMPLES_PER_SEND_MAX);
+    metadata.families_per_send_max = families.unwrap_or(metadata.families_per_send_max);
+    section.close();
+    metadata
 }
 
 fn queue(section: &mut Section<'_, '_>) -> Queue {

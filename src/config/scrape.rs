@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     config::{
-        Global, Job, Limits, Scheme, clustering,
+        Global, Job, Limits, NativeHistograms, Phase, Scheme, clustering,
         decode::{Findings, Section, shown},
         discovery, http, relabel,
+        units::print_duration,
         yaml::Node,
     },
     model::{
@@ -39,6 +40,12 @@ const ESCAPINGS: [(&str, Escaping); 4] = [
     ("values", Escaping::Values),
 ];
 
+pub(super) const START_TIMESTAMP_ZEROS: &str = "x_start_timestamp_zero_ingestion";
+pub(super) const TYPE_AND_UNIT_LABELS: &str = "x_type_and_unit_labels";
+pub(super) const SERIES_LIMIT: &str = "x_series_limit";
+pub(super) const OFFSET: &str = "x_scrape_offset";
+pub(super) const ALIGN_INTERVAL: &str = "x_scrape_align_interval";
+
 /// `None`: it can't even be read as far as its name.
 pub(super) fn job(node: &Node, global: &Global, findings: &mut Findings) -> Option<Job> {
     let mut section = Section::open(node, "scrape_configs", findings)?;
@@ -47,7 +54,6 @@ pub(super) fn job(node: &Node, global: &Global, findings: &mut Findings) -> Opti
         let place = section.place_of("job_name");
         section.problem(place, "job_name is empty");
     }
-    later(&mut section);
     let (scrape_interval, scrape_timeout) = times(&mut section, &name, global);
     let (validation, escaping) = naming(&mut section, global);
     let native = section.boolean("scrape_native_histograms");
@@ -87,9 +93,17 @@ pub(super) fn job(node: &Node, global: &Global, findings: &mut Findings) -> Opti
         extra_scrape_metrics: section
             .boolean("extra_scrape_metrics")
             .unwrap_or(global.extra_scrape_metrics),
+        start_timestamp_zeros: section
+            .boolean(START_TIMESTAMP_ZEROS)
+            .unwrap_or(global.start_timestamp_zeros),
+        type_and_unit_labels: section
+            .boolean(TYPE_AND_UNIT_LABELS)
+            .unwrap_or(global.type_and_unit_labels),
         metric_name_validation: validation,
         metric_name_escaping: escaping,
         limits: inherited(limits(&mut section), global.limits),
+        native_histograms: native_histograms(&mut section),
+        phase: phase(&mut section, scrape_interval),
         keep_dropped_targets: keep_dropped(&mut section).unwrap_or(global.keep_dropped_targets),
         scrape_failure_log_file: failure_log(&mut section)
             .or_else(|| global.scrape_failure_log_file.clone()),
@@ -105,7 +119,6 @@ pub(super) fn job(node: &Node, global: &Global, findings: &mut Findings) -> Opti
         ),
         clustering: clustering::clustering(&mut section, &global.clustering),
     };
-    warn_of_histograms(&mut section, &job);
     section.close();
     Some(job)
 }
@@ -121,6 +134,7 @@ pub(super) fn limits(section: &mut Section<'_, '_>) -> Limits {
         labels_max: section.number("label_limit", 0..=MOST).unwrap_or(0),
         label_name_bytes_max: section.number("label_name_length_limit", 0..=MOST).unwrap_or(0),
         label_value_bytes_max: section.number("label_value_length_limit", 0..=MOST).unwrap_or(0),
+        series_max: section.number(SERIES_LIMIT, 0..=MOST).unwrap_or(0),
     }
 }
 
@@ -227,15 +241,7 @@ fn job_protocols(
     global: &Global,
 ) -> Vec<ScrapeProtocol> {
     let whose = format!("scrape config with job name {:?}", shown(name));
-    let typed = protocols(section, &whose);
-    if typed.as_ref().is_some_and(|typed| typed.contains(&ScrapeProtocol::PrometheusProto)) {
-        let place = section.place_of("scrape_protocols");
-        section.findings.warning(
-            place,
-            "`PrometheusProto` is not supported yet: targets are asked for the other protocols",
-        );
-    }
-    typed
+    protocols(section, &whose)
         .or_else(|| global.scrape_protocols.clone())
         .unwrap_or_else(|| PROTOCOLS_UNSET[usize::from(!native)..].to_vec())
 }
@@ -244,11 +250,6 @@ fn fallback(section: &mut Section<'_, '_>, name: &str) -> Option<ScrapeProtocol>
     let text = section.text("fallback_scrape_protocol").filter(|text| !text.is_empty())?;
     let place = section.place_of("fallback_scrape_protocol");
     match protocol(text) {
-        Ok(ScrapeProtocol::PrometheusProto) => {
-            section
-                .problem(place, "`fallback_scrape_protocol: PrometheusProto` is not supported yet");
-            None
-        }
         Ok(protocol) => Some(protocol),
         Err(reason) => {
             let message = format!(
@@ -306,7 +307,42 @@ fn inherited(own: Limits, global: Limits) -> Limits {
         labels_max: or(own.labels_max, global.labels_max),
         label_name_bytes_max: or(own.label_name_bytes_max, global.label_name_bytes_max),
         label_value_bytes_max: or(own.label_value_bytes_max, global.label_value_bytes_max),
+        series_max: or(own.series_max, global.series_max),
     }
+}
+
+fn native_histograms(section: &mut Section<'_, '_>) -> NativeHistograms {
+    let buckets_max = section.number("native_histogram_bucket_limit", 0..=i128::from(u32::MAX));
+    let factor = section.float("native_histogram_min_bucket_factor");
+    NativeHistograms {
+        buckets_max: buckets_max.unwrap_or(0),
+        bucket_factor_min: factor.unwrap_or(0.0),
+    }
+}
+
+/// vmagent takes the offset where both are there, so that its files go on to mean the same.
+fn phase(section: &mut Section<'_, '_>, interval: Duration) -> Phase {
+    let set = |duration: Option<Duration>| duration.filter(|duration| !duration.is_zero());
+    let align = set(section.duration(ALIGN_INTERVAL));
+    if let Some(offset) = set(section.duration(OFFSET)) {
+        if align.is_some() {
+            let place = section.place_of(ALIGN_INTERVAL);
+            let message = format!("`{ALIGN_INTERVAL}` has no effect beside `{OFFSET}`");
+            section.findings.warning(place, message);
+        }
+        return Phase::Offset(offset);
+    }
+    let Some(align) = align else { return Phase::Spread };
+    let (ms, interval_ms) = (align.as_millis(), interval.as_millis());
+    if !interval_ms.is_multiple_of(ms) && !ms.is_multiple_of(interval_ms) {
+        let place = section.place_of(ALIGN_INTERVAL);
+        let (align, interval) = (print_duration(align), print_duration(interval));
+        let message = format!(
+            "`{ALIGN_INTERVAL}`: expected a part or a multiple of the scrape interval {interval}, found {align}"
+        );
+        section.problem(place, message);
+    }
+    Phase::Aligned(align)
 }
 
 fn params(section: &mut Section<'_, '_>) -> BTreeMap<String, Vec<String>> {
@@ -329,39 +365,4 @@ fn params(section: &mut Section<'_, '_>) -> BTreeMap<String, Vec<String>> {
         params.insert(key.text.clone(), values);
     }
     params
-}
-
-/// What a job can be told and is not run yet.
-fn later(section: &mut Section<'_, '_>) {
-    let limit: Option<u64> =
-        section.number("native_histogram_bucket_limit", 0..=i128::from(u32::MAX));
-    let factor = section.float("native_histogram_min_bucket_factor");
-    for (key, set) in [
-        ("native_histogram_bucket_limit", limit.is_some_and(|limit| limit > 0)),
-        ("native_histogram_min_bucket_factor", factor.is_some_and(|factor| factor > 0.0)),
-    ] {
-        if set {
-            let place = section.place_of(key);
-            section.findings.warning(
-                place,
-                format!("`{key}` has no effect yet: native histograms are not scraped"),
-            );
-        }
-    }
-}
-
-fn warn_of_histograms(section: &mut Section<'_, '_>, job: &Job) {
-    for (key, set) in [
-        ("scrape_native_histograms", job.scrape_native_histograms),
-        ("always_scrape_classic_histograms", job.always_scrape_classic_histograms),
-        ("convert_classic_histograms_to_nhcb", job.convert_classic_histograms_to_nhcb),
-    ] {
-        if set && section.has(key) {
-            let place = section.place_of(key);
-            section.findings.warning(
-                place,
-                format!("`{key}` has no effect yet: histograms are scraped as classic ones"),
-            );
-        }
-    }
 }

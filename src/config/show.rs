@@ -1,12 +1,15 @@
 //! The effective configuration as YAML: what is run, after all defaults, in the shape in which
 //! Prometheus shows its own. Secrets are `<secret>`; what has no effect here is not shown.
 
+use std::collections::BTreeMap;
+
 use crate::{
     config::{
         Cluster, Clustering, Config, Destination, Discovery, DnsRecord, Global, HistorySettings,
-        Job, Limits, OutboxSettings, Scheme, Source, admin, cluster, discovery,
+        Job, Limits, MetadataSending, NativeHistograms, OutboxSettings, Phase, Scheme, Source,
+        WriteCompression, admin, cluster, discovery,
         http::shown::client,
-        outbox, scrape, units,
+        outbox, remote_write, scrape, units,
         yaml_out::{Shown, flag, list, map, number, text},
     },
     model::{
@@ -51,6 +54,8 @@ fn global(global: &Global) -> Shown {
         ("always_scrape_classic_histograms", set(global.always_scrape_classic_histograms)),
         ("convert_classic_histograms_to_nhcb", set(global.convert_classic_histograms_to_nhcb)),
         ("extra_scrape_metrics", Some(flag(global.extra_scrape_metrics))),
+        (scrape::START_TIMESTAMP_ZEROS, set(global.start_timestamp_zeros)),
+        (scrape::TYPE_AND_UNIT_LABELS, set(global.type_and_unit_labels)),
         (
             "clustering",
             (global.clustering != Clustering::default()).then(|| clustering(&global.clustering)),
@@ -90,10 +95,21 @@ fn show_job(job: &Job, global: &Global) -> Shown {
         ("enable_compression", Some(flag(job.enable_compression))),
     ];
     fields.extend(limits(&job.limits, job.keep_dropped_targets));
+    fields.extend(native_histograms(job.native_histograms));
+    fields.extend(phase(job.phase));
     fields.extend([
         ("metric_name_validation_scheme", Some(validation(job.metric_name_validation))),
         ("metric_name_escaping_scheme", Some(escaping(job.metric_name_escaping))),
         ("extra_scrape_metrics", Some(flag(job.extra_scrape_metrics))),
+        // Also where a job says no to what `global` says.
+        (
+            scrape::START_TIMESTAMP_ZEROS,
+            either(job.start_timestamp_zeros, global.start_timestamp_zeros),
+        ),
+        (
+            scrape::TYPE_AND_UNIT_LABELS,
+            either(job.type_and_unit_labels, global.type_and_unit_labels),
+        ),
         // Also where a job says no to what `global` says.
         ("clustering", is_clustered.then(|| clustering(&job.clustering))),
     ]);
@@ -115,6 +131,9 @@ fn destination(destination: &Destination) -> Shown {
         ("sample_age_limit", age),
     ]);
     let window = destination.out_of_order_window;
+    let is_told = destination.compression != WriteCompression::default();
+    let compression = is_told.then(|| word(&remote_write::COMPRESSIONS, destination.compression));
+    let compression = compression.flatten();
     let mut fields = vec![
         ("url", Some(text(destination.shown_url()))),
         ("remote_timeout", Some(duration(destination.timeout))),
@@ -122,11 +141,28 @@ fn destination(destination: &Destination) -> Shown {
         ("name", Some(text(&*destination.name))),
         ("send_exemplars", set(destination.send_exemplars)),
         ("out_of_order_window", (!window.is_zero()).then(|| duration(window))),
-        ("protobuf_message", Some(text("prometheus.WriteRequest"))),
+        ("send_native_histograms", set(destination.send_native_histograms)),
+        ("round_robin_dns", set(destination.round_robin_dns)),
+        ("protobuf_message", word(&remote_write::MESSAGES, destination.message)),
+        ("x_compression", compression),
     ];
     fields.extend(client(&destination.http));
     fields.push(("queue_config", Some(queue)));
+    fields.push(("metadata_config", Some(metadata(&destination.metadata))));
     map(fields)
+}
+
+fn metadata(metadata: &MetadataSending) -> Shown {
+    map([
+        ("send", Some(flag(metadata.enabled))),
+        ("send_interval", Some(duration(metadata.interval))),
+        ("max_samples_per_send", Some(number(metadata.families_per_send_max))),
+    ])
+}
+
+/// The name of `value` in the file.
+fn word<T: PartialEq>(names: &[(&'static str, T)], value: T) -> Option<Shown> {
+    names.iter().find(|(_, own)| *own == value).map(|(name, _)| text(*name))
 }
 
 fn outbox_settings(settings: &OutboxSettings) -> Shown {
@@ -212,37 +248,40 @@ pub(super) fn source(source: Option<&Source>, [inline, file]: [&'static str; 2])
 
 /// In the order of the keys; several entries of one kind make one list.
 fn discoveries(found: &[Discovery]) -> Vec<Field> {
-    let mut files = Vec::new();
-    let mut http = Vec::new();
-    let mut dns = Vec::new();
-    let mut groups = Vec::new();
-    for discovery in found {
-        match discovery {
-            Discovery::Static(found) => groups.extend(found.iter().map(group)),
-            Discovery::File { files: paths, refresh_interval } => files.push(map([
-                ("files", Some(texts(paths))),
-                ("refresh_interval", Some(duration(*refresh_interval))),
-            ])),
+    let mut lists: BTreeMap<&'static str, Vec<Shown>> = BTreeMap::new();
+    for found in found {
+        let (key, shown) = match found {
+            Discovery::Static(found) => {
+                lists.entry("static_configs").or_default().extend(found.iter().map(group));
+                continue;
+            }
+            Discovery::File { files: paths, refresh_interval } => (
+                "file_sd_configs",
+                map([
+                    ("files", Some(texts(paths))),
+                    ("refresh_interval", Some(duration(*refresh_interval))),
+                ]),
+            ),
             Discovery::Http { url: at, refresh_interval, client: settings } => {
                 let mut fields = client(settings);
                 fields.push(("refresh_interval", Some(duration(*refresh_interval))));
                 fields.push(("url", Some(url(at))));
-                http.push(map(fields));
+                ("http_sd_configs", map(fields))
             }
-            Discovery::Dns { names, record, port, refresh_interval } => dns.push(map([
-                ("names", Some(texts(names))),
-                ("refresh_interval", Some(duration(*refresh_interval))),
-                ("type", Some(text(record_name(*record)))),
-                ("port", Some(number(*port))),
-            ])),
-        }
+            Discovery::Dns { names, record, port, refresh_interval } => (
+                "dns_sd_configs",
+                map([
+                    ("names", Some(texts(names))),
+                    ("refresh_interval", Some(duration(*refresh_interval))),
+                    ("type", Some(text(record_name(*record)))),
+                    ("port", Some(number(*port))),
+                ]),
+            ),
+            Discovery::Polled(polled) => discovery::show(polled),
+        };
+        lists.entry(key).or_default().push(shown);
     }
-    vec![
-        ("dns_sd_configs", some_list(dns)),
-        ("file_sd_configs", some_list(files)),
-        ("http_sd_configs", some_list(http)),
-        ("static_configs", some_list(groups)),
-    ]
+    lists.into_iter().map(|(key, entries)| (key, some_list(entries))).collect()
 }
 
 fn group(group: &TargetGroup) -> Shown {
@@ -287,7 +326,27 @@ pub(super) fn limits(limits: &Limits, keep_dropped_targets: usize) -> Vec<Field>
         ("label_name_length_limit", some(limits.label_name_bytes_max)),
         ("label_value_length_limit", some(limits.label_value_bytes_max)),
         ("keep_dropped_targets", some(keep_dropped_targets)),
+        (scrape::SERIES_LIMIT, some(limits.series_max)),
     ]
+}
+
+pub(super) fn native_histograms(settings: NativeHistograms) -> [Field; 2] {
+    let NativeHistograms { buckets_max, bucket_factor_min } = settings;
+    [
+        ("native_histogram_bucket_limit", (buckets_max > 0).then(|| number(buckets_max))),
+        (
+            "native_histogram_min_bucket_factor",
+            (bucket_factor_min != 0.0).then(|| number(bucket_factor_min)),
+        ),
+    ]
+}
+
+pub(super) fn phase(phase: Phase) -> Option<Field> {
+    match phase {
+        Phase::Spread => None,
+        Phase::Offset(offset) => Some((scrape::OFFSET, Some(duration(offset)))),
+        Phase::Aligned(align) => Some((scrape::ALIGN_INTERVAL, Some(duration(align)))),
+    }
 }
 
 pub(super) fn labels(labels: &Labels) -> Shown {
@@ -339,7 +398,7 @@ pub(super) fn path(path: &std::path::Path) -> Shown {
     text(path.display().to_string())
 }
 
-fn url(url: &str) -> Shown {
+pub(super) fn url(url: &str) -> Shown {
     text(discovery::without_credentials(url))
 }
 
@@ -357,6 +416,11 @@ pub(super) fn some_list(entries: Vec<Shown>) -> Option<Shown> {
 
 pub(super) fn some_text(own: &str) -> Option<Shown> {
     (!own.is_empty()).then(|| text(own))
+}
+
+/// Shown where it is set here or above.
+fn either(own: bool, above: bool) -> Option<Shown> {
+    (own || above).then(|| flag(own))
 }
 
 /// Shown only where it is set.

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use crate::config::yaml::{Node, Value};
 
-pub(super) enum Shown {
+pub enum Shown {
     /// Quoted where it would read as something else.
     Text(String),
     /// A number or a boolean.
@@ -36,7 +36,7 @@ pub(super) fn map<'k>(fields: impl IntoIterator<Item = (&'k str, Option<Shown>)>
 }
 
 impl Shown {
-    pub(super) fn to_yaml(&self) -> String {
+    pub fn to_yaml(&self) -> String {
         let mut yaml = String::new();
         self.print(&mut yaml, 0);
         yaml

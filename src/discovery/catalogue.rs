@@ -166,7 +166,8 @@ impl Catalogue {
                 config::Discovery::Static(_) => refreshed_ms.map(|_| now_ms),
                 config::Discovery::File { .. }
                 | config::Discovery::Http { .. }
-                | config::Discovery::Dns { .. } => *refreshed_ms,
+                | config::Discovery::Dns { .. }
+                | config::Discovery::Polled(_) => *refreshed_ms,
             }
         });
         rounds.min().unwrap_or(Some(now_ms)).unwrap_or(i64::MIN)
@@ -186,7 +187,7 @@ impl Catalogue {
     fn add(&mut self, settings: config::Discovery, inherited: Option<ProviderId>) -> ProviderId {
         let former = inherited
             .and_then(|id| self.providers.get(&id))
-            .filter(|former| mem::discriminant(&former.settings) == mem::discriminant(&settings));
+            .filter(|former| former.settings.kind() == settings.kind());
         let groups = former.map_or_else(Vec::new, |former| former.groups.clone());
         self.started += 1;
         let id = ProviderId(self.started);

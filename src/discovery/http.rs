@@ -7,29 +7,23 @@ use ::http::{
     StatusCode,
     header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
 };
-use reqwest::{Method, Response};
+use reqwest::Method;
 use tokio::time::{MissedTickBehavior, interval};
 use url::Url;
 
 use crate::{
     config::HttpClient,
     discovery::{
+        api::{body, patience},
         group,
         provider::{Round, Rounds},
     },
     model::target::TargetGroup,
-    runtime::{
-        clock,
-        http::{Caller, reason_of},
-    },
+    runtime::{clock, http::Caller},
 };
 
 const URL: &str = "__meta_url";
 const REFRESH_INTERVAL: &str = "x-prometheus-refresh-interval-seconds";
-/// A larger list is refused; the last good one stays.
-const BODY_BYTES_MAX: usize = 64 << 20;
-/// A server that has not answered in full by then has failed this round.
-const ANSWER_SECONDS_MAX: u64 = 60;
 
 pub(super) async fn run(
     url: String,
@@ -75,11 +69,10 @@ impl Server {
 
     /// `None`: the list is as it was.
     async fn ask(&mut self) -> Result<Option<Vec<TargetGroup>>, String> {
-        let timeout = self.refresh_interval.min(Duration::from_secs(ANSWER_SECONDS_MAX));
         let mut request = self
             .caller
             .request(Method::GET, &self.url)?
-            .timeout(timeout)
+            .timeout(patience(self.refresh_interval))
             .header(ACCEPT, "application/json")
             .header(REFRESH_INTERVAL, self.refresh_interval.as_secs_f64().to_string());
         if let Some(etag) = &self.etag {
@@ -103,17 +96,6 @@ impl Server {
         self.etag = etag;
         Ok(Some(groups))
     }
-}
-
-async fn body(mut response: Response) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(reason_of)? {
-        if body.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(format!("the answer is larger than {BODY_BYTES_MAX} bytes"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 /// A group is known by its place in the list.

@@ -1,15 +1,35 @@
 //! Which targets exist: providers find groups, `resolve` makes targets of them, job by job, and
 //! `catalogue` knows which job hangs on which provider.
 
+mod api;
+mod azure;
+mod bearer;
 mod catalogue;
+mod consul;
 pub mod digest;
+mod digitalocean;
 mod dns;
+mod docker;
+mod ec2;
+#[cfg(test)]
+mod fake_cloud;
 mod file;
+mod gce;
 pub mod group;
+mod hetzner;
 mod http;
+mod lent;
+mod meta;
+mod nomad;
+mod openstack;
+mod pace;
+pub mod per_target;
+pub mod polled;
 pub mod provider;
 pub mod resolve;
 mod static_list;
+#[cfg(test)]
+mod tests;
 mod url;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
@@ -24,12 +44,13 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tracing::{info, warn};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     config::Job,
     discovery::{
         catalogue::{Catalogue, Changes},
-        provider::{Nameservers, ProviderId, Round, Rounds, kind},
+        provider::{Nameservers, ProviderId, Round, Rounds},
     },
     model::target::{DroppedTarget, Target},
     runtime::{clock, stop::Stop, tasks},
@@ -98,6 +119,8 @@ pub struct Discovery {
     catalogue: Catalogue,
     running: BTreeMap<ProviderId, Stop>,
     nameservers: Nameservers,
+    /// Another one on each host, so that they do not all try again at once.
+    seed: u64,
     jobs: Vec<Arc<Job>>,
     orders: mpsc::Receiver<Vec<Arc<Job>>>,
     rounds: mpsc::Receiver<(ProviderId, Round)>,
@@ -122,6 +145,7 @@ impl Discovery {
         let (order_sender, orders) = mpsc::channel(ORDERS_MAX);
         let (round_sender, rounds) = mpsc::channel(ROUNDS_MAX);
         let part = Self {
+            seed: xxh3_64(host.as_bytes()),
             catalogue: Catalogue::new(host),
             running: BTreeMap::new(),
             nameservers,
@@ -167,7 +191,7 @@ impl Discovery {
             let nameservers = self.nameservers.clone();
             tasks::spawn(
                 "discovery provider",
-                provider::run(settings, nameservers, rounds, own_stop),
+                provider::run(settings, nameservers, self.seed ^ id.0, rounds, own_stop),
             );
         }
         // Also where no job is stale: one may have gone.
@@ -176,7 +200,7 @@ impl Discovery {
 
     fn learn(&mut self, id: ProviderId, round: Round) {
         let Some(learned) = self.catalogue.learn(id, round) else { return };
-        let kind = kind(learned.settings);
+        let kind = learned.settings.kind();
         self.meters.refreshed(kind, learned.faults.len());
         if let Some(before) = learned.faults_before {
             for fault in learned.faults.iter().filter(|fault| !before.contains(fault)) {
@@ -304,45 +328,5 @@ impl Meters {
             self.targets.get_or_create(&label).set(count(targets.active.len()));
             self.dropped.get_or_create(&label).set(count(targets.dropped_total));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{fs, path::Path};
-
-    use super::*;
-    use crate::{config, model::target::HOST};
-
-    #[tokio::test]
-    async fn each_refresh_is_published_and_what_did_not_change_is_the_same() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("targets.json");
-        fs::write(&file, r#"[{"targets": ["a:1"]}]"#).unwrap();
-        let text = format!(
-            "scrape_configs:\n- job_name: a\n  file_sd_configs:\n  - files: ['{}']\n    refresh_interval: 20ms\n",
-            file.display()
-        );
-        let jobs = config::parse(Path::new("test.yml"), &text, &|_| None).unwrap().jobs;
-        let began_ms = clock::now_ms();
-        let (handle, part) =
-            Discovery::new(jobs, Nameservers::System, "vm1".to_owned(), &mut Registry::default());
-        let stop = Stop::new();
-        let task = tasks::spawn("discovery", part.run(stop.clone()));
-        let mut seen = handle.targets();
-        let mut next = async |after_ms: i64| {
-            let is_next = |snapshot: &Arc<Snapshot>| {
-                snapshot.jobs.first().is_some_and(|targets| targets.refreshed_ms > after_ms)
-            };
-            seen.wait_for(is_next).await.unwrap().jobs[0].clone()
-        };
-        let first = next(i64::MIN).await;
-        assert!(first.refreshed_ms >= began_ms);
-        assert_eq!(first.active.len(), 1);
-        assert_eq!(first.active[0].discovered.get(HOST), "vm1");
-        let second = next(first.refreshed_ms).await;
-        assert!(Arc::ptr_eq(&first.active, &second.active));
-        stop.raise();
-        task.await.unwrap();
     }
 }

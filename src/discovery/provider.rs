@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     config::Discovery,
-    discovery::{dns, file, http, static_list},
+    discovery::{dns, file, http, polled, static_list},
     model::target::TargetGroup,
     runtime::stop::Stop,
 };
@@ -61,8 +61,14 @@ pub enum Nameservers {
 }
 
 /// Ends when `stop` is raised or nobody listens, whatever it is waiting for; a provider holds
-/// nothing that must be put away.
-pub async fn run(settings: Discovery, nameservers: Nameservers, rounds: Rounds, stop: Stop) {
+/// nothing that must be put away. `seed` is for when to try again.
+pub async fn run(
+    settings: Discovery,
+    nameservers: Nameservers,
+    seed: u64,
+    rounds: Rounds,
+    stop: Stop,
+) {
     let listener = rounds.sender.clone();
     let providing = async {
         match settings {
@@ -77,21 +83,12 @@ pub async fn run(settings: Discovery, nameservers: Nameservers, rounds: Rounds, 
                 let asked = dns::Asked { names, record, port };
                 dns::run(asked, refresh_interval, nameservers, rounds).await;
             }
+            Discovery::Polled(polled) => polled::run(*polled, seed, rounds).await,
         }
     };
     tokio::select! {
         () = stop.raised() => {}
         () = listener.closed() => {}
         () = providing => {}
-    }
-}
-
-/// As metrics and logs call it.
-pub fn kind(settings: &Discovery) -> &'static str {
-    match settings {
-        Discovery::Static(_) => "static",
-        Discovery::File { .. } => "file",
-        Discovery::Http { .. } => "http",
-        Discovery::Dns { .. } => "dns",
     }
 }

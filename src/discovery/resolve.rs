@@ -11,7 +11,7 @@ use crate::{
         Job, Scheme,
         units::{parse_duration, print_duration},
     },
-    discovery::{JobTargets, url},
+    discovery::{JobTargets, per_target, url},
     model::{
         hidden,
         labels::Labels,
@@ -150,6 +150,9 @@ fn defaults<'j>(job: &'j Job, host: &'j str) -> Vec<Default<'j>> {
         (ALWAYS_SCRAPE_CLASSIC_HISTOGRAMS.into(), word(job.always_scrape_classic_histograms)),
         (CONVERT_CLASSIC_HISTOGRAMS.into(), word(job.convert_classic_histograms_to_nhcb)),
     ];
+    defaults.extend(
+        per_target::phase_label(job.phase).map(|(name, value)| (name.into(), value.into())),
+    );
     if !job.clustering.enabled {
         defaults.push((HOST.into(), Cow::from(host)));
     }
@@ -193,6 +196,8 @@ fn target(job: &Job, mut labels: Labels) -> Result<Target, String> {
             labels.get(SCRAPE_INTERVAL),
         ));
     }
+    per_target::limits(job, &labels)?;
+    per_target::phase(&labels)?;
     labels.retain(|name, _| !name.starts_with(META_PREFIX));
     if !labels.contains(INSTANCE) {
         labels.set(INSTANCE, address.as_str());
@@ -377,6 +382,14 @@ mod tests {
         check(
             &[(ADDRESS, "a"), (SCRAPE_TIMEOUT, "2x")],
             Some("error parsing scrape timeout: unknown unit \"x\" in duration \"2x\""),
+        );
+        check(
+            &[(ADDRESS, "a"), ("__sample_limit__", "few")],
+            Some("error parsing __sample_limit__: expected a whole number, found \"few\""),
+        );
+        check(
+            &[(ADDRESS, "a"), ("__scrape_offset__", "half")],
+            Some("error parsing __scrape_offset__: not a valid duration string: \"half\""),
         );
         let dropped = only("relabel_configs: [{action: drop}]", &[(ADDRESS, "a")]).unwrap_err();
         assert_eq!(dropped.error, None);

@@ -17,6 +17,13 @@ pub const SCRAPE_TIMEOUT: &str = "__scrape_timeout__";
 pub const SCRAPE_NATIVE_HISTOGRAMS: &str = "__scrape_native_histograms__";
 pub const ALWAYS_SCRAPE_CLASSIC_HISTOGRAMS: &str = "__always_scrape_classic_histograms__";
 pub const CONVERT_CLASSIC_HISTOGRAMS: &str = "__convert_classic_histograms_to_nhcb__";
+/// Limits of this one target, in the place of its job's.
+pub const SAMPLE_LIMIT: &str = "__sample_limit__";
+pub const LABEL_LIMIT: &str = "__label_limit__";
+pub const SERIES_LIMIT: &str = "__series_limit__";
+/// Where within its interval it is scraped; an offset wins.
+pub const SCRAPE_OFFSET: &str = "__scrape_offset__";
+pub const SCRAPE_ALIGN_INTERVAL: &str = "__scrape_align_interval__";
 /// With the name of an URL parameter behind it: the first value of that parameter.
 pub const PARAM_PREFIX: &str = "__param_";
 /// What discovery knows about a target: there for relabelling, and gone after it.

@@ -6,10 +6,19 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::{
+    config::WriteMessage,
     model::batch::Signal,
-    outbox::entry::Entry,
-    wire::remote_write::{Compressor, Fragment, join, split},
+    outbox::{
+        dialect::{Form, Packing, Sent},
+        entry::Entry,
+    },
+    wire::remote_write::{
+        Compressor, Counts, DecodeError, Fragment, V1Writer, V2Writer, join, split, unpack,
+    },
 };
+
+/// Of Zstandard; the levels above cost more than they save.
+const ZSTD_LEVEL: i32 = 1;
 
 /// The part of a record that an attempt sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,28 +47,91 @@ pub(super) fn cuts(entries: &[Entry], samples: &Range<u32>) -> Vec<Cut> {
     cuts
 }
 
+/// What a request carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Body {
+    pub(super) bytes: Bytes,
+    pub(super) sent: Sent,
+}
+
 /// `parts` are the cuts with the bytes of their records. An error names the record that can't be
 /// taken apart.
 pub(super) fn build(
     signal: Signal,
+    form: Form,
     parts: &[(Cut, Bytes)],
     compressor: &mut Option<Compressor>,
-) -> Result<Bytes, u64> {
+) -> Result<Body, u64> {
     match signal {
         Signal::Metrics => {
             let mut fragments = Vec::with_capacity(parts.len());
             for (cut, bytes) in parts {
                 let whole = Fragment { bytes: bytes.clone(), raw_length: cut.raw_length };
-                fragments.push(if cut.whole {
+                let fragment = if cut.whole {
                     whole
                 } else {
                     let compressor = compressor.get_or_insert_default();
                     extract(whole, &cut.samples, compressor).ok_or(cut.sequence)?
-                });
+                };
+                fragments.push((cut, fragment));
             }
-            Ok(join(&fragments).into())
+            assemble(form, &fragments, compressor)
         }
     }
+}
+
+/// What is sent as it lies there needs no unpacking.
+fn assemble(
+    form: Form,
+    fragments: &[(&Cut, Fragment)],
+    compressor: &mut Option<Compressor>,
+) -> Result<Body, u64> {
+    let (raw, counts) = match (form.message, form.packing, form.rewrites) {
+        (WriteMessage::V1, Packing::Snappy, false) => {
+            let only = fragments.iter().map(|(_, fragment)| fragment);
+            let sent = Sent { form, counts: plain_counts(fragments) };
+            return Ok(Body { bytes: join(only).into(), sent });
+        }
+        (WriteMessage::V1, Packing::Zstd, false) => {
+            let mut raw = Vec::new();
+            for (cut, fragment) in fragments {
+                raw.extend_from_slice(&unpack(fragment).map_err(|_| cut.sequence)?);
+            }
+            (raw, plain_counts(fragments))
+        }
+        (WriteMessage::V1, _, true) => {
+            let mut writer = V1Writer::default();
+            for (cut, fragment) in fragments {
+                let added = unpack(fragment).and_then(|raw| Ok(writer.add(&raw)?));
+                added.map_err(|_: DecodeError| cut.sequence)?;
+            }
+            writer.finish()
+        }
+        (WriteMessage::V2, ..) => {
+            let mut raws = Vec::with_capacity(fragments.len());
+            for (cut, fragment) in fragments {
+                raws.push((cut.sequence, unpack(fragment).map_err(|_| cut.sequence)?));
+            }
+            let mut writer = V2Writer::default();
+            for (sequence, raw) in &raws {
+                writer.add(raw).map_err(|_| *sequence)?;
+            }
+            writer.finish()
+        }
+    };
+    let bytes = match form.packing {
+        Packing::Snappy => compressor.get_or_insert_default().body(&raw),
+        Packing::Zstd => zstd::bulk::compress(&raw, ZSTD_LEVEL)
+            .expect("memory for a body of bounded size is there")
+            .into(),
+    };
+    Ok(Body { bytes, sent: Sent { form, counts } })
+}
+
+/// Of records that nobody has looked into.
+fn plain_counts(fragments: &[(&Cut, Fragment)]) -> Counts {
+    let samples = fragments.iter().map(|(cut, _)| cut.samples.end - cut.samples.start);
+    Counts { samples: samples.sum(), ..Counts::default() }
 }
 
 fn extract(
@@ -83,8 +155,12 @@ fn extract(
 mod tests {
     use super::*;
     use crate::{
-        model::{labels::Labels, sample::Sample, slot::StreamKey},
-        wire::remote_write::{decode, encode_labels, push_series},
+        model::{
+            labels::Labels,
+            sample::{Point, PointValue},
+            slot::StreamKey,
+        },
+        wire::remote_write::{TimeSeries, decode, decode_v2, encode_labels, push_series},
     };
 
     fn entry(sequence: u64, samples: u32, raw_length: u32) -> Entry {
@@ -111,14 +187,39 @@ mod tests {
             for _ in 0..*count {
                 let labels: Labels =
                     [("__name__", "m"), ("n", &*number.to_string())].into_iter().collect();
-                let sample = Sample { value: f64::from(number), timestamp_ms: 7 };
-                push_series(&mut raw, &encode_labels(&labels), sample, &[]);
+                let value = PointValue::Float(f64::from(number));
+                let point = Point { value, timestamp_ms: 7, start_ms: None, exemplars: &[] };
+                push_series(&mut raw, &encode_labels(&labels, None), &point);
                 number += 1;
             }
             let fragment = compressor.compress(&raw);
             (entry(sequence, *count, fragment.raw_length), fragment.bytes)
         };
         (0..).zip(samples).map(record).collect()
+    }
+
+    fn forms() -> Vec<Form> {
+        let mut forms = Vec::new();
+        for message in [WriteMessage::V1, WriteMessage::V2] {
+            for packing in [Packing::Snappy, Packing::Zstd] {
+                forms.extend([false, true].map(|rewrites| Form { message, packing, rewrites }));
+            }
+        }
+        forms
+    }
+
+    fn read(body: &Body) -> Vec<TimeSeries> {
+        let bytes = match body.sent.form.packing {
+            Packing::Snappy => body.bytes.clone(),
+            Packing::Zstd => {
+                let raw = zstd::bulk::decompress(&body.bytes, 1 << 20).unwrap();
+                Compressor::default().body(&raw)
+            }
+        };
+        match body.sent.form.message {
+            WriteMessage::V1 => decode(&bytes).unwrap(),
+            WriteMessage::V2 => decode_v2(&bytes).unwrap(),
+        }
     }
 
     #[test]
@@ -133,11 +234,15 @@ mod tests {
                     (cut, records[at].1.clone())
                 };
                 let parts: Vec<(Cut, Bytes)> = cuts.into_iter().map(with_bytes).collect();
-                let body = build(Signal::Metrics, &parts, &mut None).unwrap();
-                let values: Vec<f64> =
-                    decode(&body).unwrap().iter().map(|series| series.samples[0].value).collect();
                 let expected: Vec<f64> = (start..end).map(f64::from).collect();
-                assert_eq!(values, expected, "{start}..{end}");
+                for form in forms() {
+                    let body = build(Signal::Metrics, form, &parts, &mut None).unwrap();
+                    let read = read(&body);
+                    let values: Vec<f64> = read.iter().map(|s| s.samples[0].value).collect();
+                    assert_eq!(values, expected, "{start}..{end} as {form:?}");
+                    let counts = Counts { samples: end - start, ..Counts::default() };
+                    assert_eq!(body.sent, Sent { form, counts });
+                }
             }
         }
     }
@@ -146,6 +251,8 @@ mod tests {
     fn bytes_that_are_no_batch_are_named() {
         let cut = Cut { sequence: 9, samples: 1..2, whole: false, raw_length: 3 };
         let parts = [(cut, Bytes::from_static(b"\xff\xff\xff"))];
-        assert_eq!(build(Signal::Metrics, &parts, &mut None), Err(9));
+        for form in forms() {
+            assert_eq!(build(Signal::Metrics, form, &parts, &mut None), Err(9), "{form:?}");
+        }
     }
 }

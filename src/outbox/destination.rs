@@ -10,11 +10,13 @@ use tokio::{
 };
 
 use crate::{
-    config::Destination,
+    config::{Destination, MetadataSending},
     model::{batch::Batch, member::NodeId},
     outbox::{
         APPENDS_MAX,
+        dialect::Dialect,
         disk::{Disk, Done, Job},
+        families::Families,
         line_work::LineWork,
         lines::LineOrder,
         log::{DiskError, Log},
@@ -22,9 +24,9 @@ use crate::{
         queue::Queue,
         recovery::Recovery,
         reporter::Reporter,
-        requests::{Failed, Posted, Requests},
+        requests::{Ended, Failed, Posted, Requests},
         sender::Sender,
-        settings::Settings,
+        settings::{Settings, ms},
         verdict::{Verdict, judge},
         view::QueueView,
     },
@@ -59,6 +61,7 @@ pub(super) struct Setup {
     pub(super) settings: Settings,
     pub(super) log: Log,
     pub(super) recovery: Recovery,
+    pub(super) families: Families,
     pub(super) lease: Lease,
     pub(super) appends: mpsc::Receiver<Appended>,
     pub(super) orders: mpsc::Receiver<Order>,
@@ -73,6 +76,9 @@ pub(super) struct DestinationLoop {
     disk: Disk,
     requests: Requests,
     reporter: Reporter,
+    families: Families,
+    metadata: MetadataSending,
+    next_metadata_ms: i64,
     lease: Lease,
     /// The right to send what is divided has run out.
     is_lapsed: bool,
@@ -118,6 +124,7 @@ impl DestinationLoop {
             settings,
             log,
             recovery,
+            families,
             lease,
             appends,
             orders,
@@ -139,13 +146,17 @@ impl DestinationLoop {
         if let Some(fault) = &recovery.fault {
             reporter.disk_changed(disk.broke(fault, true, now_ms).as_ref());
         }
-        reporter.tick(&mut queue, &disk, now_ms);
+        let requests = Requests::new(Sender::new(&destination), Dialect::new(&destination));
+        reporter.tick(&mut queue, &disk, requests.dialect(), now_ms);
         Self {
             settings,
             queue,
             disk,
-            requests: Requests::new(Sender::new(&destination)),
+            requests,
             reporter,
+            families,
+            metadata: destination.metadata.clone(),
+            next_metadata_ms: now_ms.saturating_add(ms(destination.metadata.interval)),
             lease,
             is_lapsed: false,
             appends,
@@ -173,7 +184,7 @@ impl DestinationLoop {
             let takes = self.ending.is_none() && self.queue.has_room();
             tokio::select! {
                 Some(batches) = self.appends.recv(), if takes => self.append(batches),
-                posted = self.requests.next() => self.answered(&posted),
+                ended = self.requests.next() => self.ended(ended),
                 done = self.disk.done() => self.job_done(done),
                 // What closes a line comes before what might be sent of it.
                 Some(orders) = self.lines.recv(), if self.line_work.has_room() => self.order(orders),
@@ -192,7 +203,7 @@ impl DestinationLoop {
         if self.sends() {
             let at_once = self.ending.is_some();
             for start in self.queue.start(now_ms, at_once) {
-                if let Err(failed) = self.requests.begin(start, &self.queue) {
+                if let Err(failed) = self.requests.begin(start, &self.queue, now_ms) {
                     self.failed(&failed, now_ms);
                 }
             }
@@ -201,12 +212,25 @@ impl DestinationLoop {
         if ticks {
             self.next_tick_ms = now_ms + TICK_MS;
             self.queue.expire(now_ms);
+            self.tell_metadata(now_ms);
         }
         if self.disk.is_idle() {
             self.start_job(now_ms, ticks);
         }
         if ticks {
-            self.reporter.tick(&mut self.queue, &self.disk, now_ms);
+            self.reporter.tick(&mut self.queue, &self.disk, self.requests.dialect(), now_ms);
+        }
+    }
+
+    /// A destination that refuses us, or is not ours to send to any more, need not hear it.
+    fn tell_metadata(&mut self, now_ms: i64) {
+        if now_ms < self.next_metadata_ms || self.ending.is_some() {
+            return;
+        }
+        self.next_metadata_ms = now_ms.saturating_add(ms(self.metadata.interval));
+        let tells = self.metadata.enabled && self.requests.dialect().tells_apart();
+        if tells && !self.queue.is_refused() {
+            self.requests.tell(self.families.clone(), self.metadata.families_per_send_max);
         }
     }
 
@@ -275,9 +299,26 @@ impl DestinationLoop {
         }
     }
 
+    fn ended(&mut self, ended: Ended) {
+        let now_ms = self.clock.now_ms();
+        match ended {
+            Ended::Posted(posted) => self.answered(&posted),
+            Ended::Asked(takes) => {
+                let turn = self.requests.asked(takes, now_ms);
+                self.reporter.turned(turn);
+            }
+            Ended::Told(told) => {
+                self.requests.told();
+                self.reporter.told(&told);
+            }
+        }
+    }
+
     fn answered(&mut self, posted: &Posted) {
         let now_ms = self.clock.now_ms();
-        let verdict = judge(&posted.answer, clock::now_ms());
+        let verdict = judge(&posted.answer, &posted.sent, clock::now_ms());
+        let turn = self.requests.heard(posted, verdict, now_ms);
+        self.reporter.turned(turn);
         let Posted { lane, ticket, request_bytes, .. } = *posted;
         let answered =
             self.queue.answer(lane, ticket, verdict, request_bytes, now_ms, &mut self.chance);
@@ -311,7 +352,7 @@ impl DestinationLoop {
             if self.line_work.read(ticket, &found, &mut self.queue, now_ms) {
                 continue;
             }
-            if let Err(failed) = self.requests.read(ticket, found) {
+            if let Err(failed) = self.requests.read(ticket, found, now_ms) {
                 self.failed(&failed, now_ms);
             }
         }
@@ -321,7 +362,10 @@ impl DestinationLoop {
         match order {
             Order::Change(destination, settings) => {
                 let now_ms = self.clock.now_ms();
-                self.requests.set_sender(Sender::new(&destination));
+                self.requests.set_sender(Sender::new(&destination), Dialect::new(&destination));
+                self.metadata = destination.metadata.clone();
+                let in_an_interval = now_ms.saturating_add(ms(self.metadata.interval));
+                self.next_metadata_ms = self.next_metadata_ms.min(in_an_interval);
                 self.queue.change(&settings.limits, &settings.rules, now_ms);
                 self.settings = settings;
             }
@@ -388,7 +432,7 @@ impl DestinationLoop {
                 self.reporter.job_done(&done, change.as_ref());
             }
         }
-        self.reporter.tick(&mut self.queue, &self.disk, now_ms);
+        self.reporter.tick(&mut self.queue, &self.disk, self.requests.dialect(), now_ms);
         let unsent = self.queue.unsent();
         self.reporter.closed(unsent, self.queue.unwritten_samples());
         Left { samples: unsent.samples, bytes: unsent.bytes }

@@ -63,9 +63,18 @@ impl Holds {
                 }
                 None
             }
-            Verdict::Stored | Verdict::TooLarge | Verdict::Rejected | Verdict::Refused => {
-                self.0.remove(tenant).map(|_| false)
+            // Its lane asks again, in another form.
+            Verdict::OtherForm { .. } => {
+                if let Some(old) = self.0.get_mut(tenant) {
+                    old.probe = None;
+                }
+                None
             }
+            Verdict::Stored
+            | Verdict::StoredPartly { .. }
+            | Verdict::TooLarge
+            | Verdict::Rejected
+            | Verdict::Refused => self.0.remove(tenant).map(|_| false),
         }
     }
 }

@@ -244,7 +244,19 @@ impl Lane {
             }
             // The hold is the tenant's, not the lane's.
             Verdict::Hold => return outcome,
-            Verdict::Stored | Verdict::TooLarge | Verdict::Rejected | Verdict::Refused => {}
+            // Not a failure of the same bytes.
+            Verdict::OtherForm { maybe_stored } => {
+                self.maybe_stored |= maybe_stored;
+                if let Some(request) = &mut self.request {
+                    request.repeat -= 1;
+                }
+                return outcome;
+            }
+            Verdict::Stored
+            | Verdict::StoredPartly { .. }
+            | Verdict::TooLarge
+            | Verdict::Rejected
+            | Verdict::Refused => {}
         }
         self.backoff_ms = 0;
         self.not_before_ms = 0;
@@ -257,6 +269,16 @@ impl Lane {
                 request.arrived = true;
                 self.took_ms = now_ms - self.started_ms;
             }
+            Verdict::StoredPartly { refused, unsendable } => {
+                let all = request.finish_part();
+                let unsendable = unsendable.min(all);
+                let refused = refused.min(all - unsendable);
+                outcome.sent_samples = all - unsendable - refused;
+                request.arrived |= outcome.sent_samples > 0;
+                let lost = [(Reason::Unsendable, unsendable), (Reason::NotWritten, refused)];
+                outcome.lost.extend(lost.into_iter().filter(|(_, samples)| *samples > 0));
+                self.took_ms = now_ms - self.started_ms;
+            }
             Verdict::Refused => outcome.lost.push((Reason::Refused, request.finish_part())),
             Verdict::TooLarge => {
                 if !request.halve() {
@@ -264,7 +286,7 @@ impl Lane {
                 }
             }
             Verdict::Rejected => request.reject(maybe_stored, &mut outcome),
-            Verdict::Retry { .. } | Verdict::Hold => {}
+            Verdict::Retry { .. } | Verdict::Hold | Verdict::OtherForm { .. } => {}
         }
         if let Some(lost) = request.give_up_search() {
             let reason =
@@ -700,6 +722,33 @@ mod tests {
         check_rejection(&[BUSY], Reason::Rejected);
         check_rejection(&[LOST_ANSWER], Reason::MaybeStored);
         check_rejection(&[LOST_ANSWER, BUSY], Reason::MaybeStored);
+    }
+
+    #[test]
+    fn what_is_stored_in_part_is_through() {
+        let mut bench = Bench::with(&[(1, 0, 5), (2, 0, 5)]);
+        bench.start();
+        let outcome = bench.answer(Verdict::StoredPartly { refused: 2, unsendable: 1 });
+        assert_eq!((outcome.sent_samples, outcome.arrived, outcome.released.len()), (7, true, 2));
+        assert_eq!(outcome.lost, [(Reason::Unsendable, 1), (Reason::NotWritten, 2)]);
+        bench.push(1, 1, 3);
+        bench.start();
+        let outcome = bench.answer(Verdict::StoredPartly { refused: 9, unsendable: 0 });
+        assert_eq!((outcome.sent_samples, outcome.arrived), (0, false));
+        assert_eq!(outcome.lost, [(Reason::NotWritten, 3)], "no more than there were");
+    }
+
+    #[test]
+    fn another_form_is_tried_at_once_and_is_no_repetition() {
+        let mut bench = Bench::with(&[(1, 0, 1)]);
+        bench.start();
+        let other = Verdict::OtherForm { maybe_stored: false };
+        assert_eq!(bench.answer(other), Outcome::default());
+        assert_eq!((bench.due_in(), bench.start().repeat), (Some(0), 0));
+        assert!(!bench.lane.is_repeating());
+        bench.answer(Verdict::OtherForm { maybe_stored: true });
+        bench.start();
+        assert_eq!(bench.answer(Verdict::Rejected).lost, [(Reason::MaybeStored, 1)]);
     }
 
     #[test]

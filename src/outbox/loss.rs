@@ -27,6 +27,10 @@ pub(super) enum Reason {
     Refused,
     /// One sample is more than the destination takes.
     TooLarge,
+    /// The destination stored the request without them, and said how many.
+    NotWritten,
+    /// The version of remote write that the destination understands has no way to say them.
+    Unsendable,
     /// Taken over when the destination had newer samples of the same series already.
     Late,
     /// The agent ended without a disk to keep it on.
@@ -34,7 +38,7 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Bytes,
         Self::Records,
         Self::Age,
@@ -47,6 +51,8 @@ impl Reason {
         Self::MaybeStored,
         Self::Refused,
         Self::TooLarge,
+        Self::NotWritten,
+        Self::Unsendable,
         Self::Late,
         Self::Stopped,
     ];
@@ -66,6 +72,8 @@ impl Reason {
             Self::MaybeStored => "maybe_stored",
             Self::Refused => "refused",
             Self::TooLarge => "too_large",
+            Self::NotWritten => "not_written",
+            Self::Unsendable => "unsendable",
             Self::Late => "late",
             Self::Stopped => "stopped",
         }

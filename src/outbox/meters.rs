@@ -53,6 +53,8 @@ pub(super) struct Meters {
     sent: Counters,
     taken: Counters,
     given: Counters,
+    metadata: Counters,
+    metadata_failures: Counters,
     retries: Counters,
     disk_errors: Counters,
     torn: Counters,
@@ -83,6 +85,8 @@ pub(super) struct DestinationMeters {
     pub(super) sent: Counter,
     pub(super) taken: Counter,
     pub(super) given: Counter,
+    pub(super) metadata: Counter,
+    pub(super) metadata_failures: Counter,
     pub(super) retries: Counter,
     pub(super) disk_errors: Counter,
     pub(super) request_seconds: Histogram,
@@ -107,6 +111,8 @@ impl Meters {
             sent: Family::default(),
             taken: Family::default(),
             given: Family::default(),
+            metadata: Family::default(),
+            metadata_failures: Family::default(),
             retries: Family::default(),
             disk_errors: Family::default(),
             torn: Family::default(),
@@ -143,6 +149,8 @@ impl Meters {
             sent: self.sent.get_or_create_owned(&key),
             taken: self.taken.get_or_create_owned(&key),
             given: self.given.get_or_create_owned(&key),
+            metadata: self.metadata.get_or_create_owned(&key),
+            metadata_failures: self.metadata_failures.get_or_create_owned(&key),
             retries: self.retries.get_or_create_owned(&key),
             disk_errors: self.disk_errors.get_or_create_owned(&key),
             request_seconds: self.request_seconds.get_or_create_owned(&key),
@@ -179,6 +187,11 @@ impl Meters {
         counter("sent_samples", "Samples that the destination has stored", &self.sent);
         counter("taken_samples", "Unsent samples taken over from other members", &self.taken);
         counter("given_samples", "Unsent samples handed over to other members", &self.given);
+        let metadata =
+            "Descriptions of metrics that the destination has taken in requests of their own";
+        counter("sent_metadata", metadata, &self.metadata);
+        let failures = "Rounds of such requests that the destination did not take whole";
+        counter("metadata_failures", failures, &self.metadata_failures);
         counter("retries", "Requests that were made again", &self.retries);
         counter("disk_errors", "Writes to disk that failed", &self.disk_errors);
         counter("torn_segments", "Segments found with a torn tail", &self.torn);

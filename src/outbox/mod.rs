@@ -4,10 +4,12 @@
 mod body;
 mod cursors;
 mod destination;
+pub mod dialect;
 mod disk;
 mod draft;
 mod entries;
 mod entry;
+mod families;
 pub mod frame;
 mod fresh;
 mod held;
@@ -27,7 +29,7 @@ mod requests;
 mod sender;
 mod sent;
 mod settings;
-mod verdict;
+pub mod verdict;
 mod view;
 
 use std::{
@@ -44,6 +46,7 @@ use tokio::{
 use tracing::{info, warn};
 
 pub use crate::outbox::{
+    families::Families,
     packer::{Packed, Packer, SeriesBlobs, Shaping, Shapings},
     view::{DiskView, LaneState, LaneView, QueueView},
 };
@@ -75,6 +78,7 @@ pub struct Handle {
     shapings: watch::Receiver<Arc<Shapings>>,
     routes: watch::Receiver<Arc<Vec<Route>>>,
     orders: mpsc::Sender<Apply>,
+    families: Families,
 }
 
 /// The way to one destination's loop.
@@ -111,16 +115,23 @@ impl Node {
 
 /// The part: owns the destinations' loops.
 pub struct Outbox {
-    node: Node,
-    directory: PathBuf,
-    settings: OutboxSettings,
+    opening: Opening,
     shapings: watch::Sender<Arc<Shapings>>,
     routes: watch::Sender<Arc<Vec<Route>>>,
     orders: mpsc::Receiver<Apply>,
-    meters: Meters,
     /// Opened, not running yet.
     opened: Vec<Opened>,
     running: BTreeMap<Arc<str>, Running>,
+}
+
+/// What every destination's queue is opened with.
+#[derive(Clone)]
+struct Opening {
+    node: Node,
+    settings: OutboxSettings,
+    directory: PathBuf,
+    meters: Meters,
+    families: Families,
 }
 
 struct Opened {
@@ -141,6 +152,11 @@ impl Handle {
     /// How series are to be encoded. When it changes, encode anew.
     pub fn shapings(&self) -> watch::Receiver<Arc<Shapings>> {
         self.shapings.clone()
+    }
+
+    /// What targets say of their metrics goes here.
+    pub fn families(&self) -> &Families {
+        &self.families
     }
 
     /// Hands a scrape to every destination that it is for. Waits while one of them takes nothing,
@@ -229,28 +245,26 @@ impl Outbox {
         directory: &Path,
         registry: &mut Registry,
     ) -> Result<(Handle, Self), String> {
-        let meters = Meters::new(registry);
+        let families = Families::default();
+        let opening = Opening {
+            node,
+            settings: settings.clone(),
+            directory: directory.to_owned(),
+            meters: Meters::new(registry),
+            families: families.clone(),
+        };
         let mut opened = Vec::new();
         for destination in destinations {
-            opened.push(open(&node, settings, destination, directory, &meters)?);
+            opened.push(opening.open(destination)?);
         }
         warn_of_strays(directory, destinations);
         let (shapings, shapings_seen) = watch::channel(Arc::new(Shapings::of(destinations)));
         let all = opened.iter().map(|opened| opened.route.clone()).collect();
         let (routes, routes_seen) = watch::channel(Arc::new(all));
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
-        let handle = Handle { shapings: shapings_seen, routes: routes_seen, orders: sender };
-        let part = Self {
-            node,
-            directory: directory.to_owned(),
-            settings: settings.clone(),
-            shapings,
-            routes,
-            orders,
-            meters,
-            opened,
-            running: BTreeMap::new(),
-        };
+        let handle =
+            Handle { shapings: shapings_seen, routes: routes_seen, orders: sender, families };
+        let part = Self { opening, shapings, routes, orders, opened, running: BTreeMap::new() };
         Ok((handle, part))
     }
 
@@ -289,15 +303,14 @@ impl Outbox {
         let new: Vec<Arc<Destination>> =
             destinations.iter().filter(|d| !self.running.contains_key(&d.name)).cloned().collect();
         // The only step that can fail comes first.
-        let opening =
-            (self.node.clone(), settings.clone(), self.directory.clone(), self.meters.clone());
-        let opened = open_all(opening, new).await?;
-        if settings.lanes != self.settings.lanes {
+        let opening = Opening { settings: settings.clone(), ..self.opening.clone() };
+        let opened = opening.open_all(new).await?;
+        if settings.lanes != self.opening.settings.lanes {
             info!(lanes = settings.lanes, "a new number of lanes takes effect at the next start");
         }
         for destination in &destinations {
             let Some(running) = self.running.get_mut(&destination.name) else { continue };
-            if settings == self.settings && *destination == running.destination {
+            if settings == self.opening.settings && *destination == running.destination {
                 continue;
             }
             running.destination = Arc::clone(destination);
@@ -309,7 +322,7 @@ impl Outbox {
         for opened in opened {
             self.start(opened, end);
         }
-        self.settings = settings;
+        self.opening.settings = settings;
         let route = |destination: &Arc<Destination>| self.running[&destination.name].route.clone();
         self.routes.send_replace(Arc::new(destinations.iter().map(route).collect()));
         self.shapings.send_if_modified(|old| {
@@ -338,11 +351,11 @@ impl Outbox {
                 warn!(
                     destination = %name,
                     samples = left.samples,
-                    directory = %directory_of(&self.directory, &name).display(),
+                    directory = %directory_of(&self.opening.directory, &name).display(),
                     "destination removed, its unsent samples stay on disk until one of that name is configured"
                 );
             }
-            self.meters.of(&name).retire();
+            self.opening.meters.of(&name).retire();
         }
     }
 
@@ -354,53 +367,45 @@ impl Outbox {
     }
 }
 
-async fn open_all(
-    (node, settings, directory, meters): (Node, OutboxSettings, PathBuf, Meters),
-    destinations: Vec<Arc<Destination>>,
-) -> Result<Vec<Opened>, String> {
-    let opening = spawn_blocking(move || {
-        destinations.iter().map(|d| open(&node, &settings, d, &directory, &meters)).collect()
-    });
-    opening.await.map_err(|panic| format!("opening the outbox failed: {panic}"))?
-}
+impl Opening {
+    async fn open_all(self, destinations: Vec<Arc<Destination>>) -> Result<Vec<Opened>, String> {
+        let opening = spawn_blocking(move || destinations.iter().map(|d| self.open(d)).collect());
+        opening.await.map_err(|panic| format!("opening the outbox failed: {panic}"))?
+    }
 
-fn open(
-    node: &Node,
-    settings: &OutboxSettings,
-    destination: &Arc<Destination>,
-    directory: &Path,
-    meters: &Meters,
-) -> Result<Opened, String> {
-    let name = Arc::clone(&destination.name);
-    let settings = Settings::of(settings, destination);
-    let (log, recovery) = Log::open(LogSettings {
-        directory: directory_of(directory, &name),
-        segment_bytes_max: SEGMENT_BYTES_MAX,
-        free_bytes_min: settings.free_bytes_min,
-    })?;
-    let meters = meters.of(&name);
-    tell_recovery(&name, &recovery);
-    meters.recovered(&recovery);
-    let (appends, appended) = mpsc::channel(APPENDS_MAX);
-    let (orders, ordered) = mpsc::channel(ORDERS_MAX);
-    let (lines, line_orders) = mpsc::channel(LINE_ORDERS_MAX);
-    let (view, seen) = watch::channel(Arc::default());
-    let part = DestinationLoop::new(Setup {
-        me: node.me,
-        lease: node.lease.clone(),
-        destination: Arc::clone(destination),
-        settings,
-        log,
-        recovery,
-        appends: appended,
-        orders: ordered,
-        lines: line_orders,
-        view,
-        meters,
-    });
-    let fleet_name = Arc::clone(&destination.fleet_name);
-    let route = Route { name, fleet_name, appends, lines, view: seen };
-    Ok(Opened { destination: Arc::clone(destination), route, orders, part })
+    fn open(&self, destination: &Arc<Destination>) -> Result<Opened, String> {
+        let name = Arc::clone(&destination.name);
+        let settings = Settings::of(&self.settings, destination);
+        let (log, recovery) = Log::open(LogSettings {
+            directory: directory_of(&self.directory, &name),
+            segment_bytes_max: SEGMENT_BYTES_MAX,
+            free_bytes_min: settings.free_bytes_min,
+        })?;
+        let meters = self.meters.of(&name);
+        tell_recovery(&name, &recovery);
+        meters.recovered(&recovery);
+        let (appends, appended) = mpsc::channel(APPENDS_MAX);
+        let (orders, ordered) = mpsc::channel(ORDERS_MAX);
+        let (lines, line_orders) = mpsc::channel(LINE_ORDERS_MAX);
+        let (view, seen) = watch::channel(Arc::default());
+        let part = DestinationLoop::new(Setup {
+            me: self.node.me,
+            lease: self.node.lease.clone(),
+            families: self.families.clone(),
+            destination: Arc::clone(destination),
+            settings,
+            log,
+            recovery,
+            appends: appended,
+            orders: ordered,
+            lines: line_orders,
+            view,
+            meters,
+        });
+        let fleet_name = Arc::clone(&destination.fleet_name);
+        let route = Route { name, fleet_name, appends, lines, view: seen };
+        Ok(Opened { destination: Arc::clone(destination), route, orders, part })
+    }
 }
 
 fn tell_recovery(name: &str, recovery: &Recovery) {

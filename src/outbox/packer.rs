@@ -9,17 +9,17 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    config::Destination,
+    config::{Destination, WriteMessage},
     model::{
         batch::{Batch, Signal},
         labels::{Labels, METRIC_NAME},
         relabel::{self, Rule},
-        sample::{Exemplar, Sample},
+        sample::{Point, PointValue},
         slot::StreamKey,
     },
     wire::{
         protobuf::push_varint,
-        remote_write::{Compressor, encode_labels, push_series},
+        remote_write::{Compressor, Metadata, encode_labels, push_series},
     },
 };
 
@@ -29,7 +29,7 @@ const BLOCK_BYTES_MAX: usize = 64 << 10;
 /// A batch is cut before it unpacks to more; a single larger series goes alone.
 const BATCH_RAW_BYTES_MAX: usize = 4 << 20;
 /// Of a sample, besides its labels and exemplars.
-const SAMPLE_BYTES_MAX: usize = 40;
+const SAMPLE_BYTES_MAX: usize = 50;
 /// Tools for packing that are kept between scrapes; more are made when that many pack at once.
 const TOOLS_KEPT_MAX: usize = 16;
 const PLAIN_KEPT_MAX: usize = 8;
@@ -41,6 +41,10 @@ pub struct Shaping {
     pub external_labels: Labels,
     pub write_relabel: Vec<Rule>,
     pub exemplars: bool,
+    /// Native ones; where they do not go, the series that have nothing else do not either.
+    pub histograms: bool,
+    /// With 2.0 goes what 1.0 has no place for: metadata and starts.
+    pub message: WriteMessage,
     /// Of one batch, and so of one request.
     pub samples_max: usize,
 }
@@ -118,6 +122,8 @@ impl Shapings {
                 external_labels: destination.external_labels.clone(),
                 write_relabel: destination.write_relabel.clone(),
                 exemplars: destination.send_exemplars,
+                histograms: destination.send_native_histograms,
+                message: destination.message,
                 samples_max: destination.queue.samples_per_send_max.max(1),
             };
             let name = Arc::clone(&destination.fleet_name);
@@ -139,9 +145,25 @@ impl Shapings {
         self.shapings.iter().any(|(shaping, _)| shaping.exemplars)
     }
 
-    /// Once a series, not once a sample.
-    pub fn encode(&self, labels: &Labels) -> SeriesBlobs {
-        self.gather(self.shapings.iter().map(|(shaping, _)| shaping.encode(labels)))
+    /// Whether any destination takes native histograms; where none does they need not be decoded.
+    pub fn wants_histograms(&self) -> bool {
+        self.shapings.iter().any(|(shaping, _)| shaping.histograms)
+    }
+
+    /// Whether any destination gets what targets say of a series with the series. Where that has
+    /// changed, encode the series anew.
+    pub fn wants_metadata(&self) -> bool {
+        self.shapings.iter().any(|(shaping, _)| shaping.is_v2())
+    }
+
+    /// Whether any destination takes the instants since when series have counted.
+    pub fn wants_starts(&self) -> bool {
+        self.wants_metadata()
+    }
+
+    /// Once a series, not once a sample. The metadata goes to those that want it with each series.
+    pub fn encode(&self, labels: &Labels, metadata: Option<&Metadata<'_>>) -> SeriesBlobs {
+        self.gather(self.shapings.iter().map(|(shaping, _)| shaping.encode(labels, metadata)))
     }
 
     /// The names of the destinations that each shaping is for.
@@ -184,9 +206,11 @@ impl Shapings {
 
 impl Shaping {
     /// Empty where a rule drops the series, or leaves it without a name.
-    fn encode(&self, labels: &Labels) -> Vec<u8> {
+    fn encode(&self, labels: &Labels, metadata: Option<&Metadata<'_>>) -> Vec<u8> {
+        let metadata = metadata.filter(|_| self.is_v2());
         if self.external_labels.is_empty() && self.write_relabel.is_empty() {
-            return if labels.contains(METRIC_NAME) { encode_labels(labels) } else { Vec::new() };
+            let is_named = labels.contains(METRIC_NAME);
+            return if is_named { encode_labels(labels, metadata) } else { Vec::new() };
         }
         let mut labels = labels.clone();
         for (name, value) in self.external_labels.iter() {
@@ -195,8 +219,29 @@ impl Shaping {
             }
         }
         match relabel::apply(&self.write_relabel, labels) {
-            Some(labels) if labels.contains(METRIC_NAME) => encode_labels(&labels),
+            Some(labels) if labels.contains(METRIC_NAME) => encode_labels(&labels, metadata),
             Some(_) | None => Vec::new(),
+        }
+    }
+
+    /// What of a point goes there; `None`: not even its value.
+    #[inline]
+    fn part_of<'a>(&self, point: &Point<'a>) -> Option<Point<'a>> {
+        let takes = match point.value {
+            PointValue::Float(_) => true,
+            PointValue::Histogram(_) => self.histograms,
+        };
+        takes.then(|| Point {
+            start_ms: point.start_ms.filter(|_| self.is_v2()),
+            exemplars: if self.exemplars { point.exemplars } else { &[] },
+            ..*point
+        })
+    }
+
+    fn is_v2(&self) -> bool {
+        match self.message {
+            WriteMessage::V1 => false,
+            WriteMessage::V2 => true,
         }
     }
 }
@@ -258,24 +303,18 @@ impl Packer {
     /// `layer` is how many samples of this series the scrape has had before (explicit timestamps
     /// can bring several): each layer leaves in a round of its own, behind the one before.
     #[inline]
-    pub fn push(
-        &mut self,
-        blobs: &SeriesBlobs,
-        sample: Sample,
-        exemplar: Option<&Exemplar>,
-        layer: usize,
-    ) {
+    pub fn push(&mut self, blobs: &SeriesBlobs, point: &Point<'_>, layer: usize) {
         if layer >= self.layers.len() {
             self.grow(layer);
         }
         if self.shapings.shapings.len() == 1 {
-            self.push_to(0, layer, &blobs.0, sample, exemplar);
+            self.push_to(0, layer, &blobs.0, point);
             return;
         }
         let mut rest = &*blobs.0;
         for number in 0..self.shapings.shapings.len() {
             let Some(blob) = next_blob(&mut rest) else { return };
-            self.push_to(number, layer, blob, sample, exemplar);
+            self.push_to(number, layer, blob, point);
         }
     }
 
@@ -295,27 +334,16 @@ impl Packer {
     }
 
     #[inline]
-    fn push_to(
-        &mut self,
-        number: usize,
-        layer: usize,
-        blob: &[u8],
-        sample: Sample,
-        exemplar: Option<&Exemplar>,
-    ) {
-        if blob.is_empty() {
-            return;
-        }
+    fn push_to(&mut self, number: usize, layer: usize, blob: &[u8], point: &Point<'_>) {
         let shaping = &self.shapings.shapings[number].0;
-        let exemplars =
-            exemplar.filter(|_| shaping.exemplars).map_or(&[][..], std::slice::from_ref);
+        let Some(point) = shaping.part_of(point).filter(|_| !blob.is_empty()) else { return };
         let pile = &mut self.layers[layer][number];
         if pile.plain.len() + blob.len() + SAMPLE_BYTES_MAX > BLOCK_BYTES_MAX {
             pile.compress(&mut self.tools);
         }
-        push_series(&mut pile.plain, blob, sample, exemplars);
+        push_series(&mut pile.plain, blob, &point);
         pile.samples += 1;
-        pile.oldest_ms = pile.oldest_ms.min(sample.timestamp_ms);
+        pile.oldest_ms = pile.oldest_ms.min(point.timestamp_ms);
         let full = pile.samples >= shaping.samples_max
             || pile.raw_length + pile.plain.len() >= BATCH_RAW_BYTES_MAX;
         if full {
@@ -409,8 +437,12 @@ fn next_blob<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 mod tests {
     use super::*;
     use crate::{
-        config::{HttpClient, Queue},
-        model::relabel::{Action, NameValidation, RuleSpec},
+        config::{HttpClient, MetadataSending, Queue, WriteCompression, WriteMessage},
+        model::{
+            histogram::{Counts, Histogram, ResetHint},
+            relabel::{Action, NameValidation, RuleSpec},
+            sample::Exemplar,
+        },
         wire::remote_write::{Fragment, TimeSeries, decode, join},
     };
 
@@ -424,6 +456,11 @@ mod tests {
             external_labels: Labels::new(),
             write_relabel: Vec::new(),
             send_exemplars: false,
+            send_native_histograms: false,
+            message: WriteMessage::V1,
+            compression: WriteCompression::Auto,
+            metadata: MetadataSending::default(),
+            round_robin_dns: false,
             out_of_order_window: std::time::Duration::ZERO,
             queue: Queue {
                 samples_per_send_max: 500,
@@ -446,9 +483,12 @@ mod tests {
     }
 
     fn push(packer: &mut Packer, labels: &Labels, value: f64, layer: usize) {
-        let blobs = packer.shapings().encode(labels);
-        let timestamp_ms = 1_000 + i64::try_from(layer).unwrap();
-        packer.push(&blobs, Sample { value, timestamp_ms }, None, layer);
+        let blobs = packer.shapings().encode(labels, None);
+        packer.push(&blobs, &float(value, 1_000 + i64::try_from(layer).unwrap()), layer);
+    }
+
+    fn float(value: f64, timestamp_ms: i64) -> Point<'static> {
+        Point { value: PointValue::Float(value), timestamp_ms, start_ms: None, exemplars: &[] }
     }
 
     fn unpacked(batch: &Batch) -> Vec<TimeSeries> {
@@ -582,18 +622,58 @@ mod tests {
             destination("without", |_| {}),
         ]);
         packer.begin(StreamKey(1), 0, None);
-        let blobs = packer.shapings().encode(&series(1));
+        let blobs = packer.shapings().encode(&series(1), None);
         let exemplar = Exemplar {
             labels: [("trace_id", "abc")].into_iter().collect(),
             value: 1.0,
             timestamp_ms: Some(5),
         };
-        let sample = Sample { value: 2.0, timestamp_ms: 6 };
-        packer.push(&blobs, sample, Some(&exemplar), 0);
+        let exemplars = std::slice::from_ref(&exemplar);
+        packer.push(&blobs, &Point { exemplars, ..float(2.0, 6) }, 0);
         let scrape = packer.finish();
         let exemplars = |name: &str| unpacked(&scrape.batches_for(name)[0])[0].exemplars.clone();
         assert_eq!(exemplars("with"), [exemplar]);
         assert_eq!(exemplars("without"), []);
+    }
+
+    #[test]
+    fn what_1_0_has_no_place_for_goes_by_2_0_alone() {
+        let mut packer = packer(&[
+            destination("v1", |_| {}),
+            destination("v2", |d| d.message = WriteMessage::V2),
+            destination("histograms", |d| d.send_native_histograms = true),
+        ]);
+        assert!(packer.shapings().wants_metadata() && packer.shapings().wants_histograms());
+        packer.begin(StreamKey(1), 0, None);
+        let metadata = Metadata { help: "what it is".into(), ..Metadata::default() };
+        let blobs = packer.shapings().encode(&series(1), Some(&metadata));
+        packer.push(&blobs, &Point { start_ms: Some(5), ..float(2.0, 6) }, 0);
+        let histogram = Histogram {
+            schema: 0,
+            zero_threshold: 0.0,
+            sum: 1.0,
+            reset_hint: ResetHint::Unknown,
+            positive_spans: Vec::new(),
+            negative_spans: Vec::new(),
+            counts: Counts::Float {
+                count: 0.0,
+                zero_count: 0.0,
+                positive: Vec::new(),
+                negative: Vec::new(),
+            },
+            custom_bounds: Vec::new(),
+        };
+        let value = PointValue::Histogram(&histogram);
+        packer.push(&blobs, &Point { value, ..float(0.0, 7) }, 1);
+        let scrape = packer.finish();
+        let told = |name: &str| -> Vec<_> {
+            let all = scrape.batches_for(name).iter().flat_map(unpacked).collect::<Vec<_>>();
+            let has = |s: &TimeSeries| (s.metadata.is_some(), s.start_ms, s.histograms.len());
+            all.iter().map(has).collect()
+        };
+        assert_eq!(told("v1"), [(false, None, 0)]);
+        assert_eq!(told("v2"), [(true, Some(5), 0)]);
+        assert_eq!(told("histograms"), [(false, None, 0), (false, None, 1)]);
     }
 
     #[test]

@@ -9,13 +9,14 @@ use tracing::{error, info, warn};
 use crate::{
     model::batch::Batch,
     outbox::{
+        dialect::{Dialect, Turn},
         disk::{Change, Disk, Done},
         entry::LaneKey,
         lane::Lane,
         loss::{Loss, Losses, Reason},
         meters::DestinationMeters,
         queue::{Answered, Queue, Totals},
-        requests::{Failed, Posted},
+        requests::{Failed, Posted, Told},
         verdict::Verdict,
         view::{LaneState, LaneView, QueueView},
     },
@@ -42,6 +43,8 @@ pub(super) struct Reporter {
     untold: Losses,
     tell_losses_ms: i64,
     is_failing: bool,
+    /// The last round of metadata failed.
+    metadata_fails: bool,
     /// When the queue last had no room, and was told to push back.
     full_ms: Option<i64>,
 }
@@ -65,6 +68,7 @@ impl Reporter {
             untold: Losses::default(),
             tell_losses_ms: i64::MIN,
             is_failing: false,
+            metadata_fails: false,
             full_ms: None,
         }
     }
@@ -81,10 +85,13 @@ impl Reporter {
         self.sent_samples += answered.sent_samples;
         let text = posted.answer.to_string();
         match verdict {
-            Verdict::Stored => {}
+            Verdict::Stored | Verdict::OtherForm { .. } => {}
             Verdict::Retry { .. } => self.last_failure.clone_from(&text),
             Verdict::Hold => drop(self.hold_reasons.insert(posted.lane, text.clone())),
-            Verdict::TooLarge | Verdict::Rejected | Verdict::Refused => {
+            Verdict::StoredPartly { .. }
+            | Verdict::TooLarge
+            | Verdict::Rejected
+            | Verdict::Refused => {
                 self.last_refusal.clone_from(&text);
             }
         }
@@ -101,6 +108,41 @@ impl Reporter {
             None => {}
         }
         self.last_answer = Some((text, clock::now_ms()));
+    }
+
+    /// How the destination is spoken to from now on.
+    pub(super) fn turned(&self, turn: Option<Turn>) {
+        let destination = &self.name;
+        match turn {
+            Some(Turn::FellBack) => warn!(
+                %destination,
+                "destination does not understand remote write 2.0, it gets 1.0 for an hour"
+            ),
+            Some(Turn::Understands2) => {
+                info!(%destination, "destination understands remote write 2.0 again");
+            }
+            Some(Turn::TakesZstd) => info!(%destination, "destination takes zstd, it gets that"),
+            Some(Turn::RefusesZstd) => {
+                info!(%destination, "destination takes no zstd, it gets snappy");
+            }
+            None => {}
+        }
+    }
+
+    /// A round of metadata is over.
+    pub(super) fn told(&mut self, told: &Told) {
+        self.meters.metadata.inc_by(told.families as u64);
+        let fails = told.failure.is_some();
+        if let Some(answer) = &told.failure {
+            self.meters.metadata_failures.inc();
+            if !self.metadata_fails {
+                let destination = &self.name;
+                warn!(%destination, %answer, "destination does not take metadata, samples go on");
+            }
+        } else if self.metadata_fails {
+            info!(destination = %self.name, "destination takes metadata again");
+        }
+        self.metadata_fails = fails;
     }
 
     pub(super) fn unreadable(&self, failed: &Failed) {
@@ -130,7 +172,7 @@ impl Reporter {
     }
 
     /// Twice a second.
-    pub(super) fn tick(&mut self, queue: &mut Queue, disk: &Disk, now_ms: i64) {
+    pub(super) fn tick(&mut self, queue: &mut Queue, disk: &Disk, dialect: &Dialect, now_ms: i64) {
         for loss in queue.take_losses() {
             self.lose(loss);
         }
@@ -142,7 +184,7 @@ impl Reporter {
         }
         self.tell_failing(queue, now_ms);
         self.tell_full(queue, now_ms);
-        self.publish(queue, disk, now_ms);
+        self.publish(queue, disk, dialect, now_ms);
     }
 
     /// The loop has ended.
@@ -179,7 +221,9 @@ impl Reporter {
                 Reason::Rejected
                 | Reason::RejectedUnresolved
                 | Reason::Refused
-                | Reason::TooLarge => {
+                | Reason::TooLarge
+                | Reason::NotWritten
+                | Reason::Unsendable => {
                     error!(
                         %destination, reason = reason_name, samples, first_ms, last_ms,
                         answer = %self.last_refusal,
@@ -234,7 +278,7 @@ impl Reporter {
         }
     }
 
-    fn publish(&self, queue: &Queue, disk: &Disk, now_ms: i64) {
+    fn publish(&self, queue: &Queue, disk: &Disk, dialect: &Dialect, now_ms: i64) {
         let unsent = queue.unsent();
         let oldest_age_ms = queue.oldest_ms().map(|oldest_ms| (now_ms - oldest_ms).max(0));
         self.meters.bytes.set(gauge(unsent.bytes));
@@ -250,6 +294,7 @@ impl Reporter {
         self.meters.disk_works.set(i64::from(!disk.is_broken()));
         let view = QueueView {
             name: Arc::clone(&self.name),
+            protocol: dialect.shown().into(),
             bytes: unsent.bytes,
             samples: unsent.samples,
             records: unsent.records as u64,
@@ -310,8 +355,9 @@ mod tests {
 
     use super::*;
     use crate::outbox::{
+        dialect::Sent,
         meters::Meters,
-        verdict::{Answer, judge},
+        verdict::{Answer, Reply, judge},
     };
 
     #[test]
@@ -319,11 +365,12 @@ mod tests {
         let name: Arc<str> = "x".into();
         let meters = Meters::new(&mut Registry::default()).of(&name);
         let mut reporter = Reporter::new(name, watch::channel(Arc::default()).0, meters);
-        let stored = Answer::Status { code: 204, retry_after: None, text: String::new() };
+        let stored = Answer::Status(Reply::of(204));
         for (lane, answer) in [(0, Answer::Timeout), (1, stored)] {
-            let verdict = judge(&answer, 0);
+            let sent = Sent::default();
+            let verdict = judge(&answer, &sent, 0);
             let (ticket, repeat, request_bytes, took) = (0, 0, 0, Duration::ZERO);
-            let posted = Posted { lane, ticket, repeat, answer, request_bytes, took };
+            let posted = Posted { lane, ticket, repeat, answer, sent, request_bytes, took };
             reporter.answered(&posted, verdict, &Answered::default());
         }
         assert_eq!(reporter.last_failure, Answer::Timeout.to_string());

@@ -6,29 +6,37 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use hashbrown::HashMap;
-use tokio::time::{Duration, Instant};
+use tokio::{
+    task::spawn_blocking,
+    time::{Duration, Instant},
+};
 
 use crate::{
     model::batch::Signal,
     outbox::{
-        body::{Cut, build, cuts},
+        body::{Body, Cut, build, cuts},
+        dialect::{Dialect, Form, Sent, Turn},
         disk::Wanted,
+        families::Families,
         log::Found,
         queue::{Queue, Start},
         sender::Sender,
-        verdict::Answer,
+        verdict::{Answer, Verdict},
     },
-    wire::remote_write::Compressor,
+    wire::remote_write::{Compressor, metadata_request},
 };
 
 /// The attempts of one destination; `queue` bounds how many.
 pub(super) struct Requests {
     sender: Arc<Sender>,
+    dialect: Dialect,
     /// Their records are to be read from disk.
     waiting: Vec<Gathering>,
     /// The disk is at it.
     reading: HashMap<u64, Gathering>,
-    posts: FuturesUnordered<BoxFuture<'static, Posted>>,
+    under_way: FuturesUnordered<BoxFuture<'static, Ended>>,
+    /// A round of metadata is on its way.
+    tells: bool,
     compressor: Option<Compressor>,
 }
 
@@ -40,6 +48,24 @@ struct Gathering {
     parts: Vec<(Cut, Option<Bytes>)>,
 }
 
+/// What was under way and is over.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Posted(Posted),
+    /// The question whether the destination takes Zstandard; `None`: it did not say.
+    Asked(Option<bool>),
+    Told(Told),
+}
+
+/// A round of metadata.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// As many as the destination has taken.
+    pub(super) families: usize,
+    /// Why not the others.
+    pub(super) failure: Option<Answer>,
+}
+
 /// A request that has ended.
 #[derive(Debug)]
 pub(super) struct Posted {
@@ -47,6 +73,7 @@ pub(super) struct Posted {
     pub(super) ticket: u64,
     pub(super) repeat: u32,
     pub(super) answer: Answer,
+    pub(super) sent: Sent,
     pub(super) request_bytes: usize,
     pub(super) took: Duration,
 }
@@ -63,22 +90,72 @@ pub(super) struct Failed {
 }
 
 impl Requests {
-    pub(super) fn new(sender: Sender) -> Self {
+    pub(super) fn new(sender: Sender, dialect: Dialect) -> Self {
         Self {
             sender: Arc::new(sender),
+            dialect,
             waiting: Vec::new(),
             reading: HashMap::new(),
-            posts: FuturesUnordered::new(),
+            under_way: FuturesUnordered::new(),
+            tells: false,
             compressor: None,
         }
     }
 
     /// For requests from now on.
-    pub(super) fn set_sender(&mut self, sender: Sender) {
+    pub(super) fn set_sender(&mut self, sender: Sender, dialect: Dialect) {
         self.sender = Arc::new(sender);
+        self.dialect = dialect;
     }
 
-    pub(super) fn begin(&mut self, start: Start, queue: &Queue) -> Result<(), Failed> {
+    pub(super) fn dialect(&self) -> &Dialect {
+        &self.dialect
+    }
+
+    /// What an answer teaches of how to speak to the destination.
+    pub(super) fn heard(&mut self, posted: &Posted, verdict: Verdict, now_ms: i64) -> Option<Turn> {
+        let turn = self.dialect.heard(posted.sent.form, &posted.answer, verdict, now_ms);
+        if self.dialect.asks() {
+            let sender = Arc::clone(&self.sender);
+            let asking = async move { Ended::Asked(sender.ask_for_zstd().await) };
+            self.under_way.push(Box::pin(asking));
+        }
+        turn
+    }
+
+    pub(super) fn asked(&mut self, takes: Option<bool>, now_ms: i64) -> Option<Turn> {
+        self.dialect.told(takes, now_ms)
+    }
+
+    /// Sends what targets say of their metrics, in requests of 1.0 one after the other, none of them
+    /// twice: the next round brings it again. `ended` must hear of it before there is another.
+    pub(super) fn tell(&mut self, families: Families, families_per_send_max: usize) {
+        if self.tells {
+            return;
+        }
+        self.tells = true;
+        let sender = Arc::clone(&self.sender);
+        self.under_way.push(Box::pin(async move {
+            let mut told = 0;
+            // There may be a great many.
+            let all = spawn_blocking(move || families.all()).await.unwrap_or_default();
+            for some in all.chunks(families_per_send_max) {
+                let body = Compressor::default().body(&metadata_request(some));
+                let answer = sender.post(body, Form::default(), 0).await;
+                if !answer.is_success() {
+                    return Ended::Told(Told { families: told, failure: Some(answer) });
+                }
+                told += some.len();
+            }
+            Ended::Told(Told { families: told, failure: None })
+        }));
+    }
+
+    pub(super) fn told(&mut self) {
+        self.tells = false;
+    }
+
+    pub(super) fn begin(&mut self, start: Start, queue: &Queue, now_ms: i64) -> Result<(), Failed> {
         let Start { lane, signal, attempt } = start;
         let parts = cuts(&attempt.entries, &attempt.samples).into_iter().map(|cut| {
             let body = queue.body(cut.sequence).cloned();
@@ -87,7 +164,7 @@ impl Requests {
         let (ticket, repeat) = (attempt.ticket, attempt.repeat);
         let gathering = Gathering { lane, ticket, repeat, signal, parts: parts.collect() };
         if gathering.parts.iter().all(|(_, body)| body.is_some()) {
-            return self.post(&gathering);
+            return self.post(&gathering, now_ms);
         }
         self.waiting.push(gathering);
         Ok(())
@@ -115,7 +192,12 @@ impl Requests {
     }
 
     /// `found` is in the order of what was wanted.
-    pub(super) fn read(&mut self, ticket: u64, found: Vec<Found>) -> Result<(), Failed> {
+    pub(super) fn read(
+        &mut self,
+        ticket: u64,
+        found: Vec<Found>,
+        now_ms: i64,
+    ) -> Result<(), Failed> {
         let Some(mut gathering) = self.reading.remove(&ticket) else { return Ok(()) };
         let mut lost = Vec::new();
         let mut not_now = None;
@@ -128,33 +210,40 @@ impl Requests {
             }
         }
         if lost.is_empty() && not_now.is_none() {
-            return self.post(&gathering);
+            return self.post(&gathering, now_ms);
         }
         Err(gathering.failed(lost, not_now))
     }
 
-    /// The next request that ends; for ever where none is on its way.
-    pub(super) async fn next(&mut self) -> Posted {
-        match self.posts.next().await {
-            Some(posted) => posted,
+    /// The next that ends; for ever where nothing is under way.
+    pub(super) async fn next(&mut self) -> Ended {
+        match self.under_way.next().await {
+            Some(ended) => ended,
             None => std::future::pending().await,
         }
     }
 
-    fn post(&mut self, gathering: &Gathering) -> Result<(), Failed> {
+    fn post(&mut self, gathering: &Gathering, now_ms: i64) -> Result<(), Failed> {
         let parts = gathering.parts.iter();
         let parts: Vec<(Cut, Bytes)> =
             parts.filter_map(|(cut, body)| Some((cut.clone(), body.clone()?))).collect();
-        let body = match build(gathering.signal, &parts, &mut self.compressor) {
+        let form = self.dialect.form(now_ms);
+        let body = match build(gathering.signal, form, &parts, &mut self.compressor) {
             Ok(body) => body,
             Err(sequence) => return Err(gathering.failed(vec![sequence], None)),
         };
+        let Body { bytes, sent } = body;
         let sender = Arc::clone(&self.sender);
         let Gathering { lane, ticket, repeat, .. } = *gathering;
-        self.posts.push(Box::pin(async move {
-            let (started, request_bytes) = (Instant::now(), body.len());
-            let answer = sender.post(body, repeat).await;
-            Posted { lane, ticket, repeat, answer, request_bytes, took: started.elapsed() }
+        self.under_way.push(Box::pin(async move {
+            let (started, request_bytes) = (Instant::now(), bytes.len());
+            let answer = if sent.counts.samples + sent.counts.histograms == 0 {
+                Answer::Unsaid
+            } else {
+                sender.post(bytes, form, repeat).await
+            };
+            let took = started.elapsed();
+            Ended::Posted(Posted { lane, ticket, repeat, answer, sent, request_bytes, took })
         }));
         Ok(())
     }

@@ -1,15 +1,18 @@
-//! POSTs the body of one request by remote write 1.0, and brings back the answer. Decides nothing:
-//! `verdict` judges, `lane` repeats.
+//! POSTs the body of one request by remote write, and brings back the answer. Decides nothing:
+//! `dialect` says in which form, `verdict` judges, `lane` repeats.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Response, Url};
 
 use crate::{
-    config::{Destination, HttpClient},
-    outbox::verdict::Answer,
+    config::{Destination, HttpClient, WriteMessage},
+    outbox::{
+        dialect::{Form, Packing},
+        verdict::{Answer, Reply, Written},
+    },
     runtime::http::{Caller, Fault},
 };
 
@@ -18,6 +21,19 @@ const TEXT_BYTES_MAX: usize = 1024;
 /// What is read of an answer, so that its connection can be used again; a longer one costs it.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 const REDIRECTS_MAX: usize = 5;
+/// The version of remote write, and the version of `VictoriaMetrics`' own that has Zstandard.
+const VERSION: &str = "X-Prometheus-Remote-Write-Version";
+const VICTORIA_METRICS_VERSION: &str = "X-VictoriaMetrics-Remote-Write-Version";
+/// `VictoriaMetrics` answers it with the number of its version, and stores nothing.
+const VERSION_QUESTION: (&str, &str) = ("get_vm_proto_version", "1");
+/// In every answer of `VictoriaMetrics`, unless it was told to leave it out.
+const VICTORIA_METRICS_SIGN: &str = "X-Server-Hostname";
+/// How much of a request was stored, by kind: samples, histograms, exemplars.
+const WRITTEN: [&str; 3] = [
+    "X-Prometheus-Remote-Write-Samples-Written",
+    "X-Prometheus-Remote-Write-Histograms-Written",
+    "X-Prometheus-Remote-Write-Exemplars-Written",
+];
 
 pub(super) struct Sender {
     caller: Caller,
@@ -34,7 +50,7 @@ impl Sender {
         // 200: everything would be lost in silence.
         let settings = HttpClient { follow_redirects: false, ..http.clone() };
         Self {
-            caller: Caller::new(&settings),
+            caller: Caller::new(&settings).rotating(destination.round_robin_dns),
             url: destination.url.clone(),
             timeout: destination.timeout,
             follow_redirects: http.follow_redirects,
@@ -47,38 +63,69 @@ impl Sender {
     }
 
     /// `repeat` counts the attempts before this one.
-    pub(super) async fn post(&self, body: Bytes, repeat: u32) -> Answer {
-        match tokio::time::timeout(self.timeout, self.follow(body, repeat)).await {
+    pub(super) async fn post(&self, body: Bytes, form: Form, repeat: u32) -> Answer {
+        match tokio::time::timeout(self.timeout, self.follow(body, form, repeat)).await {
             Ok(answer) => answer,
             Err(_) => Answer::Timeout,
         }
     }
 
-    async fn follow(&self, body: Bytes, repeat: u32) -> Answer {
+    /// Whether the destination takes Zstandard; `None` where it does not say.
+    pub(super) async fn ask_for_zstd(&self) -> Option<bool> {
+        let asking = async {
+            let (name, value) = VERSION_QUESTION;
+            let mut url = Url::parse(&self.url).ok()?;
+            url.query_pairs_mut().append_pair(name, value);
+            let request = self.caller.request(Method::GET, url.as_str()).ok()?;
+            let reply = reply_of(request.send().await.ok()?).await;
+            let is_answer = reply.code == 200 && reply.text.parse::<u32>().is_ok_and(|n| n >= 1);
+            Some(is_answer)
+        };
+        tokio::time::timeout(self.timeout, asking).await.ok().flatten()
+    }
+
+    async fn follow(&self, body: Bytes, form: Form, repeat: u32) -> Answer {
         let mut url = self.url.clone();
         for _ in 0..REDIRECTS_MAX {
-            let response = match self.post_to(&url, body.clone(), repeat).await {
+            let response = match self.post_to(&url, body.clone(), form, repeat).await {
                 Ok(response) => response,
                 Err(answer) => return answer,
             };
             match self.redirect(&response) {
                 Some(Ok(next)) => url = next.into(),
                 Some(Err(reason)) => return Answer::Unready(reason),
-                None => return answer_of(response).await,
+                None => return Answer::Status(reply_of(response).await),
             }
         }
         Answer::Unready(format!("more than {REDIRECTS_MAX} redirects"))
     }
 
-    async fn post_to(&self, url: &str, body: Bytes, repeat: u32) -> Result<Response, Answer> {
-        let mut request = self
+    async fn post_to(
+        &self,
+        url: &str,
+        body: Bytes,
+        form: Form,
+        repeat: u32,
+    ) -> Result<Response, Answer> {
+        let (content_type, version) = match form.message {
+            WriteMessage::V1 => ("application/x-protobuf", "0.1.0"),
+            WriteMessage::V2 => {
+                ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0")
+            }
+        };
+        let request = self
             .caller
             .request(Method::POST, url)
             .map_err(Answer::Unready)?
-            .header(CONTENT_TYPE, "application/x-protobuf")
-            .header(CONTENT_ENCODING, "snappy")
-            .header("X-Prometheus-Remote-Write-Version", "0.1.0")
-            .body(body);
+            .header(CONTENT_TYPE, content_type)
+            .header(VERSION, version);
+        let mut request = match form.packing {
+            Packing::Snappy => request.header(CONTENT_ENCODING, "snappy"),
+            Packing::Zstd => {
+                request.header(CONTENT_ENCODING, "zstd").header(VICTORIA_METRICS_VERSION, "1")
+            }
+        }
+        .body(body);
         if repeat > 0 {
             request = request.header("Retry-Attempt", repeat);
         }
@@ -118,10 +165,12 @@ impl Sender {
     }
 }
 
-async fn answer_of(mut response: Response) -> Answer {
+async fn reply_of(mut response: Response) -> Reply {
     let code = response.status().as_u16();
-    let header = response.headers().get(RETRY_AFTER);
-    let retry_after = header.and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let headers = response.headers();
+    let retry_after = text_of(headers, RETRY_AFTER.as_str()).map(str::to_owned);
+    let written = Written::read(WRITTEN.map(|name| text_of(headers, name)));
+    let is_victoria_metrics = headers.contains_key(VICTORIA_METRICS_SIGN);
     let mut text = Vec::new();
     let mut read = 0;
     // The status stands, however the body ends.
@@ -132,5 +181,10 @@ async fn answer_of(mut response: Response) -> Answer {
         text.extend(chunk.iter().take(TEXT_BYTES_MAX - text.len()));
     }
     let text = String::from_utf8_lossy(&text).trim().to_owned();
-    Answer::Status { code, retry_after, text }
+    Reply { code, retry_after, text, written, is_victoria_metrics }
+}
+
+/// A header that is there and is no text says as much as one that can't be understood.
+fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or_default())
 }

@@ -79,7 +79,7 @@ impl Settings {
 }
 
 /// A century is as good as for ever, and can be added to any instant.
-fn ms(duration: Duration) -> i64 {
+pub(super) fn ms(duration: Duration) -> i64 {
     const CENTURY_MS: i64 = 100 * 365 * 86_400_000;
     i64::try_from(duration.as_millis()).unwrap_or(CENTURY_MS).min(CENTURY_MS)
 }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct QueueView {
     /// The destination's.
     pub name: Arc<str>,
+    /// The version of remote write that it is sent, and how packed where that is not snappy.
+    pub protocol: Cow<'static, str>,
     /// Unsent, as are the samples and records.
     pub bytes: u64,
     pub samples: u64,

@@ -72,16 +72,13 @@ pub(super) fn next_step(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        model::{member::Interval, slot::StreamKey},
-        ownership::shares::Duties,
-    };
+    use crate::{model::member::Interval, ownership::shares::Duties, scrape::schedule::Grid};
 
     /// Due at each full second; the last tick was that of second 100.
     fn schedule(until_ms: Option<i64>) -> Schedule {
         let duties: Duties = [Interval { from_ms: 90_000, until_ms }].into();
         let (second, tolerance) = (Duration::from_secs(1), Duration::from_millis(2));
-        let mut schedule = Schedule::new(StreamKey(0), second, tolerance, duties, 99_500);
+        let mut schedule = Schedule::new(Grid::new(second, 0), tolerance, duties, 99_500);
         assert_eq!(schedule.turn(99_999_500), Turn::Take(Tick { due_ms: 100_000, missed: 0 }));
         schedule
     }

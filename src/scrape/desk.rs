@@ -8,7 +8,10 @@ use crate::{
     config::Job,
     model::target::{Target, TargetName},
     ownership::{assign::Ending, orders::Knowledge, shares::Duties},
-    scrape::{fetch::Terms, schedule::Schedule},
+    scrape::{
+        fetch::Terms,
+        schedule::{Grid, Schedule},
+    },
 };
 
 /// What one target is scraped by. A change takes effect at its next tick.
@@ -62,13 +65,13 @@ impl Setup {
 
     pub(super) fn schedule(&self, duties: Duties, now_ms: i64) -> Schedule {
         let Self { job, target, .. } = self;
-        Schedule::new(target.key, target.interval, job.timestamp_tolerance, duties, now_ms)
+        Schedule::new(Grid::of(target), job.timestamp_tolerance, duties, now_ms)
     }
 
     /// The schedule of the same target under these settings.
     pub(super) fn retuned(&self, before: &Schedule, now_ms: i64) -> Schedule {
         let Self { job, target, .. } = self;
-        before.retuned(target.key, target.interval, job.timestamp_tolerance, now_ms)
+        before.retuned(Grid::of(target), job.timestamp_tolerance, now_ms)
     }
 
     pub(super) fn name(&self) -> TargetName {

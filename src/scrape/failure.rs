@@ -39,6 +39,10 @@ pub(super) enum Failure {
     SampleLimit {
         samples_max: usize,
     },
+    /// A native histogram has more buckets than it may, and merging them does not help.
+    BucketLimit {
+        buckets_max: usize,
+    },
     LabelLimit(String),
     TargetLimit {
         targets_max: usize,
@@ -76,9 +80,15 @@ impl Failure {
             Self::ContentType(_) => "content_type",
             Self::Parse(_) => "parse",
             Self::SampleLimit { .. } => "sample_limit",
+            Self::BucketLimit { .. } => "bucket_limit",
             Self::LabelLimit(_) => "label_limit",
             Self::TargetLimit { .. } => "target_limit",
         }
+    }
+
+    /// Whether the scrape brought too much: nothing of it is kept, and nothing has ended either.
+    pub(super) fn is_over_limit(&self) -> bool {
+        matches!(self, Self::SampleLimit { .. } | Self::BucketLimit { .. })
     }
 
     /// Whether to log again: the same trouble with other figures in its sentence is no news.
@@ -108,6 +118,9 @@ impl fmt::Display for Failure {
             }
             Self::SampleLimit { samples_max } => {
                 write!(f, "sample limit exceeded: more than {samples_max} samples")
+            }
+            Self::BucketLimit { buckets_max } => {
+                write!(f, "histogram bucket limit exceeded: more than {buckets_max} buckets")
             }
             Self::TargetLimit { targets_max } => {
                 write!(f, "target_limit exceeded: more than {targets_max} targets")

@@ -44,7 +44,7 @@ pub(super) async fn end_of(context: Arc<Context>, knowledge: Arc<Knowledge>) {
     let unpacking = || unpack(&knowledge, &shapings);
     let Some(inventory) = beside_others(knowledge.series.len(), unpacking) else { return };
     let moment = Moment {
-        timestamp_ms: Grid::of(target.key, target.interval).first_after(last_tick_ms),
+        timestamp_ms: Grid::of(target).first_after(last_tick_ms),
         now_ms: context.time.now_ms(),
         since_ms: Some(last_tick_ms + 1),
     };

@@ -16,6 +16,7 @@ use snap::{read::FrameDecoder, write::FrameEncoder};
 
 use crate::{
     outbox::{SeriesBlobs, Shapings},
+    scrape::staleness::Kind,
     wire::remote_write::is_labels,
 };
 
@@ -29,10 +30,10 @@ const HELD_BACK_BYTES: usize = 128 << 10;
 
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Inventory {
-    /// The series about the scrape itself, in their order.
+    /// The series about the scrape itself, in their order; empty where one was not written.
     pub(super) reports: Vec<SeriesBlobs>,
     /// By the hash of their labels.
-    pub(super) series: Vec<(u128, SeriesBlobs)>,
+    pub(super) series: Vec<(u128, Kind, SeriesBlobs)>,
 }
 
 /// In the order in which they are written.
@@ -42,6 +43,8 @@ enum Item<'a> {
     Users(#[serde(borrow)] Vec<Vec<&'a str>>),
     Report(#[serde(borrow)] Vec<&'a [u8]>),
     Series([u8; 16], #[serde(borrow)] Vec<&'a [u8]>),
+    /// The same of one whose values are native histograms.
+    HistogramSeries([u8; 16], #[serde(borrow)] Vec<&'a [u8]>),
 }
 
 pub(super) struct Writer {
@@ -58,7 +61,11 @@ impl Writer {
         Self { out, raw_bytes: 0, scratch: Vec::new(), left_out: 0, is_empty: true }
     }
 
-    pub(super) fn report(&mut self, shapings: &Shapings, reports: &[SeriesBlobs]) {
+    pub(super) fn report<'a>(
+        &mut self,
+        shapings: &Shapings,
+        reports: impl Iterator<Item = &'a SeriesBlobs>,
+    ) {
         self.users(shapings);
         for blobs in reports {
             self.add(&Item::Report(shapings.part(blobs).collect()));
@@ -68,11 +75,15 @@ impl Writer {
     pub(super) fn series<'a>(
         &mut self,
         shapings: &Shapings,
-        series: impl Iterator<Item = (u128, &'a SeriesBlobs)>,
+        series: impl Iterator<Item = (u128, Kind, &'a SeriesBlobs)>,
     ) {
         self.users(shapings);
-        for (identity, blobs) in series {
-            self.add(&Item::Series(identity.to_le_bytes(), shapings.part(blobs).collect()));
+        for (identity, kind, blobs) in series {
+            let (identity, blobs) = (identity.to_le_bytes(), shapings.part(blobs).collect());
+            self.add(&match kind {
+                Kind::Float => Item::Series(identity, blobs),
+                Kind::Histogram => Item::HistogramSeries(identity, blobs),
+            });
         }
     }
 
@@ -132,7 +143,11 @@ impl Inventory {
                 Item::Report(blobs) => inventory.reports.push(blobs_for(blobs)),
                 Item::Series(identity, blobs) => {
                     let identity = u128::from_le_bytes(identity);
-                    inventory.series.push((identity, blobs_for(blobs)));
+                    inventory.series.push((identity, Kind::Float, blobs_for(blobs)));
+                }
+                Item::HistogramSeries(identity, blobs) => {
+                    let identity = u128::from_le_bytes(identity);
+                    inventory.series.push((identity, Kind::Histogram, blobs_for(blobs)));
                 }
             }
         }
@@ -171,17 +186,27 @@ mod tests {
         Shapings::of(&destinations.iter().map(named).collect::<Vec<_>>())
     }
 
+    const KINDS: [Kind; 3] = [Kind::Float, Kind::Float, Kind::Histogram];
+
     fn labels(n: usize) -> Labels {
         [("__name__", "m".to_owned()), ("n", n.to_string())].into_iter().collect()
     }
 
-    /// What there has two series and a report is unpacked here.
+    /// What there has a series of each kind and a report is unpacked here.
     fn pass(there: &[(&str, &str)], here: &[(&str, &str)]) -> (Shapings, Inventory) {
         let (there, here) = (shapings(there), shapings(here));
-        let encoded: Vec<SeriesBlobs> = (0..3).map(|n| there.encode(&labels(n))).collect();
+        let encoded: Vec<SeriesBlobs> = (0..3).map(|n| there.encode(&labels(n), None)).collect();
         let mut writer = Writer::new();
-        writer.report(&there, &encoded[..1]);
-        writer.series(&there, encoded.iter().enumerate().skip(1).map(|(n, b)| (n as u128, b)));
+        writer.report(&there, encoded[..1].iter());
+        writer.series(
+            &there,
+            encoded
+                .iter()
+                .zip(KINDS)
+                .enumerate()
+                .skip(1)
+                .map(|(n, (b, kind))| (n as u128, kind, b)),
+        );
         let (packed, left_out) = writer.finish();
         assert_eq!(left_out, 0);
         let inventory = Inventory::unpack(&packed, &here).unwrap();
@@ -194,8 +219,8 @@ mod tests {
             [&[("a", "1")][..], &[("a", "1"), ("b", "2")], &[("a", "1"), ("b", "1")], &[]]
         {
             let (here, inventory) = pass(destinations, destinations);
-            assert_eq!(inventory.reports, [here.encode(&labels(0))], "{destinations:?}");
-            let expected = [(1, here.encode(&labels(1))), (2, here.encode(&labels(2)))];
+            assert_eq!(inventory.reports, [here.encode(&labels(0), None)], "{destinations:?}");
+            let expected = [1, 2].map(|n| (n as u128, KINDS[n], here.encode(&labels(n), None)));
             assert_eq!(inventory.series, expected, "{destinations:?}");
         }
     }
@@ -211,14 +236,14 @@ mod tests {
             (&[("a", "1")], &[("b", "1"), ("a", "2")], &["", "1"]),
         ] {
             let (here, inventory) = pass(there, here);
-            for (identity, blobs) in &inventory.series {
+            for (identity, _, blobs) in &inventory.series {
                 let own: Vec<&[u8]> = here.part(blobs).collect();
                 let as_made_there = expected.iter().map(|dc| match *dc {
                     "" => Vec::new(),
                     dc => {
                         let mut labels = labels(usize::try_from(*identity).unwrap());
                         labels.set("dc", dc);
-                        crate::wire::remote_write::encode_labels(&labels)
+                        crate::wire::remote_write::encode_labels(&labels, None)
                     }
                 });
                 assert_eq!(own, as_made_there.collect::<Vec<_>>(), "{there:?}");
@@ -236,7 +261,8 @@ mod tests {
             let hex: String = (0..4)
                 .fold(String::new(), |hex, part| hex + &format!("{:032x}", noise(n * 4 + part)));
             let series: Labels = [("__name__", "m"), ("n", &hex)].into_iter().collect();
-            writer.series(&here, std::iter::once((noise(n), &here.encode(&series))));
+            let blobs = here.encode(&series, None);
+            writer.series(&here, std::iter::once((noise(n), Kind::Float, &blobs)));
         }
         let (packed, left_out) = writer.finish();
         assert!(packed.len() <= PACKED_BYTES_MAX && packed.len() > PACKED_BYTES_MAX / 2);
@@ -248,7 +274,7 @@ mod tests {
     fn of_no_series_it_is_nothing() {
         let here = shapings(&[("a", "1")]);
         let mut writer = Writer::new();
-        writer.report(&here, &[]);
+        writer.report(&here, [].iter());
         writer.series(&here, [].into_iter());
         assert_eq!(writer.finish(), (Bytes::new(), 0));
     }
@@ -264,6 +290,7 @@ mod tests {
         writer.add(&Item::Series([1; 16], vec![b"no labels"]));
         let (packed, _) = writer.finish();
         let inventory = Inventory::unpack(&packed, &here).unwrap();
-        assert_eq!(inventory.series, [(u128::from_le_bytes([1; 16]), SeriesBlobs::default())]);
+        let expected = (u128::from_le_bytes([1; 16]), Kind::Float, SeriesBlobs::default());
+        assert_eq!(inventory.series, [expected]);
     }
 }

@@ -6,11 +6,16 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{
     outbox::SeriesBlobs,
-    scrape::staleness::{End, Presence, Rounds},
+    scrape::{
+        exemplars::LastExemplars,
+        staleness::{End, Kind, Presence, Rounds},
+    },
 };
 
 /// Of the tables: no such entry.
 const NONE: u32 = u32::MAX;
+/// Of a text: it leads to a series that is kept out.
+const EXCLUDED: u32 = u32::MAX - 1;
 
 /// What was not exposed for so many scrapes is forgotten at the next clearance.
 const ROUNDS_KEPT_MAX: u32 = 2;
@@ -41,7 +46,7 @@ impl TextId {
 #[derive(Clone, Copy, Debug)]
 struct Text {
     id: TextId,
-    /// `NONE`: a rule drops it.
+    /// `NONE`: a rule drops it. `EXCLUDED`: the limit of series does.
     series: u32,
     /// The text that came after it the last time. A target writes in the same order, as a rule.
     next: u32,
@@ -63,6 +68,8 @@ pub(super) enum Lead {
     /// A rule drops it.
     Dropped,
     Series(u32),
+    /// To one beyond the limit of series.
+    Excluded,
     /// To a series that the scrape has no room for any more.
     Excess,
 }
@@ -73,6 +80,7 @@ pub(super) struct Known {
     by_text: HashTable<u32>,
     series: Vec<Series>,
     by_labels: HashTable<u32>,
+    pub(super) exemplars: LastExemplars,
     pub(super) rounds: Rounds,
     first: u32,
     last_reached: u32,
@@ -92,6 +100,7 @@ impl Known {
             by_text: HashTable::new(),
             series: Vec::new(),
             by_labels: HashTable::new(),
+            exemplars: LastExemplars::default(),
             rounds,
             first: NONE,
             last_reached: NONE,
@@ -126,7 +135,11 @@ impl Known {
         self.last_reached = at;
         let text = &mut self.texts[at as usize];
         text.seen = self.rounds.now;
-        if text.series == NONE { Lead::Dropped } else { Lead::Series(text.series) }
+        match text.series {
+            NONE => Lead::Dropped,
+            EXCLUDED => Lead::Excluded,
+            series => Lead::Series(series),
+        }
     }
 
     /// A text that was not known, on the present line.
@@ -134,6 +147,7 @@ impl Known {
         let at = index(self.texts.len());
         let series = match lead {
             Lead::Dropped | Lead::Excess => NONE,
+            Lead::Excluded => EXCLUDED,
             Lead::Series(series) => series,
         };
         // What came after the line before will most likely come after this one.
@@ -142,6 +156,13 @@ impl Known {
         let texts = &self.texts;
         self.by_text.insert_unique(id.hash, at, |&at| texts[at as usize].id.hash);
         self.reach(at);
+    }
+
+    /// Where texts lead is to be found out anew. What is known of the series stays.
+    pub(super) fn forget_texts(&mut self) {
+        self.texts.clear();
+        self.by_text.clear();
+        (self.first, self.last_reached) = (NONE, NONE);
     }
 
     pub(super) fn series_of(&self, identity: u128) -> Option<u32> {
@@ -171,12 +192,17 @@ impl Known {
     }
 
     /// The scrape is over: `ended` gets each series that needs a marker.
-    pub(super) fn end(&mut self, end: End, timestamp_ms: i64, mut ended: impl FnMut(&SeriesBlobs)) {
+    pub(super) fn end(
+        &mut self,
+        end: End,
+        timestamp_ms: i64,
+        mut ended: impl FnMut(&SeriesBlobs, Kind),
+    ) {
         let mut present = 0;
         for series in &mut self.series {
             present += usize::from(series.presence.seen() == self.rounds.now);
-            if series.presence.end(self.rounds, end, timestamp_ms) {
-                ended(&series.blobs);
+            if let Some(kind) = series.presence.end(self.rounds, end, timestamp_ms) {
+                ended(&series.blobs, kind);
             }
         }
         if end == End::Kept {
@@ -193,16 +219,21 @@ impl Known {
     }
 
     /// The series that owe a marker if they are not there any more.
-    pub(super) fn live(&self) -> impl Iterator<Item = (u128, &SeriesBlobs)> {
-        let live = self.series.iter().filter(|series| series.presence.is_live());
-        live.map(|series| (series.identity, &series.blobs))
+    pub(super) fn live(&self) -> impl Iterator<Item = (u128, Kind, &SeriesBlobs)> {
+        self.series
+            .iter()
+            .filter_map(|series| Some((series.identity, series.presence.live()?, &series.blobs)))
     }
 
     /// A series that the target's former owner had in its last scrape, about `last_ms`; not added.
-    pub(super) fn adopted(&mut self, identity: u128, blobs: SeriesBlobs, last_ms: i64) -> Series {
+    pub(super) fn adopted(
+        &mut self,
+        (identity, kind, blobs): (u128, Kind, SeriesBlobs),
+        last_ms: i64,
+    ) -> Series {
         // To be known, a series must have been there in some round.
         self.rounds.now = self.rounds.now.max(1);
-        let presence = Presence::adopted(self.rounds.kept.max(1), last_ms);
+        let presence = Presence::adopted(kind, self.rounds.kept.max(1), last_ms);
         Series { identity, blobs, presence }
     }
 
@@ -210,7 +241,8 @@ impl Known {
     /// empty after that. For when lines lead to other labels than before.
     pub(super) fn take_series(&mut self) -> HashMap<u128, Series> {
         let rounds = self.rounds;
-        let old = std::mem::replace(self, Self::new(rounds));
+        let exemplars = std::mem::take(&mut self.exemplars);
+        let old = std::mem::replace(self, Self { exemplars, ..Self::new(rounds) });
         old.series.into_iter().map(|series| (series.identity, series)).collect()
     }
 
@@ -227,7 +259,7 @@ impl Known {
     fn clear_out(&mut self) {
         let oldest = self.rounds.now.saturating_sub(ROUNDS_KEPT_MAX);
         let keeps_series =
-            |series: &Series| series.presence.is_live() || series.presence.seen() >= oldest;
+            |series: &Series| series.presence.live().is_some() || series.presence.seen() >= oldest;
         let idle_texts = self.texts.iter().filter(|text| text.seen < oldest).count();
         let idle_series = self.series.iter().filter(|series| !keeps_series(series)).count();
         let is_time = self.rounds.now.is_multiple_of(ROUNDS_TO_CLEARANCE);
@@ -237,6 +269,7 @@ impl Known {
         }
         let old = std::mem::replace(self, Self::new(self.rounds));
         self.kept_series = old.kept_series;
+        self.exemplars = old.exemplars;
         let mut moved = vec![NONE; old.series.len()];
         self.series.reserve_exact(old.series.len() - idle_series);
         for (from, series) in old.series.into_iter().enumerate() {
@@ -259,11 +292,15 @@ impl Known {
         for text in ordered.into_iter().filter(|text| text.seen >= oldest) {
             let lead = match moved.get(text.series as usize) {
                 Some(&series) => Lead::Series(series),
+                None if text.series == EXCLUDED => Lead::Excluded,
                 None => Lead::Dropped,
             };
             self.add(text.id, lead);
             self.texts.last_mut().expect("it was just added").seen = text.seen;
         }
+        let mut exemplars = std::mem::take(&mut self.exemplars);
+        exemplars.retain(|identity| self.series_of(identity).is_some());
+        self.exemplars = exemplars;
     }
 }
 
@@ -271,7 +308,7 @@ fn index(length: usize) -> u32 {
     u32::try_from(length).expect("a body of bounded size has fewer lines")
 }
 
-fn short(identity: u128) -> u64 {
+pub(super) fn short(identity: u128) -> u64 {
     #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
     let half = identity as u64;
     half

@@ -39,6 +39,7 @@ pub(super) struct Meters {
     pub(super) series_left_out: Counter,
     samples: Counter,
     samples_untimely: Counter,
+    samples_excluded: Counter,
     series_added: Counter,
     body_bytes: Counter,
     pub(super) unwritten_failures: Counter,
@@ -59,6 +60,7 @@ impl Meters {
             series_left_out: Counter::default(),
             samples: Counter::default(),
             samples_untimely: Counter::default(),
+            samples_excluded: Counter::default(),
             series_added: Counter::default(),
             body_bytes: Counter::default(),
             unwritten_failures: Counter::default(),
@@ -84,6 +86,7 @@ impl Meters {
         self.scrapes.get_or_create(&OfOutcome { outcome }).inc();
         self.seconds.observe(took.as_secs_f64());
         self.samples_untimely.inc_by(counts.untimely as u64);
+        self.samples_excluded.inc_by(counts.excluded as u64);
         self.series_added.inc_by(counts.added as u64);
         self.body_bytes.inc_by(body_bytes as u64);
     }
@@ -130,6 +133,11 @@ impl Meters {
             "samples_untimely",
             "Samples left out: not after the last one, or far in the future",
             &self.samples_untimely,
+        );
+        counter(
+            "samples_excluded",
+            "Samples left out: of series beyond the limit of series of their target",
+            &self.samples_excluded,
         );
         counter("series_added", "Series that were new in their scrape", &self.series_added);
         counter("body_bytes", "Bytes of bodies, uncompressed", &self.body_bytes);

@@ -1,6 +1,7 @@
 //! Fetches samples: one loop a target, started, changed and ended as ownership orders it.
 //! `loops` → `target_loop` → `fetch` → `read` → the outbox.
 
+mod admission;
 mod agreed;
 #[cfg(test)]
 mod alone;
@@ -8,6 +9,7 @@ mod course;
 mod desk;
 pub mod duties;
 mod ended;
+mod exemplars;
 mod failure;
 mod failure_log;
 #[cfg(test)]
@@ -97,10 +99,11 @@ impl Pool {
         let (sender, ended) = mpsc::channel(ENDED_MAX);
         let (loads, weighed) = watch::channel(Arc::default());
         let changes = status::changes();
+        let library = Library::new(outbox.families().clone());
         let context = Context {
             outbox,
             fetch: Arc::new(Shared::new()),
-            library: Library::default(),
+            library,
             meters,
             changes: changes.clone(),
             failures: log,

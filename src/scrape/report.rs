@@ -1,26 +1,60 @@
 //! The series that tell of the scrape itself: which, in which order, with which value. Pure.
 
-use crate::scrape::{failure::Failure, read::Counts};
+use crate::{
+    config::{Job, Limits},
+    scrape::{failure::Failure, read::Counts},
+    wire::{MetricKind, remote_write::Metadata},
+};
 
-const ALWAYS: [&str; 5] = [
-    "up",
-    "scrape_duration_seconds",
-    "scrape_samples_scraped",
-    "scrape_samples_post_metric_relabeling",
-    "scrape_series_added",
+/// A name, what it tells, and its unit.
+type Named = (&'static str, &'static str, &'static str);
+
+const ALWAYS: [Named; 5] = [
+    ("up", "Whether the last scrape succeeded", ""),
+    ("scrape_duration_seconds", "How long the last scrape took", "seconds"),
+    ("scrape_samples_scraped", "Samples that the target exposed", ""),
+    ("scrape_samples_post_metric_relabeling", "Samples that metric relabelling left", ""),
+    ("scrape_series_added", "Series that were new in the last scrape", ""),
 ];
 /// With `extra_scrape_metrics`.
-const EXTRA: [&str; 3] =
-    ["scrape_timeout_seconds", "scrape_sample_limit", "scrape_body_size_bytes"];
+const EXTRA: [Named; 3] = [
+    ("scrape_timeout_seconds", "How long a scrape of the target may take", "seconds"),
+    ("scrape_sample_limit", "How many samples a scrape may bring; 0 is no limit", ""),
+    ("scrape_body_size_bytes", "Size of the last body; -1 where it was over its limit", "bytes"),
+];
+/// With a limit of series; named as vmagent names them.
+const OF_SERIES_LIMIT: [Named; 3] = [
+    ("scrape_series_current", "Series that the limit of series has let in", ""),
+    ("scrape_series_limit", "How many series the target may have in a day", ""),
+    ("scrape_series_limit_samples_dropped", "Samples of series beyond that limit", ""),
+];
 
-/// All of them; the extra ones come last.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    ALWAYS.into_iter().chain(EXTRA)
+pub(super) const COUNT: usize = ALWAYS.len() + EXTRA.len() + OF_SERIES_LIMIT.len();
+
+/// Which of `all` there are.
+pub(super) type Written = [bool; COUNT];
+
+/// All of them, in the order in which they leave, with what is said of them.
+pub(super) fn all() -> impl Iterator<Item = (&'static str, Metadata<'static>)> {
+    let all = ALWAYS.into_iter().chain(EXTRA).chain(OF_SERIES_LIMIT);
+    all.map(|(name, help, unit)| {
+        (name, Metadata { kind: MetricKind::Gauge, help: help.into(), unit: unit.into() })
+    })
 }
 
-/// How many of `names` a job has.
-pub(super) fn count(extra: bool) -> usize {
-    ALWAYS.len() + if extra { EXTRA.len() } else { 0 }
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    all().map(|(name, _)| name)
+}
+
+/// Those that a target has.
+pub(super) fn written(job: &Job, limits: &Limits) -> Written {
+    let extra = ALWAYS.len()..ALWAYS.len() + EXTRA.len();
+    std::array::from_fn(|n| match n {
+        n if n < extra.start => true,
+        n if n < extra.end => job.extra_scrape_metrics,
+        _ => limits.series_max > 0,
+    })
 }
 
 /// What there is to tell of one scrape.
@@ -30,14 +64,13 @@ pub(super) struct Report<'a> {
     pub(super) duration_seconds: f64,
     pub(super) counts: Counts,
     pub(super) timeout_seconds: f64,
-    pub(super) samples_max: usize,
     pub(super) body_bytes: usize,
 }
 
 impl Report<'_> {
-    /// In the order of `names`.
+    /// In the order of `all`. `series` is how many the limit of series has let through.
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-    pub(super) fn values(&self) -> [f64; ALWAYS.len() + EXTRA.len()] {
+    pub(super) fn values(&self, limits: &Limits, series: usize) -> [f64; COUNT] {
         let body_bytes = match self.failure {
             Some(Failure::BodySize { .. }) => -1.0,
             Some(_) | None => self.body_bytes as f64,
@@ -49,8 +82,11 @@ impl Report<'_> {
             self.counts.relabelled as f64,
             self.counts.added as f64,
             self.timeout_seconds,
-            self.samples_max as f64,
+            limits.samples_max as f64,
             body_bytes,
+            series as f64,
+            limits.series_max as f64,
+            self.counts.excluded as f64,
         ]
     }
 }

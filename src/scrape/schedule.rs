@@ -1,11 +1,12 @@
 //! When a target is due, and which instant its samples carry. Pure: wall-clock time is handed in.
-//! A target is due at `k · interval + phase`, its phase hanging on its key alone (DESIGN.md), and of
-//! these ticks those are taken here that lie within this member's duties.
+//! A target is due at `k · interval + phase`, its phase hanging on the target alone (ARCHITECTURE.md),
+//! and of these ticks those are taken here that lie within this member's duties.
 
 use std::time::Duration;
 
 use crate::{
-    model::slot::StreamKey,
+    discovery::per_target::phase_ms,
+    model::{slot::StreamKey, target::Target},
     ownership::{assign::is_due, shares::Duties},
 };
 
@@ -64,10 +65,17 @@ pub struct Tick {
 }
 
 impl Grid {
-    pub fn of(key: StreamKey, interval: Duration) -> Self {
+    pub fn of(target: &Target) -> Self {
+        Self::keyed(target, target.key)
+    }
+
+    /// Where it is divided by another key than its own.
+    pub fn keyed(target: &Target, key: StreamKey) -> Self {
+        Self::new(target.interval, phase_ms(target, key))
+    }
+
+    pub(super) fn new(interval: Duration, phase_ms: i64) -> Self {
         let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX / 4).max(1);
-        let phase = key.0 % u64::try_from(interval_ms).expect("an interval is above zero");
-        let phase_ms = i64::try_from(phase).expect("a phase is below its interval");
         Self { interval_ms, phase_ms }
     }
 
@@ -98,14 +106,7 @@ impl Grid {
 
 impl Schedule {
     /// The first tick is the first one due after `now_ms`.
-    pub fn new(
-        key: StreamKey,
-        interval: Duration,
-        tolerance: Duration,
-        duties: Duties,
-        now_ms: i64,
-    ) -> Self {
-        let grid = Grid::of(key, interval);
+    pub fn new(grid: Grid, tolerance: Duration, duties: Duties, now_ms: i64) -> Self {
         let tolerance_us = i64::try_from(tolerance.as_micros()).unwrap_or(i64::MAX);
         Self {
             grid,
@@ -120,14 +121,8 @@ impl Schedule {
 
     /// The same target under other settings: the last tick stays the last.
     #[must_use]
-    pub fn retuned(
-        &self,
-        key: StreamKey,
-        interval: Duration,
-        tolerance: Duration,
-        now_ms: i64,
-    ) -> Self {
-        let new = Self::new(key, interval, tolerance, self.duties.clone(), now_ms);
+    pub fn retuned(&self, grid: Grid, tolerance: Duration, now_ms: i64) -> Self {
+        let new = Self::new(grid, tolerance, self.duties.clone(), now_ms);
         Self { last_ms: self.last_ms, catch_up_ms: self.catch_up_ms, ..new }
     }
 
@@ -308,9 +303,13 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const TOLERANCE: Duration = Duration::from_millis(2);
 
+    fn grid(phase_ms: i64, interval: Duration) -> Grid {
+        Grid::new(interval, phase_ms)
+    }
+
     /// Due at 250 ms after each full second.
     fn schedule(now_ms: i64) -> Schedule {
-        Schedule::new(StreamKey(7_250), SECOND, TOLERANCE, always(), now_ms)
+        Schedule::new(grid(250, SECOND), TOLERANCE, always(), now_ms)
     }
 
     /// For `check`: there is nothing to wait for.
@@ -407,7 +406,7 @@ mod tests {
     #[test]
     fn a_clock_set_forward_is_noticed_within_the_longest_sleep() {
         let hour = Duration::from_secs(3600);
-        let mut schedule = Schedule::new(StreamKey(0), hour, TOLERANCE, always(), 1_000);
+        let mut schedule = Schedule::new(grid(0, hour), TOLERANCE, always(), 1_000);
         for now_us in [1_000_000, 7_300_000_000] {
             assert_eq!(schedule.turn(now_us), Turn::Sleep(Duration::from_secs(15)));
         }
@@ -419,9 +418,9 @@ mod tests {
         let mut before = schedule(100_000);
         check(&mut before, &[(100_250_000, Ok((100_250, 0)))]);
         let ten_seconds = Duration::from_secs(10);
-        let mut after = before.retuned(StreamKey(250), ten_seconds, TOLERANCE, 100_500);
+        let mut after = before.retuned(grid(250, ten_seconds), TOLERANCE, 100_500);
         check(&mut after, &[(100_500_000, Err(110_250)), (110_250_000, Ok((110_250, 0)))]);
-        let mut back = after.retuned(StreamKey(7_250), SECOND, TOLERANCE, 110_000);
+        let mut back = after.retuned(grid(250, SECOND), TOLERANCE, 110_000);
         check(&mut back, &[(110_250_000, Err(111_250)), (111_250_000, Ok((111_250, 0)))]);
     }
 
@@ -442,7 +441,7 @@ mod tests {
         ] {
             let interval = Duration::from_millis(interval_ms);
             let tolerance = Duration::from_millis(tolerance_ms);
-            let schedule = Schedule::new(StreamKey(0), interval, tolerance, always(), 0);
+            let schedule = Schedule::new(grid(0, interval), tolerance, always(), 0);
             let timestamp = schedule.timestamp_ms(100_250, started_us);
             assert_eq!(timestamp, expected, "{interval_ms} {tolerance_ms} {started_us}");
         }
@@ -457,9 +456,9 @@ mod tests {
     }
 
     #[test]
-    fn every_interval_ticks_once_whatever_the_key() {
-        for key in [0, 1, 999, 1_000, u64::MAX] {
-            let mut schedule = Schedule::new(StreamKey(key), SECOND, TOLERANCE, always(), 50_000);
+    fn every_interval_ticks_once_whatever_the_phase() {
+        for phase_ms in [0, 1, 500, 999] {
+            let mut schedule = Schedule::new(grid(phase_ms, SECOND), TOLERANCE, always(), 50_000);
             let mut ticks = Vec::new();
             for now_ms in 50_000..60_000 {
                 if let Turn::Take(tick) = schedule.turn(now_ms * 1000) {

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use crate::{
-    config::Job,
+    config::{Job, Limits},
     model::{
         labels::{Labels, METRIC_NAME},
         relabel::{self, NameValidation},
@@ -21,12 +21,14 @@ const SHOWN_CHARS_MAX: usize = 50;
 /// The rules for one target's series.
 pub(super) struct Shape {
     job: Arc<Job>,
+    /// Of this target.
+    limits: Limits,
     target_labels: Labels,
 }
 
 impl Shape {
-    pub(super) fn new(job: Arc<Job>, target: &Target) -> Self {
-        Self { job, target_labels: target.public_labels() }
+    pub(super) fn new(job: Arc<Job>, limits: Limits, target: &Target) -> Self {
+        Self { job, limits, target_labels: target.public_labels() }
     }
 
     /// `None`: a rule drops the series. `pairs` is what the line says.
@@ -126,7 +128,7 @@ impl Shape {
     }
 
     fn check_limits(&self, labels: &Labels) -> Result<(), Failure> {
-        let limits = &self.job.limits;
+        let limits = &self.limits;
         let metric = shown(labels.get(METRIC_NAME));
         let exceeds = |found: usize, limit: usize| limit > 0 && found > limit;
         let (count, limit) = (labels.len(), limits.labels_max);
@@ -174,7 +176,6 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        config::Limits,
         scrape::test_job::{job, rules, target},
         wire::{Entry, Format, Parser},
     };
@@ -188,7 +189,8 @@ mod tests {
         };
         let mut pairs = Vec::new();
         series.pairs(&mut pairs);
-        let shape = Shape::new(Arc::new(job), &target(own));
+        let limits = job.limits;
+        let shape = Shape::new(Arc::new(job), limits, &target(own));
         match shape.labels(pairs, &mut String::new()) {
             Ok(labels) => Ok(labels.map(|labels| labels.to_string())),
             Err(failure) => Err(failure.to_string()),
@@ -315,7 +317,8 @@ mod tests {
     #[test]
     fn report_series_carry_the_target_s_labels_alone() {
         let job = Job { metric_relabel: rules("- {regex: n, action: labeldrop}"), ..job() };
-        let shape = Shape::new(Arc::new(job), &target(&[("n", "1"), ("__x", "2")]));
+        let shape =
+            Shape::new(Arc::new(job), Limits::default(), &target(&[("n", "1"), ("__x", "2")]));
         assert_eq!(shape.report("up").to_string(), r#"{__name__="up", n="1"}"#);
     }
 }

@@ -1,6 +1,18 @@
 //! Which series end, and when a sample may follow another: what is remembered of one series between
 //! scrapes, and the rules over it. Pure.
 
+use crate::model::{
+    histogram::{Counts, Histogram, ResetHint},
+    sample::{PointValue, STALE_NAN_BITS, stale_marker},
+};
+
+/// What a series has for values: a marker must be of the same kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Float,
+    Histogram,
+}
+
 /// Between two scrapes of one target. `0` for `seen`: never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Presence {
@@ -10,10 +22,10 @@ pub(super) struct Presence {
     seen: u32,
     /// Samples taken in that round.
     times: u16,
-    /// A marker is owed when it is not there any more.
-    live: bool,
+    /// A marker of this kind is owed when it is not there any more.
+    live: Option<Kind>,
     /// What `live` will be if this round is kept.
-    tracked: bool,
+    tracked: Option<Kind>,
 }
 
 /// Numbers the scrapes of a target that brought a body, from 1.
@@ -30,8 +42,8 @@ pub(super) struct Sight {
     pub(super) timestamp_ms: i64,
     /// The target gave the timestamp.
     pub(super) explicit: bool,
-    /// Its end will be told by a marker.
-    pub(super) tracked: bool,
+    /// Its end will be told by a marker of this kind.
+    pub(super) tracked: Option<Kind>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +74,8 @@ pub(super) enum End {
 impl Presence {
     /// Of a series that another reader had in its last scrape, about `last_ms`; to this one it is as
     /// if it had been there in `round`.
-    pub(super) fn adopted(round: u32, last_ms: i64) -> Self {
-        Self { last_ms, seen: round, live: true, tracked: true, times: 0 }
+    pub(super) fn adopted(kind: Kind, round: u32, last_ms: i64) -> Self {
+        Self { last_ms, seen: round, live: Some(kind), tracked: Some(kind), times: 0 }
     }
 
     pub(super) fn see(&mut self, rounds: Rounds, sight: Sight) -> Verdict {
@@ -89,22 +101,26 @@ impl Presence {
         Verdict::Take { is_new, layer }
     }
 
-    /// Whether a marker is due at `timestamp_ms`.
-    pub(super) fn end(&mut self, rounds: Rounds, end: End, timestamp_ms: i64) -> bool {
+    /// The kind of the marker that is due at `timestamp_ms`, if one is.
+    pub(super) fn end(&mut self, rounds: Rounds, end: End, timestamp_ms: i64) -> Option<Kind> {
         match end {
-            End::OverLimit => return false,
+            End::OverLimit => return None,
             End::Kept if self.seen == rounds.now => {
                 self.live = self.tracked;
-                return false;
+                return None;
             }
             End::Kept | End::Failed => {}
         }
-        let due = self.live && timestamp_ms >= self.last_ms;
-        self.live = false;
-        if due {
+        let due = self.live.take().filter(|_| timestamp_ms >= self.last_ms);
+        if due.is_some() {
             self.last_ms = timestamp_ms;
         }
         due
+    }
+
+    /// Whether a sample at `start_ms` may come before the one that is about to be seen.
+    pub(super) fn takes_start(&self, start_ms: i64) -> bool {
+        self.seen == 0 || start_ms > self.last_ms
     }
 
     pub(super) fn last_ms(&self) -> i64 {
@@ -121,7 +137,7 @@ impl Presence {
         self.last_ms = self.last_ms.min(timestamp_ms.saturating_sub(1));
     }
 
-    pub(super) fn is_live(&self) -> bool {
+    pub(super) fn live(&self) -> Option<Kind> {
         self.live
     }
 
@@ -130,9 +146,34 @@ impl Presence {
     }
 }
 
+/// The value that ends a series of that kind.
+pub(super) fn marker(kind: Kind) -> PointValue<'static> {
+    static OF_HISTOGRAMS: Histogram = Histogram {
+        schema: 0,
+        zero_threshold: 0.0,
+        sum: f64::from_bits(STALE_NAN_BITS),
+        reset_hint: ResetHint::Unknown,
+        positive_spans: Vec::new(),
+        negative_spans: Vec::new(),
+        counts: Counts::Integer {
+            count: 0,
+            zero_count: 0,
+            positive_deltas: Vec::new(),
+            negative_deltas: Vec::new(),
+        },
+        custom_bounds: Vec::new(),
+    };
+    match kind {
+        Kind::Float => PointValue::Float(stale_marker()),
+        Kind::Histogram => PointValue::Histogram(&OF_HISTOGRAMS),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FLOAT: Option<Kind> = Some(Kind::Float);
 
     /// One scrape as one series sees it, at `n` seconds for the `n`th.
     #[derive(Clone, Copy)]
@@ -158,7 +199,10 @@ mod tests {
         for (n, scrape) in (1..).zip(scrapes) {
             rounds.now += 1;
             let now_ms = n * 1000;
-            let sight = |timestamp_ms, explicit, tracked| Sight { timestamp_ms, explicit, tracked };
+            let sight = |timestamp_ms, explicit, tracked: bool| {
+                let tracked = FLOAT.filter(|_| tracked);
+                Sight { timestamp_ms, explicit, tracked }
+            };
             let (sight, end) = match *scrape {
                 There => (Some(sight(now_ms, false, true)), End::Kept),
                 At(second) => (Some(sight(second * 1000, true, false)), End::Kept),
@@ -170,7 +214,7 @@ mod tests {
             let taken = sight.is_some_and(|sight| {
                 matches!(presence.see(rounds, sight), Verdict::Take { layer: 0, .. })
             });
-            let marked = presence.end(rounds, end, now_ms);
+            let marked = presence.end(rounds, end, now_ms).is_some();
             if end == End::Kept {
                 rounds.kept = rounds.now;
             }
@@ -222,8 +266,8 @@ mod tests {
     #[test]
     fn what_comes_twice_in_a_scrape() {
         let rounds = Rounds { now: 1, kept: 0 };
-        let plain = Sight { timestamp_ms: 5, explicit: false, tracked: true };
-        let at = |timestamp_ms| Sight { timestamp_ms, explicit: true, tracked: false };
+        let plain = Sight { timestamp_ms: 5, explicit: false, tracked: FLOAT };
+        let at = |timestamp_ms| Sight { timestamp_ms, explicit: true, tracked: None };
         let take = |is_new, layer| Verdict::Take { is_new, layer };
 
         let mut presence = Presence::default();
@@ -250,11 +294,44 @@ mod tests {
 
     #[test]
     fn new_is_what_the_last_kept_scrape_had_not() {
-        let sight = |timestamp_ms| Sight { timestamp_ms, explicit: false, tracked: true };
+        let sight = |timestamp_ms| Sight { timestamp_ms, explicit: false, tracked: FLOAT };
         let mut presence = Presence::default();
         for (now, kept, expected) in [(1, 0, true), (2, 1, false), (4, 3, true), (6, 4, false)] {
             let verdict = presence.see(Rounds { now, kept }, sight(i64::from(now)));
             assert_eq!(verdict, Verdict::Take { is_new: expected, layer: 0 }, "{now}");
         }
+    }
+
+    #[test]
+    fn a_marker_is_of_the_kind_that_the_series_had_last() {
+        let mut presence = Presence::default();
+        let mut rounds = Rounds::default();
+        let mut scrape = |kind: Option<Kind>| {
+            rounds.now += 1;
+            let timestamp_ms = i64::from(rounds.now);
+            if let Some(kind) = kind {
+                presence.see(rounds, Sight { timestamp_ms, explicit: false, tracked: Some(kind) });
+            }
+            let due = presence.end(rounds, End::Kept, timestamp_ms);
+            rounds.kept = rounds.now;
+            due
+        };
+        for kind in [Kind::Histogram, Kind::Float] {
+            assert_eq!(
+                [Some(Kind::Float), Some(kind), None].map(&mut scrape),
+                [None, None, Some(kind)]
+            );
+        }
+        let PointValue::Histogram(histogram) = marker(Kind::Histogram) else { panic!("it is one") };
+        assert_eq!(histogram.sum.to_bits(), STALE_NAN_BITS);
+    }
+
+    #[test]
+    fn a_start_lies_behind_all_that_was_there() {
+        let mut presence = Presence::default();
+        assert!(presence.takes_start(i64::MIN));
+        let sight = Sight { timestamp_ms: 5, explicit: false, tracked: FLOAT };
+        presence.see(Rounds { now: 1, kept: 0 }, sight);
+        assert_eq!([4, 5, 6].map(|ms| presence.takes_start(ms)), [false, false, true]);
     }
 }

@@ -26,7 +26,7 @@ use crate::{
         metadata::{Fingerprint, Library},
         meters::Meters,
         read::{Counts, Moment, Reader},
-        report::{self, Report},
+        report::Report,
         schedule::{Schedule, Tick},
         status::{Board, Changes, Health, TargetStatus},
     },
@@ -306,7 +306,7 @@ impl TargetLoop {
         }
         let mut outcome = self.take(page, started, moment);
         let packed = std::mem::take(&mut outcome.packed);
-        let ends_series = !matches!(outcome.failure, Some(Failure::SampleLimit { .. }));
+        let ends_series = !outcome.failure.as_ref().is_some_and(Failure::is_over_limit);
         self.last_moment = ends_series.then_some(moment);
         self.tell(outcome, moment.now_ms);
         self.append(packed).await;
@@ -339,12 +339,11 @@ impl TargetLoop {
             duration_seconds: took.as_secs_f64(),
             counts,
             timeout_seconds: self.setup.target.timeout.as_secs_f64(),
-            samples_max: self.setup.job.limits.samples_max,
             body_bytes,
         };
         let packed = self.reader.finish(&report, moment);
         self.failures = if failure.is_some() { self.failures.saturating_add(1) } else { 0 };
-        let over_limit = matches!(failure, Some(Failure::SampleLimit { .. }));
+        let over_limit = failure.as_ref().is_some_and(Failure::is_over_limit);
         if self.failures == FAILURES_REMEMBERED_MAX && !over_limit {
             self.reader.forget();
         }
@@ -400,7 +399,7 @@ impl TargetLoop {
     fn expect(&self, samples: usize, has_failed: bool) {
         let is_passing = has_failed && self.failures < FAILURES_REMEMBERED_MAX;
         if !is_passing || self.board.samples_expected().is_none() {
-            let reports = report::count(self.setup.job.extra_scrape_metrics);
+            let reports = self.reader.report_count();
             self.board.expect_samples(reports + if has_failed { 0 } else { samples });
         }
     }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    config::{self, Clustering, Destination, HttpClient, Job, Limits, Queue, Scheme},
+    config::{
+        self, Clustering, Destination, HttpClient, Job, Limits, MetadataSending, NativeHistograms,
+        Phase, Queue, Scheme, WriteCompression, WriteMessage,
+    },
     model::{
         labels::Labels,
         protocol::{Escaping, ScrapeProtocol},
@@ -37,9 +40,13 @@ pub(super) fn job() -> Job {
         track_timestamps_staleness: false,
         enable_compression: true,
         extra_scrape_metrics: false,
+        start_timestamp_zeros: false,
+        type_and_unit_labels: false,
         metric_name_validation: NameValidation::Utf8,
         metric_name_escaping: Escaping::AllowUtf8,
         limits: Limits::default(),
+        native_histograms: NativeHistograms::default(),
+        phase: Phase::Spread,
         keep_dropped_targets: 0,
         scrape_failure_log_file: None,
         timestamp_tolerance: Duration::from_millis(2),
@@ -79,6 +86,11 @@ pub(super) fn destination(external_labels: &[(&str, &str)], url: String) -> Arc<
         external_labels: external_labels.iter().copied().collect(),
         write_relabel: Vec::new(),
         send_exemplars: true,
+        send_native_histograms: true,
+        message: WriteMessage::V1,
+        compression: WriteCompression::Auto,
+        metadata: MetadataSending::default(),
+        round_robin_dns: false,
         out_of_order_window: Duration::ZERO,
         queue: Queue {
             samples_per_send_max: 1000,

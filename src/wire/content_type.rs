@@ -7,6 +7,8 @@ use crate::model::protocol::{Escaping, ScrapeProtocol};
 pub enum Format {
     PrometheusText,
     OpenMetricsText,
+    /// Metric families, each behind its length.
+    Protobuf,
 }
 
 /// The weight of the first protocol, in tenths: one more than there are protocols to choose from,
@@ -38,18 +40,9 @@ pub fn parser_for(
     content_type: Option<&str>,
     fallback: Option<ScrapeProtocol>,
 ) -> Result<Format, String> {
-    let content_type = content_type.unwrap_or_default();
-    let fault = match media_type(content_type) {
-        Ok(media_type) => match media_type.as_str() {
-            "text/plain" => return Ok(Format::PrometheusText),
-            "application/openmetrics-text" => return Ok(Format::OpenMetricsText),
-            "application/vnd.google.protobuf" => return Err(protobuf()),
-            _ => format!("received unsupported Content-Type {content_type:?}"),
-        },
-        Err(_) if content_type.is_empty() => {
-            "non-compliant scrape target sending blank Content-Type".to_owned()
-        }
-        Err(fault) => format!("cannot parse Content-Type {content_type:?} ({fault})"),
+    let fault = match format(content_type.unwrap_or_default()) {
+        Ok(format) => return Ok(format),
+        Err(fault) => fault,
     };
     match fallback {
         Some(ScrapeProtocol::PrometheusText0_0_4 | ScrapeProtocol::PrometheusText1_0_0) => {
@@ -58,8 +51,24 @@ pub fn parser_for(
         Some(ScrapeProtocol::OpenMetricsText0_0_1 | ScrapeProtocol::OpenMetricsText1_0_0) => {
             Ok(Format::OpenMetricsText)
         }
-        Some(ScrapeProtocol::PrometheusProto) => Err(format!("{fault}; {}", protobuf())),
+        Some(ScrapeProtocol::PrometheusProto) => Ok(Format::Protobuf),
         None => Err(format!("{fault} and no fallback_scrape_protocol specified for target")),
+    }
+}
+
+/// What a type says; or why it says nothing, also where a fallback helps out.
+pub fn format(content_type: &str) -> Result<Format, String> {
+    match media_type(content_type) {
+        Ok(media_type) => match media_type.as_str() {
+            "text/plain" => Ok(Format::PrometheusText),
+            "application/openmetrics-text" => Ok(Format::OpenMetricsText),
+            "application/vnd.google.protobuf" => Ok(Format::Protobuf),
+            _ => Err(format!("received unsupported Content-Type {content_type:?}")),
+        },
+        Err(_) if content_type.is_empty() => {
+            Err("non-compliant scrape target sending blank Content-Type".to_owned())
+        }
+        Err(fault) => Err(format!("cannot parse Content-Type {content_type:?} ({fault})")),
     }
 }
 
@@ -83,10 +92,6 @@ fn escaping_name(escaping: Escaping) -> &'static str {
         Escaping::Dots => "dots",
         Escaping::Values => "values",
     }
-}
-
-fn protobuf() -> String {
-    "the protobuf exposition format is not supported yet".to_owned()
 }
 
 /// The type and subtype in lower case. The parameters decide nothing, but must be well formed: a
@@ -203,7 +208,11 @@ mod tests {
             ("text/plain; a=1; A=2", Err("duplicate parameter name")),
             ("text plain", Err("expected slash after first token")),
             ("text", Err("received unsupported Content-Type \"text\"")),
-            ("application/vnd.google.protobuf", Err("not supported yet")),
+            (
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+                 encoding=delimited",
+                Ok(Format::Protobuf),
+            ),
         ] {
             match (parser_for(Some(header), None), expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{header}"),
@@ -223,10 +232,10 @@ mod tests {
                 (PrometheusText1_0_0, Ok(Format::PrometheusText)),
                 (OpenMetricsText0_0_1, Ok(Format::OpenMetricsText)),
                 (OpenMetricsText1_0_0, Ok(Format::OpenMetricsText)),
+                (PrometheusProto, Ok(Format::Protobuf)),
             ] {
                 assert_eq!(parser_for(header, Some(fallback)), expected);
             }
-            assert!(parser_for(header, Some(PrometheusProto)).is_err());
             assert!(parser_for(header, None).is_err());
         }
     }

@@ -1,11 +1,15 @@
 //! The Prometheus text format, 0.0.4 and 1.0.0, line by line, with the verdicts of Prometheus'
 //! own parser: blanks and empty lines where they please, commas between labels optional.
 
-use crate::wire::{
-    content_type::Format,
-    lexer::Lexer,
-    parser::{Entry, MetricKind, ParseError, Value},
-    series::{self, Series},
+use crate::{
+    model::sample::PointValue,
+    wire::{
+        content_type::Format,
+        exemplars::Exemplars,
+        lexer::Lexer,
+        parser::{Entry, MetricKind, ParseError, Value},
+        series::{self, Series},
+    },
 };
 
 pub(super) fn entry<'a>(
@@ -35,7 +39,12 @@ pub(super) fn value<'a>(lexer: &mut Lexer<'a>) -> Result<Value<'a>, ParseError> 
         _ => None,
     };
     end_of_line(lexer)?;
-    Ok(Value { value, timestamp_ms, exemplar: None })
+    Ok(Value {
+        value: PointValue::Float(value),
+        timestamp_ms,
+        start_ms: None,
+        exemplars: Exemplars::default(),
+    })
 }
 
 fn series<'a>(lexer: &mut Lexer<'a>, kind: MetricKind) -> Result<Series<'a>, ParseError> {

@@ -1,24 +1,31 @@
-//! Bytes to values and back, pure: the text formats that targets answer in, and remote write.
-//! `parser` is the door to the text formats; `remote_write` the one to what is sent.
+//! Bytes to values and back, pure: the formats that targets answer in, and remote write.
+//! `Exposed` is the door to what targets say; `remote_write` the one to what is sent.
 
+mod classic;
 pub mod content_type;
+mod exemplars;
+mod exposed;
 mod exposition;
 pub mod float;
 mod lexer;
+mod metric_family;
+pub mod native;
 mod openmetrics;
 pub mod parser;
 pub mod protobuf;
 pub mod remote_write;
+mod rewrite;
 mod series;
+mod starts;
+mod transcript;
 
 pub use self::{
     content_type::Format,
-    openmetrics::ExemplarText,
+    exemplars::Exemplars,
+    exposed::{Exposed, ParseOptions},
     parser::{Entry, MetricKind, ParseError, Parser, Value},
     series::{LabelPair, Series},
 };
 
-#[cfg(test)]
-mod reference;
 #[cfg(test)]
 mod tests;

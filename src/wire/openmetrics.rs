@@ -2,9 +2,10 @@
 //! strict about blanks and the final `# EOF`, lenient about what a family's samples must be like.
 
 use crate::{
-    model::sample::Exemplar,
+    model::sample::PointValue,
     wire::{
         content_type::Format,
+        exemplars::Exemplars,
         lexer::{LabelPart, Lexer, shown},
         parser::{Entry, MetricKind, ParseError, Value},
         series::{self, Series},
@@ -12,22 +13,6 @@ use crate::{
 };
 
 const NO_EOF: &str = "data does not end with `# EOF`";
-
-/// An exemplar as it stands on its line, from behind the opening brace; well formed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ExemplarText<'a>(&'a str);
-
-impl ExemplarText<'_> {
-    pub fn decode(&self) -> Exemplar {
-        let mut lexer = Lexer::new(self.0.as_bytes());
-        let mut pairs = Vec::new();
-        series::decode_block(&mut lexer, series::PLAIN, &mut pairs);
-        let (value, timestamp_ms) = point(&mut lexer).expect("it was read when its line was");
-        // In order, so that a great many labels do not make the set slow to build.
-        pairs.sort_unstable();
-        Exemplar { labels: pairs.into_iter().collect(), value, timestamp_ms }
-    }
-}
 
 pub(super) fn entry<'a>(
     lexer: &mut Lexer<'a>,
@@ -46,18 +31,21 @@ pub(super) fn entry<'a>(
 pub(super) fn value<'a>(lexer: &mut Lexer<'a>) -> Result<Value<'a>, ParseError> {
     let value = number(lexer, "a space and a value")?;
     let mut timestamp_ms = None;
-    let mut exemplar = None;
+    let mut exemplars = Exemplars::default();
     if !at_exemplar(lexer) && lexer.peek() == Some(b' ') {
         timestamp_ms = Some(timestamp(lexer)?);
     }
     if at_exemplar(lexer) {
-        exemplar = Some(read_exemplar(lexer)?);
+        exemplars = read_exemplar(lexer)?;
     }
     end_of_line(lexer, "a timestamp, an exemplar or the end of the line")?;
-    Ok(Value { value, timestamp_ms, exemplar })
+    Ok(Value { value: PointValue::Float(value), timestamp_ms, start_ms: None, exemplars })
 }
 
-fn series<'a>(lexer: &mut Lexer<'a>, kind: MetricKind) -> Result<Series<'a>, ParseError> {
+pub(super) fn series<'a>(
+    lexer: &mut Lexer<'a>,
+    kind: MetricKind,
+) -> Result<Series<'a>, ParseError> {
     let start = lexer.line_start;
     let mut named = !lexer.metric_name().is_empty();
     if !named && lexer.peek() != Some(b'{') {
@@ -96,7 +84,7 @@ fn timestamp(lexer: &mut Lexer<'_>) -> Result<i64, ParseError> {
 }
 
 /// What does not fit becomes the least there is, as Go has it on amd64.
-fn milliseconds(seconds: f64) -> i64 {
+pub(super) fn milliseconds(seconds: f64) -> i64 {
     let milliseconds = seconds * 1000.0;
     #[expect(
         clippy::cast_possible_truncation,
@@ -110,7 +98,7 @@ fn at_exemplar(lexer: &Lexer<'_>) -> bool {
     lexer.body[lexer.at..].starts_with(b" # {")
 }
 
-fn read_exemplar<'a>(lexer: &mut Lexer<'a>) -> Result<ExemplarText<'a>, ParseError> {
+fn read_exemplar<'a>(lexer: &mut Lexer<'a>) -> Result<Exemplars<'a>, ParseError> {
     lexer.at += b" # {".len();
     let start = lexer.at;
     lexer.label_block(Format::OpenMetricsText, |lexer, part| match part {
@@ -119,11 +107,11 @@ fn read_exemplar<'a>(lexer: &mut Lexer<'a>) -> Result<ExemplarText<'a>, ParseErr
         LabelPart::Name(_) => Err(lexer.error("expected `=` in an exemplar's labels".to_owned())),
     })?;
     point(lexer)?;
-    Ok(ExemplarText(lexer.text_from(start)?))
+    Ok(Exemplars::text(lexer.text_from(start)?))
 }
 
 /// What follows an exemplar's labels.
-fn point(lexer: &mut Lexer<'_>) -> Result<(f64, Option<i64>), ParseError> {
+pub(super) fn point(lexer: &mut Lexer<'_>) -> Result<(f64, Option<i64>), ParseError> {
     let value = number(lexer, "a space and the exemplar's value")?;
     let timestamp_ms = if lexer.peek() == Some(b' ') { Some(timestamp(lexer)?) } else { None };
     Ok((value, timestamp_ms))

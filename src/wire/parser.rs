@@ -1,14 +1,22 @@
-//! The door to the text formats: a body in, entries out, without a copy or an allocation for a
-//! sample. `exposition` and `openmetrics` hold the two grammars; both read through `lexer`.
+//! From a body to its entries, without a copy or an allocation for a sample. `exposition` and
+//! `openmetrics` hold the two grammars of text, `transcript` the records of what is no text; all
+//! read through `lexer`.
 
 use std::{borrow::Cow, fmt};
 
-use crate::wire::{
-    content_type::Format,
-    exposition,
-    lexer::Lexer,
-    openmetrics::{self, ExemplarText},
-    series::{self, Series},
+use crate::{
+    model::{histogram::Histogram, sample::PointValue},
+    wire::{
+        content_type::Format,
+        exemplars::Exemplars,
+        exposed::ParseOptions,
+        exposition,
+        lexer::Lexer,
+        openmetrics,
+        series::{self, Series},
+        starts::Starts,
+        transcript::{self, Transcript},
+    },
 };
 
 /// A longer line fails the scrape, and so does a name and its labels that span as much. Ten times
@@ -52,15 +60,38 @@ impl MetricKind {
             Self::Unknown => "unknown",
         }
     }
+
+    /// As a transcript has it.
+    pub(super) fn number(self) -> u8 {
+        let at = KINDS.iter().position(|&kind| kind == self).expect("every kind is listed");
+        u8::try_from(at).expect("there are eight kinds")
+    }
+
+    pub(super) fn numbered(number: u8) -> Self {
+        KINDS.get(usize::from(number)).copied().unwrap_or_default()
+    }
 }
+
+const KINDS: [MetricKind; 8] = [
+    MetricKind::Counter,
+    MetricKind::Gauge,
+    MetricKind::Histogram,
+    MetricKind::GaugeHistogram,
+    MetricKind::Summary,
+    MetricKind::Info,
+    MetricKind::StateSet,
+    MetricKind::Unknown,
+];
 
 /// What follows the name and labels on a line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Value<'a> {
-    /// As written: a NaN is not yet the one that is stored.
-    pub value: f64,
+    /// A float as written: a NaN is not yet the one that is stored.
+    pub value: PointValue<'a>,
     pub timestamp_ms: Option<i64>,
-    pub exemplar: Option<ExemplarText<'a>>,
+    /// Since when the series has counted.
+    pub start_ms: Option<i64>,
+    pub exemplars: Exemplars<'a>,
 }
 
 /// Where and why a body is not what it claims to be. Nothing of such a body is kept.
@@ -68,8 +99,8 @@ pub struct Value<'a> {
 pub struct ParseError {
     /// In bytes from the start of the body.
     pub offset: usize,
-    /// From 1.
-    pub line: usize,
+    /// From 1; of a body that is no text there is none.
+    pub line: Option<usize>,
     pub message: String,
 }
 
@@ -77,13 +108,21 @@ impl ParseError {
     pub(super) fn new(body: &[u8], offset: usize, message: String) -> Self {
         let offset = offset.min(body.len());
         let line = 1 + memchr::memchr_iter(b'\n', &body[..offset]).count();
-        Self { offset, line, message }
+        Self { offset, line: Some(line), message }
+    }
+
+    /// In a body that is no text.
+    pub(super) fn at_byte(offset: usize, message: String) -> Self {
+        Self { offset, line: None, message }
     }
 }
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.message)
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}", self.message),
+            None => write!(f, "byte {}: {}", self.offset, self.message),
+        }
     }
 }
 
@@ -93,21 +132,57 @@ impl std::error::Error for ParseError {}
 #[derive(Debug)]
 pub struct Parser<'a> {
     lexer: Lexer<'a>,
-    format: Format,
+    grammar: Grammar<'a>,
     /// Of the last `# TYPE`, whichever family it named: as Prometheus reads `le` and `quantile`.
     kind: MetricKind,
     ended: bool,
 }
 
+#[derive(Debug)]
+enum Grammar<'a> {
+    Exposition,
+    OpenMetrics,
+    /// With start timestamps from `_created`.
+    OpenMetricsWithStarts(Starts),
+    Transcript {
+        histograms: &'a [Histogram],
+        fault: Option<&'a ParseError>,
+    },
+}
+
 impl<'a> Parser<'a> {
+    /// Of a text format; `Exposed` is the way to read any.
     pub fn new(format: Format, body: &'a [u8]) -> Self {
-        Self { lexer: Lexer::new(body), format, kind: MetricKind::Unknown, ended: false }
+        Self::of_text(format, body, ParseOptions::default())
+    }
+
+    pub(super) fn of_text(format: Format, body: &'a [u8], options: ParseOptions) -> Self {
+        let grammar = match format {
+            Format::PrometheusText => Grammar::Exposition,
+            Format::OpenMetricsText if options.starts => {
+                Grammar::OpenMetricsWithStarts(Starts::new(options.keeps_created))
+            }
+            Format::OpenMetricsText => Grammar::OpenMetrics,
+            Format::Protobuf => unreachable!("protobuf is read as a transcript"),
+        };
+        Self { lexer: Lexer::new(body), grammar, kind: MetricKind::Unknown, ended: false }
+    }
+
+    pub(super) fn of_transcript(transcript: &'a Transcript, fault: Option<&'a ParseError>) -> Self {
+        let grammar = Grammar::Transcript { histograms: transcript.histograms(), fault };
+        let lexer = Lexer::new(transcript.bytes());
+        Self { lexer, grammar, kind: MetricKind::Unknown, ended: false }
     }
 
     /// What besides its text decides the labels of a series that would come next.
     #[inline]
     pub fn context(&self) -> u8 {
-        series::context(self.kind)
+        match self.grammar {
+            Grammar::Transcript { .. } => series::PLAIN,
+            Grammar::Exposition | Grammar::OpenMetrics | Grammar::OpenMetricsWithStarts(_) => {
+                series::context(self.kind)
+            }
+        }
     }
 
     /// The value of the next line if its name and labels read exactly `expected` (the `text` of an
@@ -125,6 +200,17 @@ impl<'a> Parser<'a> {
         context: u8,
         is_known: impl FnOnce(&[u8]) -> bool,
     ) -> Option<Value<'a>> {
+        if let Grammar::Transcript { histograms, .. } = self.grammar {
+            let text = transcript::series_text(&self.lexer, length)?;
+            if context != series::PLAIN || !is_known(text) {
+                return None;
+            }
+            transcript::skip_text(&mut self.lexer, length);
+            return Some(transcript::value(&mut self.lexer, histograms));
+        }
+        if let Grammar::OpenMetricsWithStarts(starts) = &mut self.grammar {
+            starts.skip(&mut self.lexer, self.kind);
+        }
         let start = self.lexer.at;
         let (text, after) = self.lexer.body[start..].split_at_checked(length)?;
         // A blank ends both a name and a label block, so `text` is the whole text; unless the
@@ -137,25 +223,45 @@ impl<'a> Parser<'a> {
         }
         self.lexer.line_start = start;
         self.lexer.at = start + length;
-        let value = match self.format {
-            Format::PrometheusText => exposition::value(&mut self.lexer),
-            Format::OpenMetricsText => openmetrics::value(&mut self.lexer),
-        };
-        if value.is_err() {
+        let value = self.known_value(text);
+        if value.is_none() {
             self.lexer.at = start;
         }
-        value.ok()
+        value
+    }
+
+    /// What follows a text that is known to be well formed.
+    #[inline]
+    fn known_value(&mut self, text: &'a [u8]) -> Option<Value<'a>> {
+        match &mut self.grammar {
+            Grammar::Exposition => exposition::value(&mut self.lexer).ok(),
+            Grammar::OpenMetrics => openmetrics::value(&mut self.lexer).ok(),
+            Grammar::OpenMetricsWithStarts(starts) => {
+                let mut value = openmetrics::value(&mut self.lexer).ok()?;
+                value.start_ms = starts.of(&self.lexer, text, self.kind);
+                Some(value)
+            }
+            Grammar::Transcript { .. } => None,
+        }
     }
 
     fn entry(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
-        let entry = match self.format {
-            Format::PrometheusText => exposition::entry(&mut self.lexer, self.kind)?,
-            Format::OpenMetricsText => openmetrics::entry(&mut self.lexer, self.kind)?,
+        let entry = match &mut self.grammar {
+            Grammar::Exposition => exposition::entry(&mut self.lexer, self.kind)?,
+            Grammar::OpenMetrics => openmetrics::entry(&mut self.lexer, self.kind)?,
+            Grammar::OpenMetricsWithStarts(starts) => starts.entry(&mut self.lexer, self.kind)?,
+            Grammar::Transcript { histograms, fault } => {
+                match (transcript::entry(&mut self.lexer, histograms), fault) {
+                    (None, Some(fault)) => return Err(fault.clone()),
+                    (entry, _) => entry,
+                }
+            }
         };
         if let Some(Entry::Type { kind, .. }) = &entry {
             self.kind = *kind;
         }
-        if self.lexer.at - self.lexer.line_start > LINE_BYTES_MAX {
+        let is_text = !matches!(self.grammar, Grammar::Transcript { .. });
+        if is_text && self.lexer.at - self.lexer.line_start > LINE_BYTES_MAX {
             let message = format!("the line is longer than {LINE_BYTES_MAX} bytes");
             return Err(ParseError::new(self.lexer.body, self.lexer.line_start, message));
         }

@@ -1,4 +1,4 @@
-//! The protobuf wire format, as little of it as remote write needs.
+//! The protobuf wire format, as little of it as the exposition and remote write need.
 
 /// Length-delimited values nest no deeper than the reader asks, so there is nothing else to bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,19 +64,9 @@ impl<'a> Fields<'a> {
         Ok((tag >> 3, value))
     }
 
-    fn varint(&mut self) -> Result<u64, WireFault> {
-        let mut value = 0;
-        for (n, &byte) in self.rest.iter().enumerate().take(10) {
-            if n == 9 && byte > 1 {
-                return Err(WireFault::VarintTooLong);
-            }
-            value |= u64::from(byte & 0x7f) << (7 * n);
-            if byte < 0x80 {
-                self.rest = &self.rest[n + 1..];
-                return Ok(value);
-            }
-        }
-        Err(if self.rest.len() < 10 { WireFault::Truncated } else { WireFault::VarintTooLong })
+    /// A number without a tag before it: a length, or one of many that are packed.
+    pub fn varint(&mut self) -> Result<u64, WireFault> {
+        take_varint(&mut self.rest)
     }
 
     fn bytes(&mut self, length: usize) -> Result<&'a [u8], WireFault> {
@@ -106,6 +96,22 @@ impl<'a> Iterator for Fields<'a> {
         }
         Some(field)
     }
+}
+
+/// Takes the number off the front of `bytes`.
+pub fn take_varint(bytes: &mut &[u8]) -> Result<u64, WireFault> {
+    let mut value = 0;
+    for (n, &byte) in bytes.iter().enumerate().take(10) {
+        if n == 9 && byte > 1 {
+            return Err(WireFault::VarintTooLong);
+        }
+        value |= u64::from(byte & 0x7f) << (7 * n);
+        if byte < 0x80 {
+            *bytes = &bytes[n + 1..];
+            return Ok(value);
+        }
+    }
+    Err(if bytes.len() < 10 { WireFault::Truncated } else { WireFault::VarintTooLong })
 }
 
 /// What stands before a varint field.

@@ -3,12 +3,15 @@
 use std::borrow::Cow;
 
 use crate::{
-    model::labels::{Labels, METRIC_NAME},
+    model::{
+        labels::{Labels, METRIC_NAME},
+        sample::PointValue,
+    },
     wire::{
         content_type::Format,
+        exemplars::Exemplars,
         float,
         lexer::{LabelPart, Lexer, shown},
-        openmetrics::ExemplarText,
         parser::{MetricKind, ParseError, Value},
     },
 };
@@ -24,13 +27,15 @@ pub type LabelPair<'a> = (Cow<'a, str>, Cow<'a, str>);
 pub struct Series<'a> {
     /// The name and the labels exactly as exposed. Together with `context` it decides the labels.
     pub text: &'a str,
-    /// As written: a NaN is not yet the one that is stored.
-    pub value: f64,
+    /// A float as written: a NaN is not yet the one that is stored.
+    pub value: PointValue<'a>,
     pub timestamp_ms: Option<i64>,
-    pub exemplar: Option<ExemplarText<'a>>,
+    /// Since when the series has counted.
+    pub start_ms: Option<i64>,
+    pub exemplars: Exemplars<'a>,
     context: u8,
-    /// For the place of an error.
-    body: &'a [u8],
+    /// For the place of an error; `None` where the text does not stand in the body.
+    body: Option<&'a [u8]>,
 }
 
 impl<'a> Series<'a> {
@@ -40,14 +45,18 @@ impl<'a> Series<'a> {
         value: Value<'a>,
         kind: MetricKind,
     ) -> Self {
-        Self {
-            text,
-            value: value.value,
-            timestamp_ms: value.timestamp_ms,
-            exemplar: value.exemplar,
-            context: context(kind),
-            body: lexer.body,
-        }
+        Self { context: context(kind), body: Some(lexer.body), ..Self::transcribed(text, value) }
+    }
+
+    pub(super) fn transcribed(text: &'a str, value: Value<'a>) -> Self {
+        let Value { value, timestamp_ms, start_ms, exemplars } = value;
+        Self { text, value, timestamp_ms, start_ms, exemplars, context: PLAIN, body: None }
+    }
+
+    /// What follows the name and labels.
+    pub fn facts(&self) -> Value<'a> {
+        let Self { value, timestamp_ms, start_ms, exemplars, .. } = *self;
+        Value { value, timestamp_ms, start_ms, exemplars }
     }
 
     /// What besides `text` decides the labels: `le` of a histogram's family and `quantile` of a
@@ -65,8 +74,9 @@ impl<'a> Series<'a> {
         if let Some(twice) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             let name = shown(twice[0].0.as_bytes());
             let message = format!("the label `{name}` stands twice in a sample");
-            let offset = self.text.as_ptr().addr() - self.body.as_ptr().addr();
-            return Err(ParseError::new(self.body, offset, message));
+            let Some(body) = self.body else { return Err(ParseError::at_byte(0, message)) };
+            let offset = self.text.as_ptr().addr() - body.as_ptr().addr();
+            return Err(ParseError::new(body, offset, message));
         }
         Ok(pairs.into_iter().collect())
     }
@@ -98,6 +108,13 @@ pub(super) fn context(kind: MetricKind) -> u8 {
         | MetricKind::StateSet
         | MetricKind::Unknown => PLAIN,
     }
+}
+
+/// Whether a label of this name is written without quotes.
+pub(super) fn is_label_word(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    bytes.first().is_some_and(|byte| !byte.is_ascii_digit())
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
 /// A visitor of label blocks that refuses a second metric name.

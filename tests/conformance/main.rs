@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its data should panic")]
 
+mod compatibility;
 mod config;
 mod discovery;
 mod outbox;

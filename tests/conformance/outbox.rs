@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use starling::{
-    config::{Destination, HttpClient, Queue},
+    config::{Destination, HttpClient, MetadataSending, Queue, WriteCompression, WriteMessage},
     model::{
         labels::{Labels, METRIC_NAME},
-        sample::Sample,
+        sample::{Point, PointValue},
         slot::StreamKey,
     },
     outbox::{Packer, Shapings},
@@ -49,6 +49,11 @@ fn sent(series: &Labels, external_labels: Labels) -> Labels {
         external_labels,
         write_relabel: Vec::new(),
         send_exemplars: false,
+        send_native_histograms: false,
+        message: WriteMessage::V1,
+        compression: WriteCompression::Auto,
+        metadata: MetadataSending::default(),
+        round_robin_dns: false,
         out_of_order_window: Duration::ZERO,
         queue: Queue {
             samples_per_send_max: 1,
@@ -61,7 +66,9 @@ fn sent(series: &Labels, external_labels: Labels) -> Labels {
     let shapings = Arc::new(Shapings::of(&[Arc::new(destination)]));
     let mut packer = Packer::new(Arc::clone(&shapings));
     packer.begin(StreamKey(0), 0, None);
-    packer.push(&shapings.encode(series), Sample { value: 0.0, timestamp_ms: 0 }, None, 0);
+    let value = PointValue::Float(0.0);
+    let point = Point { value, timestamp_ms: 0, start_ms: None, exemplars: &[] };
+    packer.push(&shapings.encode(series, None), &point, 0);
     let batch = packer.finish().batches_for("any").remove(0);
     let fragment = Fragment { bytes: batch.bytes, raw_length: batch.raw_length };
     decode(&join([&fragment])).unwrap().remove(0).labels

@@ -1,4 +1,5 @@
-//! Debian's Prometheus as a receiver without an out-of-order window: the strictest one there is.
+//! Prometheus as a receiver without an out-of-order window: the strictest one there is. Debian's own
+//! unless another is asked for.
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +18,8 @@ use crate::{
 
 pub(crate) struct Prometheus {
     process: Option<Process>,
+    program: PathBuf,
+    flags: &'static [&'static str],
     directory: PathBuf,
     port: u16,
     config: String,
@@ -28,12 +31,20 @@ impl Prometheus {
     }
 
     pub(crate) async fn start_with(directory: &Path, config: &str) -> Self {
-        let mut backend = Self {
-            process: None,
-            directory: directory.to_owned(),
-            port: free_port(),
-            config: config.to_owned(),
-        };
+        Self::start_program("prometheus".into(), &[], directory, |_| config.to_owned()).await
+    }
+
+    /// `config` is made for the address that it will listen at.
+    pub(crate) async fn start_program(
+        program: PathBuf,
+        flags: &'static [&'static str],
+        directory: &Path,
+        config: impl Fn(&str) -> String,
+    ) -> Self {
+        let port = free_port();
+        let config = config(&format!("127.0.0.1:{port}"));
+        let directory = directory.to_owned();
+        let mut backend = Self { process: None, program, flags, directory, port, config };
         backend.start_again().await;
         backend
     }
@@ -41,8 +52,9 @@ impl Prometheus {
     pub(crate) async fn start_again(&mut self) {
         let config = self.directory.join("prometheus.yml");
         std::fs::write(&config, &self.config).unwrap();
-        let mut command = Command::new("prometheus");
+        let mut command = Command::new(&self.program);
         command
+            .args(self.flags)
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", self.directory.join("tsdb").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{}", self.port))
@@ -92,7 +104,8 @@ impl Prometheus {
             .collect()
     }
 
-    async fn result(&self, expression: &str) -> Vec<Value> {
+    /// The result of a query, as it is answered.
+    pub(crate) async fn result(&self, expression: &str) -> Vec<Value> {
         let mut url = reqwest::Url::parse(&self.url("/api/v1/query")).unwrap();
         url.query_pairs_mut().append_pair("query", expression);
         let answer = json(url.as_str()).await.unwrap();

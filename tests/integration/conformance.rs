@@ -15,17 +15,9 @@ const REFUSED: &[(&str, &str)] = &[
         "scrape_config_files_glob.good.yml",
         "includes a file with cloud discovery, which comes later",
     ),
-    ("om-main-skip-created", "start timestamps come later"),
-    ("om-st-known-failure-00", "start timestamps come later"),
-    ("om-roundtrip", "start timestamps come later"),
-    ("nhcb-om", "native histograms from classic ones come later"),
-    ("nhcb-TestNHCBParserErrorHandling-928", "native histograms from classic ones come later"),
 ];
 
-/// Capabilities that later versions bring.
-const LACKS: &str = "rw2,native_histograms,start_timestamp";
-
-/// Every step of the command line against every corpus but the protobuf one, which comes later.
+/// Every step of the command line against every corpus.
 #[test]
 fn relabelling_parsing_and_checking_over_the_command_line() {
     let Some(data) = data() else { return };
@@ -39,13 +31,16 @@ fn relabelling_parsing_and_checking_over_the_command_line() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let is_refused = |line: &str| REFUSED.iter().any(|(case, _)| line.ends_with(case));
-    let failed: Vec<&str> = said
-        .lines()
-        .filter(|line| line.starts_with("FAIL ") && !line.contains("textparse/protobuf.json"))
-        .filter(|line| !is_refused(line))
-        .collect();
+    let failed: Vec<&str> =
+        said.lines().filter(|line| line.starts_with("FAIL ") && !is_refused(line)).collect();
     assert!(failed.is_empty(), "{failed:#?}\n{said}");
-    for family in ["relabel/relabel.json", "textparse/expfmt_corpus.json", "config/bad.json"] {
+    for family in [
+        "relabel/relabel.json",
+        "textparse/prometheus_unit.json",
+        "textparse/openmetrics_corpus.json",
+        "textparse/protobuf.json",
+        "config/bad.json",
+    ] {
         let line = said.lines().find(|line| line.starts_with(family));
         assert!(line.is_some_and(|line| line.ends_with(" 0 failed")), "{family}:\n{said}");
     }
@@ -59,11 +54,12 @@ fn scraping_and_remote_write_as_a_black_box() {
          --web.listen-address=127.0.0.1:{{port}}"
     );
     let refused: Vec<&str> = REFUSED.iter().map(|(case, _)| *case).collect();
-    let groups = ["rw1", "rwbehaviour", "scrape", "sd"].map(|name| format!("rw/{name}.json"));
+    let groups = ["rw1", "rw2", "rw2prog", "rwbehaviour", "scrape", "sd"]
+        .map(|name| format!("rw/{name}.json"));
     let output = Command::new("python3")
         .arg(data.join("rw_compliance.py"))
         .args(groups.map(|file| data.join(file)))
-        .args(["--have", "3.13", "--lacks", LACKS, "-j", "8", "--cmd", &command])
+        .args(["--have", "3.13", "-j", "16", "--cmd", &command])
         .args(["--only", &format!("^(?!({})$)", refused.join("|"))])
         .output()
         .unwrap();

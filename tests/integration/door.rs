@@ -83,7 +83,8 @@ impl Agent {
     async fn ask(&self, client: &HttpClient, method: Method, path: &str) -> Option<u16> {
         let scheme = if client.tls == Tls::default() { "http" } else { "https" };
         let url = format!("{scheme}://{}{path}", self.address);
-        let request = Caller::new(client).request(method, &url).unwrap();
+        let caller = Caller::new(client);
+        let request = caller.request(method, &url).unwrap();
         let answer = request.timeout(Duration::from_secs(10)).send().await.ok()?;
         Some(answer.status().as_u16())
     }

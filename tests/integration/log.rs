@@ -62,7 +62,8 @@ impl Ordered {
         headers: &[(&str, &str)],
     ) -> Option<u16> {
         let url = format!("{}{path}", self.url);
-        let mut request = Caller::new(client).request(method, &url).unwrap();
+        let caller = Caller::new(client);
+        let mut request = caller.request(method, &url).unwrap();
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -5,14 +5,17 @@
 mod ask;
 mod backend;
 mod conformance;
+mod convert;
 mod delivery;
 mod demo;
 mod door;
 mod eventually;
 mod examples;
+mod histograms;
 mod host;
 mod install;
 mod log;
+mod newer;
 mod operation;
 mod process;
 mod reach;

@@ -143,7 +143,8 @@ impl Agent {
         let authorization = Some(Authorization { scheme: "Bearer".to_owned(), credentials });
         let client = HttpClient { authorization, ..HttpClient::default() };
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-        let request = Caller::new(&client).request(method, &format!("{}{path}", self.url)).unwrap();
+        let caller = Caller::new(&client);
+        let request = caller.request(method, &format!("{}{path}", self.url)).unwrap();
         let mut answer = request.send().await.ok()?;
         let status = answer.status().as_u16();
         let mut body = format!("{:?}\n", answer.headers()).into_bytes();

@@ -329,6 +329,7 @@ async fn queues_tell_what_waits_and_why() {
     let queue = house.get("/api/v1/queues").await.json()["destinations"][0].clone();
     for (name, expected) in [
         ("name", json!("far")),
+        ("protocol", json!("1.0")),
         ("samples", json!(0)),
         ("bytes", json!(0)),
         ("oldest_age_seconds", Value::Null),

@@ -203,7 +203,7 @@ fn placement(target: &Target, job: &Job, would: bool, division: &Division<'_>) -
 
 fn schedule(target: &Target, job: &Job, now_ms: i64) -> Schedule {
     let key = stream_key(target, &job.clustering);
-    let grid = Grid::of(key, target.interval);
+    let grid = Grid::keyed(target, key);
     Schedule {
         interval_seconds: target.interval.as_secs_f64(),
         timeout_seconds: target.timeout.as_secs_f64(),

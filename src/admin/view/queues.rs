@@ -20,6 +20,8 @@ pub(in crate::admin) struct Queues {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Queue {
     name: String,
+    /// The version of remote write, and the packing where that is not snappy.
+    protocol: Cow<'static, str>,
     bytes: u64,
     samples: u64,
     records: u64,
@@ -66,6 +68,7 @@ pub(in crate::admin) fn queues(queues: &[Arc<QueueView>]) -> Queues {
 pub(super) fn queue(queue: &QueueView) -> Queue {
     Queue {
         name: queue.name.to_string(),
+        protocol: queue.protocol.clone(),
         bytes: queue.bytes,
         samples: queue.samples,
         records: queue.records,

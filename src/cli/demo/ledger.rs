@@ -305,7 +305,7 @@ mod tests {
         let samples = samples
             .iter()
             .map(|(timestamp_ms, value)| Sample { value: *value, timestamp_ms: *timestamp_ms });
-        TimeSeries { labels, samples: samples.collect(), exemplars: Vec::new() }
+        TimeSeries { labels, samples: samples.collect(), ..TimeSeries::default() }
     }
 
     fn ledger() -> Ledger {

@@ -107,7 +107,7 @@ mod tests {
                 ledger.gone(0, Departure::Killed, kill_ms);
             }
             let samples = vec![Sample { value: 1.0, timestamp_ms }];
-            let series = TimeSeries { labels: labels.clone(), samples, exemplars: Vec::new() };
+            let series = TimeSeries { labels: labels.clone(), samples, ..TimeSeries::default() };
             ledger.take(agent, &[series], timestamp_ms);
         }
         ledger

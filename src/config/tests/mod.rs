@@ -296,13 +296,50 @@ fn destinations_are_checked() {
             "2:3: at most one of basic_auth, authorization, oauth2, sigv4, azuread or google_iam",
             "4:13: authorization header must be changed via the basic_auth",
             "4:31: User-Agent is a reserved header. It must not be changed",
-            "5:3: `protobuf_message: io.prometheus.write.v2.Request` is not supported yet",
             "8:3: found multiple remote write configs with job name \"x\"",
             "10:3: invalid protobuf_message value: unknown type for remote write protobuf message y",
             "11:18: remote write queue max_shards must be positive",
             "11:33: remote write queue min_backoff must not be greater than max_backoff",
             "11:51: remote write queue capacity must be positive",
             "12:2: empty or null remote write config section",
+        ],
+    );
+}
+
+#[test]
+fn how_a_destination_is_spoken_to() {
+    let read_destination = |fields: &str| {
+        let config = read(&format!("remote_write: [{{url: 'http://a/'{fields}}}]\n"));
+        let config = config.expect("good");
+        (config.destinations[0].clone(), config.warnings)
+    };
+    let (plain, _) = read_destination("");
+    assert_eq!((plain.message, plain.compression), (WriteMessage::V1, WriteCompression::Auto));
+    let expected = MetadataSending {
+        enabled: true,
+        interval: Duration::from_mins(1),
+        families_per_send_max: 2000,
+    };
+    assert_eq!(plain.metadata, expected);
+    let (told, warnings) = read_destination(
+        ", protobuf_message: io.prometheus.write.v2.Request, x_compression: snappy, \
+         send_native_histograms: true, round_robin_dns: true, \
+         metadata_config: {send: false, send_interval: 5s, max_samples_per_send: 7}",
+    );
+    assert_eq!((told.message, told.compression), (WriteMessage::V2, WriteCompression::Snappy));
+    assert!(told.send_native_histograms && told.round_robin_dns);
+    let (enabled, interval) = (false, Duration::from_secs(5));
+    assert_eq!(told.metadata, MetadataSending { enabled, interval, families_per_send_max: 7 });
+    assert_eq!(warnings, Vec::<String>::new());
+    let (_, warnings) =
+        read_destination(", protobuf_message: io.prometheus.write.v2.Request, x_compression: zstd");
+    assert!(warnings[0].contains("`x_compression: zstd` has no effect"), "{warnings:?}");
+    check(
+        "remote_write: [{url: 'http://a/', x_compression: lz4, metadata_config: {send_interval: 0s, max_samples_per_send: 0}}]\n",
+        &[
+            "1:51: `x_compression`: expected `auto`, `snappy`, `zstd`, found `lz4`",
+            "1:74: remote write metadata send_interval must be positive",
+            "1:93: remote write queue max_samples_per_send must be positive",
         ],
     );
 }
@@ -367,19 +404,31 @@ fn the_outbox_is_bounded() {
 
 #[test]
 fn what_comes_later_is_told_as_that() {
-    check(
-        "gateway: {}\nscrape_configs:\n- job_name: a\n  fallback_scrape_protocol: PrometheusProto\n",
-        &[
-            "1:1: `gateway` is not supported yet",
-            "4:3: `fallback_scrape_protocol: PrometheusProto` is not supported yet",
-        ],
+    check("gateway: {}\n", &["1:1: `gateway` is not supported yet"]);
+}
+
+#[test]
+fn jobs_know_what_prometheus_has_flags_for_and_vmagent_has_keys_for() {
+    let text = "global: {x_series_limit: 9, x_type_and_unit_labels: true}\nscrape_configs:\n- {job_name: a, x_scrape_offset: 5s, native_histogram_bucket_limit: 160}\n- {job_name: b, x_scrape_align_interval: 1h, x_series_limit: 3, x_type_and_unit_labels: false, x_start_timestamp_zero_ingestion: true}\n";
+    let config = read(text).expect("good");
+    let [a, b] = &config.jobs[..] else { panic!("there are two") };
+    assert_eq!(
+        (a.phase, b.phase),
+        (Phase::Offset(Duration::from_secs(5)), Phase::Aligned(Duration::from_secs(3_600)))
     );
+    assert_eq!((a.limits.series_max, b.limits.series_max), (9, 3));
+    assert_eq!((a.type_and_unit_labels, b.type_and_unit_labels), (true, false));
+    assert_eq!((a.start_timestamp_zeros, b.start_timestamp_zeros), (false, true));
+    assert_eq!(a.native_histograms.buckets_max, 160);
     check_warnings(
-        "scrape_configs:\n- job_name: a\n  scrape_native_histograms: true\n  scrape_protocols: [PrometheusProto]\n  native_histogram_bucket_limit: 5\n",
+        "scrape_configs:\n- job_name: a\n  x_scrape_offset: 5s\n  x_scrape_align_interval: 7s\n",
+        &["4:3: `x_scrape_align_interval` has no effect beside `x_scrape_offset`"],
+    );
+    check(
+        "scrape_configs:\n- job_name: a\n  x_scrape_align_interval: 7s\n  x_series_limit: -1\n",
         &[
-            "3:3: `scrape_native_histograms` has no effect yet",
-            "4:3: `PrometheusProto` is not supported yet: targets are asked for the other",
-            "5:3: `native_histogram_bucket_limit` has no effect yet",
+            "3:3: `x_scrape_align_interval`: expected a part or a multiple of the scrape interval 1m, found 7s",
+            "4:19: `x_series_limit`",
         ],
     );
 }

@@ -4,7 +4,9 @@ mod delivery;
 mod disk;
 mod handover;
 mod lines;
+mod odd;
 mod receiver;
+mod versions;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -15,16 +17,25 @@ use tokio::{
 };
 
 use crate::{
-    config::{Destination, HttpClient, OutboxSettings, Queue, WhenFull},
+    config::{
+        Destination, HttpClient, MetadataSending, OutboxSettings, Queue, WhenFull,
+        WriteCompression, WriteMessage,
+    },
     model::{
+        histogram::{CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, ResetHint},
         labels::Labels,
         member::NodeId,
-        sample::Sample,
+        sample::{Point, PointValue},
         slot::{Slot, StreamKey},
     },
     outbox::{Handle, Node, Outbox, Packed, Packer, QueueView, tests::receiver::Receiver},
     runtime::stop::Stop,
+    wire::remote_write::Metadata,
 };
+
+/// What every series is said to be, and since when it counts.
+const HELP: &str = "what it is";
+const START_MS: i64 = 1_795_255_100_000;
 
 /// An outbox that runs.
 struct Running {
@@ -123,6 +134,8 @@ struct Target {
     since_ms: Option<i64>,
     scrapes: i64,
     packer: Option<Packer>,
+    /// Has a histogram besides, whose buckets are its own.
+    histogram: bool,
 }
 
 impl Target {
@@ -136,6 +149,7 @@ impl Target {
             since_ms: None,
             scrapes: 0,
             packer: None,
+            histogram: false,
         }
     }
 
@@ -154,9 +168,17 @@ impl Target {
         let timestamp_ms = 1_795_255_200_000 + self.scrapes * 1000;
         packer.begin(self.stream, timestamp_ms, self.since_ms);
         #[expect(clippy::cast_precision_loss, reason = "a test makes few scrapes")]
-        let sample = Sample { value: self.scrapes as f64, timestamp_ms };
+        let value = PointValue::Float(self.scrapes as f64);
+        let point = Point { value, timestamp_ms, start_ms: Some(START_MS), exemplars: &[] };
+        let metadata = Metadata { help: HELP.into(), ..Metadata::default() };
         for labels in &self.series {
-            packer.push(&shapings.encode(labels), sample, None, 0);
+            packer.push(&shapings.encode(labels, Some(&metadata)), &point, 0);
+        }
+        if self.histogram {
+            let labels: Labels = [("__name__", "h")].into_iter().collect();
+            let histogram = custom_buckets();
+            let value = PointValue::Histogram(&histogram);
+            packer.push(&shapings.encode(&labels, None), &Point { value, ..point }, 0);
         }
         self.scrapes += 1;
         packer.finish()
@@ -185,7 +207,7 @@ fn settings() -> OutboxSettings {
     }
 }
 
-fn destination(name: &str, url: &str) -> Destination {
+pub(super) fn destination(name: &str, url: &str) -> Destination {
     Destination {
         name: name.into(),
         fleet_name: name.into(),
@@ -195,6 +217,11 @@ fn destination(name: &str, url: &str) -> Destination {
         external_labels: Labels::new(),
         write_relabel: Vec::new(),
         send_exemplars: false,
+        send_native_histograms: false,
+        message: WriteMessage::V1,
+        compression: WriteCompression::Auto,
+        metadata: MetadataSending::default(),
+        round_robin_dns: false,
         out_of_order_window: Duration::ZERO,
         queue: Queue {
             samples_per_send_max: 2000,
@@ -203,6 +230,24 @@ fn destination(name: &str, url: &str) -> Destination {
             max_backoff: Duration::from_millis(100),
             sample_age_limit: Duration::ZERO,
         },
+    }
+}
+
+fn custom_buckets() -> Histogram {
+    Histogram {
+        schema: CUSTOM_BUCKETS_SCHEMA,
+        zero_threshold: 0.0,
+        sum: 3.0,
+        reset_hint: ResetHint::Unknown,
+        positive_spans: Vec::new(),
+        negative_spans: Vec::new(),
+        counts: Counts::Integer {
+            count: 2,
+            zero_count: 0,
+            positive_deltas: Vec::new(),
+            negative_deltas: Vec::new(),
+        },
+        custom_bounds: vec![1.0, 2.0],
     }
 }
 

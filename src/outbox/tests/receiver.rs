@@ -15,7 +15,10 @@ use tokio::{
 
 use crate::{
     runtime::tasks,
-    wire::remote_write::{TimeSeries, decode},
+    wire::{
+        protobuf::{FieldValue, Fields},
+        remote_write::{Compressor, TimeSeries, decode, decode_v2},
+    },
 };
 
 /// A request as it came.
@@ -24,6 +27,18 @@ pub(super) struct Request {
     pub path: String,
     pub headers: HashMap<String, String>,
     pub series: Vec<TimeSeries>,
+    /// Families of metrics that are told of beside the series.
+    pub families: usize,
+}
+
+impl Request {
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    pub(super) fn is_v2(&self) -> bool {
+        self.header("content-type").ends_with("io.prometheus.write.v2.Request")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -31,12 +46,20 @@ pub(super) struct Reply {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub text: String,
+    /// Said as it is, in the place of all else; then the connection is closed.
+    pub raw: Option<Vec<u8>>,
     pub delay: Duration,
 }
 
 impl Reply {
     pub(super) fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), text: String::new(), delay: Duration::ZERO }
+        let (headers, text) = (Vec::new(), String::new());
+        Self { status, headers, text, raw: None, delay: Duration::ZERO }
+    }
+
+    /// Nothing is stored.
+    pub(super) fn raw(bytes: Vec<u8>) -> Self {
+        Self { raw: Some(bytes), ..Self::status(0) }
     }
 
     pub(super) fn header(mut self, name: &str, value: &str) -> Self {
@@ -161,6 +184,11 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> Option<()> {
         tokio::time::sleep(reply.delay).await;
         shared.answered.lock().unwrap().push((request, reply.status));
         shared.news.notify_waiters();
+        if let Some(raw) = &reply.raw {
+            let _ = stream.write_all(raw).await;
+            let _ = stream.shutdown().await;
+            return None;
+        }
         // Status 0: the data is taken and the connection dropped, as a proxy that dies does.
         if reply.status == 0 {
             return None;
@@ -203,8 +231,31 @@ async fn read_request(stream: &mut TcpStream, input: &mut Vec<u8>) -> Option<Req
     }
     let body = input[head_end..head_end + length].to_vec();
     input.drain(..head_end + length);
-    let series = decode(&body).expect("every body is a write request");
-    Some(Request { path, headers, series })
+    let mut request = Request { path, headers, series: Vec::new(), families: 0 };
+    if !body.is_empty() {
+        request.read(&body);
+    }
+    Some(request)
+}
+
+impl Request {
+    fn read(&mut self, body: &[u8]) {
+        let body = match self.header("content-encoding") {
+            "zstd" => {
+                let raw = zstd::bulk::decompress(body, 1 << 24).expect("a body of zstd");
+                Compressor::default().body(&raw)
+            }
+            _ => body.to_vec().into(),
+        };
+        if self.is_v2() {
+            self.series = decode_v2(&body).expect("every body is a request of 2.0");
+            return;
+        }
+        self.series = decode(&body).expect("every body is a write request");
+        let raw = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+        let is_family = |field| matches!(field, Ok((3, FieldValue::Bytes(_))));
+        self.families = Fields::of(&raw).filter(|field| is_family(*field)).count();
+    }
 }
 
 /// Answers as Prometheus does: a request with a sample older than what its series has is refused

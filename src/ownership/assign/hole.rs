@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{
-    member::{MemberState, NodeId, Roster},
-    target::Target,
+use crate::{
+    discovery::per_target::phase_ms,
+    model::{
+        member::{MemberState, NodeId, Roster},
+        target::Target,
+    },
 };
 
 /// A target that nobody scraped at a tick shall be scraped within so long of it, so that no gap is
@@ -71,8 +74,7 @@ impl Hole {
 /// The last tick, at `instant_ms` or before it, and the one after.
 pub(super) fn ticks_around(target: &Target, instant_ms: i64) -> (i64, i64) {
     let interval_ms = i64::try_from(target.interval.as_millis()).unwrap_or(i64::MAX / 4).max(1);
-    let phase = target.key.0 % interval_ms.unsigned_abs();
-    let since_tick = (instant_ms - phase.cast_signed()).rem_euclid(interval_ms);
+    let since_tick = (instant_ms - phase_ms(target, target.key)).rem_euclid(interval_ms);
     (instant_ms - since_tick, instant_ms - since_tick + interval_ms)
 }
 

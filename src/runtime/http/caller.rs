@@ -43,6 +43,15 @@ impl Caller {
         Self { terms: Arc::new(terms) }
     }
 
+    /// Each new connection goes to the next address of the host name.
+    #[must_use]
+    pub fn rotating(mut self, rotates: bool) -> Self {
+        if rotates {
+            self.line.rotate();
+        }
+        self
+    }
+
     /// A request that is yet to be sent.
     ///
     /// # Errors

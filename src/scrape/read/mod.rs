@@ -1,7 +1,7 @@
-//! A body to packed samples: each line is recognised or shaped, judged and handed to the packer.
-//! Keeps what must be known of the target's series from scrape to scrape. Decides all and waits for
-//! nothing; the clock and the bytes are handed in.
+//! Bodies to packed samples, scrape after scrape: keeps what must be known of the target's series in
+//! between. Decides all and waits for nothing; the clock and the bytes are handed in.
 
+mod pass;
 #[cfg(test)]
 mod tests;
 
@@ -11,28 +11,28 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 
 use crate::{
-    config::Job,
+    config::{Job, Limits},
+    discovery::per_target,
     model::{
         labels::Labels,
-        sample::{Exemplar, Sample, normalise, stale_marker},
+        sample::{Point, PointValue},
         slot::StreamKey,
         target::Target,
     },
     outbox::{Packed, Packer, SeriesBlobs, Shapings},
     scrape::{
+        admission::Admission,
         failure::Failure,
         inventory::{Inventory, Writer},
-        known::{Known, Lead, Series, TextId},
+        known::{Known, Series, short},
         metadata::Fingerprint,
-        report::{self, Report},
+        read::pass::Pass,
+        report::{self, Report, Written},
         shape::Shape,
-        staleness::{End, Presence, Sight, Verdict},
+        staleness::{End, Kind, Presence, marker},
     },
-    wire::{self, Entry, Format, Parser, Value},
+    wire::{Format, ParseOptions, remote_write::Metadata},
 };
-
-/// A sample that is further ahead of the clock is dropped, as Prometheus does.
-const AHEAD_MS_MAX: i64 = 10 * 60 * 1000;
 
 /// What a scrape held, told also where nothing of it is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub(super) struct Counts {
     pub(super) added: usize,
     /// Samples that were left out because of their timestamp.
     pub(super) untimely: usize,
+    /// Samples of series that the limit of series keeps out.
+    pub(super) excluded: usize,
     pub(super) metadata: Fingerprint,
 }
 
@@ -62,15 +64,23 @@ pub(super) struct Moment {
 /// Reads the bodies of one target.
 pub(super) struct Reader {
     job: Arc<Job>,
+    /// Of this target.
+    limits: Limits,
+    options: ParseOptions,
     stream: StreamKey,
     shape: Shape,
     known: Known,
+    admission: Admission,
     /// Series encoded under rules that have been replaced, which may be there still.
     former: Vec<Former>,
     packer: Packer,
     reports: Vec<SeriesBlobs>,
-    /// How many of `reports` the last scrape wrote.
-    reported: usize,
+    /// Which of `reports` the last scrape wrote.
+    reported: Written,
+    /// Of the last scrape that was kept.
+    told: Option<Fingerprint>,
+    /// What the target says of its metrics has changed: series get it anew.
+    encodes_anew: bool,
 }
 
 struct Former {
@@ -80,17 +90,23 @@ struct Former {
 
 impl Reader {
     pub(super) fn new(job: Arc<Job>, target: &Target, shapings: Arc<Shapings>) -> Self {
-        let shape = Shape::new(Arc::clone(&job), target);
+        let limits = limits(&job, target);
+        let shape = Shape::new(Arc::clone(&job), limits, target);
         let reports = encode_reports(&shape, &shapings);
         Self {
+            options: parse_options(&job, target, &shapings),
             job,
+            limits,
             stream: target.key,
             shape,
             known: Known::default(),
+            admission: Admission::new(limits.series_max),
             former: Vec::new(),
             packer: Packer::new(shapings),
             reports,
-            reported: 0,
+            reported: Written::default(),
+            told: None,
+            encodes_anew: false,
         }
     }
 
@@ -101,11 +117,21 @@ impl Reader {
             let shapings = Arc::clone(self.packer.shapings());
             self.former.push(Former { shapings, series });
         }
-        self.shape = Shape::new(Arc::clone(&job), target);
+        self.limits = limits(&job, target);
+        self.options = parse_options(&job, target, &shapings);
+        self.encodes_anew = false;
+        self.admission.set_max(self.limits.series_max);
+        self.shape = Shape::new(Arc::clone(&job), self.limits, target);
         self.reports = encode_reports(&self.shape, &shapings);
         self.job = job;
         self.stream = target.key;
         self.packer.set_shapings(shapings);
+    }
+
+    /// Series that tell of the scrape itself.
+    pub(super) fn report_count(&self) -> usize {
+        let written = report::written(&self.job, &self.limits);
+        written.into_iter().filter(|written| *written).count()
     }
 
     pub(super) fn shapings(&self) -> &Arc<Shapings> {
@@ -125,25 +151,19 @@ impl Reader {
         moment: Moment,
     ) -> (Counts, Result<(), Failure>) {
         self.begin(moment);
-        self.known.begin();
-        let mut pass = Pass {
-            wants_exemplars: self.packer.shapings().wants_exemplars(),
-            reader: self,
-            moment,
-            counts: Counts::default(),
-            limited: 0,
-            taken_back: Vec::new(),
-        };
-        let mut outcome = pass.body(format, body);
-        let (counts, samples_max) = (pass.counts, pass.reader.job.limits.samples_max);
-        if outcome.is_ok() && pass.is_over_limit() {
-            outcome = Err(Failure::SampleLimit { samples_max });
+        if self.admission.is_over(moment.now_ms) {
+            let there = self.known.live().map(|(identity, ..)| short(identity));
+            self.admission.renew(moment.now_ms, there);
+            self.known.forget_texts();
         }
-        if outcome.is_err() {
-            let taken_back = pass.taken_back;
-            for (series, last_ms) in taken_back.into_iter().rev() {
-                self.known.series_mut(series).presence.take_back(last_ms);
-            }
+        if self.encodes_anew {
+            self.known.forget_texts();
+        }
+        self.known.begin();
+        let (counts, outcome) = Pass::new(self, moment).read(format, body);
+        if outcome.is_ok() {
+            self.heed(counts.metadata);
+        } else {
             self.begin(moment);
         }
         (counts, outcome)
@@ -158,18 +178,21 @@ impl Reader {
     pub(super) fn finish(&mut self, report: &Report<'_>, moment: Moment) -> Vec<Packed> {
         let end = match report.failure {
             None => End::Kept,
-            Some(Failure::SampleLimit { .. }) => End::OverLimit,
+            Some(failure) if failure.is_over_limit() => End::OverLimit,
             Some(_) => End::Failed,
         };
         let mut packed = self.end_series(end, moment);
-        let count = report::count(self.job.extra_scrape_metrics);
-        let values = report.values();
-        for (n, blobs) in self.reports.iter().enumerate().take(count.max(self.reported)) {
-            let value = if n < count { values[n] } else { stale_marker() };
-            let sample = Sample { value, timestamp_ms: moment.timestamp_ms };
-            self.packer.push(blobs, sample, None, 0);
+        let written = report::written(&self.job, &self.limits);
+        let values = report.values(&self.limits, self.admission.count());
+        let layer = self.layer();
+        for (n, blobs) in self.reports.iter().enumerate() {
+            if written[n] || self.reported[n] {
+                let value = PointValue::Float(values[n]);
+                let value = if written[n] { value } else { marker(Kind::Float) };
+                self.packer.push(blobs, &point(value, moment), layer);
+            }
         }
-        self.reported = count;
+        self.reported = written;
         packed.push(self.packer.finish());
         packed
     }
@@ -178,10 +201,10 @@ impl Reader {
     pub(super) fn end(&mut self, moment: Moment) -> Vec<Packed> {
         self.begin(moment);
         let mut packed = self.end_series(End::Failed, moment);
-        for blobs in self.reports.iter().take(self.reported) {
-            self.packer.push(blobs, marker(moment), None, 0);
+        for (blobs, _) in self.reports.iter().zip(self.reported).filter(|(_, written)| *written) {
+            self.packer.push(blobs, &point(marker(Kind::Float), moment), 0);
         }
-        self.reported = 0;
+        self.reported = Written::default();
         packed.push(self.packer.finish());
         packed
     }
@@ -190,11 +213,17 @@ impl Reader {
     pub(super) fn pack(&self) -> (Bytes, usize) {
         let mut writer = Writer::new();
         let shapings = self.packer.shapings();
-        writer.report(shapings, &self.reports[..self.reported]);
+        let last = self.reported.iter().rposition(|written| *written).map_or(0, |last| last + 1);
+        let none = SeriesBlobs::default();
+        let reports = self.reports.iter().zip(self.reported).take(last);
+        writer
+            .report(shapings, reports.map(|(blobs, written)| if written { blobs } else { &none }));
         writer.series(shapings, self.known.live());
         for former in &self.former {
-            let live = former.series.values().filter(|series| series.presence.is_live());
-            writer.series(&former.shapings, live.map(|series| (series.identity, &series.blobs)));
+            let live = former.series.values().filter_map(|series| {
+                Some((series.identity, series.presence.live()?, &series.blobs))
+            });
+            writer.series(&former.shapings, live);
         }
         writer.finish()
     }
@@ -202,16 +231,18 @@ impl Reader {
     /// The target was scraped by another until about `last_ms`, and these were there. What the next
     /// kept scrape lacks of them ends then; what is known here is left as it is.
     pub(super) fn adopt(&mut self, inventory: Inventory, last_ms: i64) {
-        self.reported = self.reported.max(inventory.reports.len().min(self.reports.len()));
+        let shapings = Arc::clone(self.packer.shapings());
+        for (reported, blobs) in self.reported.iter_mut().zip(&inventory.reports) {
+            *reported |= shapings.part(blobs).any(|blob| !blob.is_empty());
+        }
         let mut series = HashMap::new();
-        for (identity, blobs) in inventory.series {
+        for (identity, kind, blobs) in inventory.series {
             let is_owed = |former: &Former| former.series.contains_key(&identity);
             if self.known.series_of(identity).is_none() && !self.former.iter().any(is_owed) {
-                series.insert(identity, self.known.adopted(identity, blobs, last_ms));
+                series.insert(identity, self.known.adopted((identity, kind, blobs), last_ms));
             }
         }
         if !series.is_empty() {
-            let shapings = Arc::clone(self.packer.shapings());
             self.former.push(Former { shapings, series });
         }
     }
@@ -228,21 +259,39 @@ impl Reader {
         self.former.clear();
     }
 
-    fn series_with(&mut self, labels: &Labels) -> u32 {
+    /// `None`: the limit of series keeps it out.
+    fn series_with(&mut self, labels: &Labels, metadata: Option<&Metadata<'_>>) -> Option<u32> {
         let identity = labels.hash();
         if let Some(at) = self.known.series_of(identity) {
-            return at;
+            if self.encodes_anew {
+                self.known.series_mut(at).blobs = self.packer.shapings().encode(labels, metadata);
+            }
+            return Some(at);
+        }
+        if !self.admission.lets_in(short(identity)) {
+            return None;
         }
         let former = self.former.iter_mut().find_map(|former| former.series.remove(&identity));
         let presence = former.map_or_else(Presence::default, |series| series.presence);
-        let blobs = self.packer.shapings().encode(labels);
-        self.known.add_series(identity, blobs, presence)
+        let blobs = self.packer.shapings().encode(labels, metadata);
+        Some(self.known.add_series(identity, blobs, presence))
+    }
+
+    /// In which samples are packed: behind that of the zeros, where there may be some.
+    fn layer(&self) -> usize {
+        usize::from(self.job.start_timestamp_zeros)
+    }
+
+    /// What is told is known when the first series comes, but for what was told otherwise before.
+    fn heed(&mut self, told: Fingerprint) {
+        let is_news = self.told.replace(told).is_some_and(|before| before != told);
+        self.encodes_anew = is_news && self.packer.shapings().wants_metadata();
     }
 
     fn end_series(&mut self, end: End, moment: Moment) -> Vec<Packed> {
-        let current = &mut self.packer;
-        self.known.end(end, moment.timestamp_ms, |blobs| {
-            current.push(blobs, marker(moment), None, 0);
+        let (current, layer) = (&mut self.packer, usize::from(self.job.start_timestamp_zeros));
+        self.known.end(end, moment.timestamp_ms, |blobs, kind| {
+            current.push(blobs, &point(marker(kind), moment), layer);
         });
         if end == End::OverLimit { Vec::new() } else { self.end_former(moment) }
     }
@@ -257,8 +306,10 @@ impl Reader {
             let mut series: Vec<(u128, Series)> = former.series.into_iter().collect();
             series.sort_unstable_by_key(|(identity, _)| *identity);
             for (_, mut series) in series {
-                if series.presence.end(self.known.rounds, End::Failed, moment.timestamp_ms) {
-                    packer.push(&series.blobs, marker(moment), None, 0);
+                let end = End::Failed;
+                if let Some(kind) = series.presence.end(self.known.rounds, end, moment.timestamp_ms)
+                {
+                    packer.push(&series.blobs, &point(marker(kind), moment), 0);
                 }
             }
             ended.push(packer.finish());
@@ -276,135 +327,38 @@ pub(super) fn end_all(
 ) -> Packed {
     let mut packer = Packer::new(shapings);
     packer.begin(stream, moment.timestamp_ms, moment.since_ms);
-    for blobs in inventory.series.iter().map(|(_, blobs)| blobs).chain(&inventory.reports) {
-        packer.push(blobs, marker(moment), None, 0);
+    let series = inventory.series.iter().map(|(_, kind, blobs)| (*kind, blobs));
+    let reports = inventory.reports.iter().map(|blobs| (Kind::Float, blobs));
+    for (kind, blobs) in series.chain(reports) {
+        packer.push(blobs, &point(marker(kind), moment), 0);
     }
     packer.finish()
 }
 
+fn limits(job: &Job, target: &Target) -> Limits {
+    // One that can't be read was refused where the target was found.
+    per_target::limits(job, &target.labels).unwrap_or(job.limits)
+}
+
 fn encode_reports(shape: &Shape, shapings: &Shapings) -> Vec<SeriesBlobs> {
-    report::names().map(|name| shapings.encode(&shape.report(name))).collect()
+    let encode =
+        |(name, metadata): (&str, _)| shapings.encode(&shape.report(name), Some(&metadata));
+    report::all().map(encode).collect()
 }
 
-fn marker(moment: Moment) -> Sample {
-    Sample { value: stale_marker(), timestamp_ms: moment.timestamp_ms }
+fn parse_options(job: &Job, target: &Target, shapings: &Shapings) -> ParseOptions {
+    let histograms = per_target::histograms(job, &target.labels);
+    ParseOptions {
+        native: histograms.native,
+        classic: histograms.always_classic,
+        custom_buckets: histograms.convert_classic,
+        starts: job.start_timestamp_zeros || shapings.wants_starts(),
+        // As in Prometheus, which takes them for nothing else only with its feature flag.
+        keeps_created: !job.start_timestamp_zeros,
+        type_and_unit: job.type_and_unit_labels,
+    }
 }
 
-/// One way through one body.
-struct Pass<'r> {
-    reader: &'r mut Reader,
-    moment: Moment,
-    counts: Counts,
-    wants_exemplars: bool,
-    /// What counts against the limit of samples.
-    limited: usize,
-    /// Series and their last timestamp before an explicit one: if the scrape is not kept, the same
-    /// samples may come again.
-    taken_back: Vec<(u32, i64)>,
-}
-
-impl Pass<'_> {
-    fn body(&mut self, format: Format, body: &[u8]) -> Result<(), Failure> {
-        let mut parser = Parser::new(format, body);
-        let mut scratch = String::new();
-        loop {
-            if self.known_line(&mut parser) {
-                continue;
-            }
-            match parser.next() {
-                None => return Ok(()),
-                Some(Err(error)) => return Err(Failure::Parse(error.to_string())),
-                Some(Ok(Entry::Series(series))) => {
-                    let lead = self.lead_of(&series, &mut scratch)?;
-                    let (value, timestamp_ms) = (series.value, series.timestamp_ms);
-                    self.line(lead, Value { value, timestamp_ms, exemplar: series.exemplar });
-                }
-                Some(Ok(entry)) => self.counts.metadata.add(&entry),
-            }
-        }
-    }
-
-    /// Takes the next line if it is the one that came next the last time.
-    #[inline]
-    fn known_line(&mut self, parser: &mut Parser<'_>) -> bool {
-        let Some((at, id)) = self.reader.known.expected() else { return false };
-        let context = parser.context();
-        let is_expected =
-            |text: &[u8]| text.first() != Some(&b'#') && TextId::of(text, context) == id;
-        let Some(value) = parser.next_if(id.length(), context, is_expected) else { return false };
-        let lead = self.reader.known.reach(at);
-        self.line(lead, value);
-        true
-    }
-
-    fn lead_of(&mut self, line: &wire::Series<'_>, scratch: &mut String) -> Result<Lead, Failure> {
-        let id = TextId::of(line.text.as_bytes(), line.context());
-        if let Some(at) = self.reader.known.find(id) {
-            return Ok(self.reader.known.reach(at));
-        }
-        let mut pairs = Vec::new();
-        line.pairs(&mut pairs);
-        let labels = self.reader.shape.labels(pairs, scratch)?;
-        let lead = match labels {
-            None => Lead::Dropped,
-            // Nothing of this scrape is kept, so nothing more is remembered of it.
-            Some(_) if self.is_over_limit() => return Ok(Lead::Excess),
-            Some(labels) => Lead::Series(self.reader.series_with(&labels)),
-        };
-        self.reader.known.add(id, lead);
-        Ok(lead)
-    }
-
-    #[inline]
-    fn line(&mut self, lead: Lead, value: Value<'_>) {
-        self.counts.scraped += 1;
-        if lead == Lead::Dropped {
-            return;
-        }
-        self.counts.relabelled += 1;
-        let Lead::Series(at) = lead else { return };
-        if self.is_over_limit() {
-            return;
-        }
-        let explicit = value.timestamp_ms.filter(|_| self.reader.job.honor_timestamps);
-        let timestamp_ms = explicit.unwrap_or(self.moment.timestamp_ms);
-        if timestamp_ms.saturating_sub(self.moment.now_ms) > AHEAD_MS_MAX {
-            self.limited += 1;
-            self.counts.untimely += 1;
-            return;
-        }
-        let sight = Sight {
-            timestamp_ms,
-            explicit: explicit.is_some(),
-            tracked: explicit.is_none() || self.reader.job.track_timestamps_staleness,
-        };
-        let rounds = self.reader.known.rounds;
-        let series = self.reader.known.series_mut(at);
-        let last_ms = series.presence.last_ms();
-        match series.presence.see(rounds, sight) {
-            Verdict::Repeated => return,
-            Verdict::OutOfOrder => self.counts.untimely += 1,
-            Verdict::Take { is_new, layer } => {
-                if explicit.is_some() {
-                    self.taken_back.push((at, last_ms));
-                }
-                let samples_max = self.reader.job.limits.samples_max;
-                let fits = samples_max == 0 || self.limited < samples_max;
-                self.counts.added += usize::from(is_new && fits);
-                let exemplar = value.exemplar.filter(|_| self.wants_exemplars).map(|text| {
-                    let exemplar = text.decode();
-                    let timestamp_ms = exemplar.timestamp_ms.or(Some(timestamp_ms));
-                    Exemplar { timestamp_ms, ..exemplar }
-                });
-                let sample = Sample { value: normalise(value.value), timestamp_ms };
-                self.reader.packer.push(&series.blobs, sample, exemplar.as_ref(), layer);
-            }
-        }
-        self.limited += 1;
-    }
-
-    fn is_over_limit(&self) -> bool {
-        let samples_max = self.reader.job.limits.samples_max;
-        samples_max > 0 && self.limited > samples_max
-    }
+fn point(value: PointValue<'_>, moment: Moment) -> Point<'_> {
+    Point { value, timestamp_ms: moment.timestamp_ms, start_ms: None, exemplars: &[] }
 }

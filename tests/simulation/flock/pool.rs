@@ -167,7 +167,7 @@ impl Pool {
         }
         self.next_number += 1;
         let number = self.next_number;
-        let schedule = Schedule::new(target.key, target.interval, TOLERANCE, duties, now_ms);
+        let schedule = Schedule::new(Grid::of(&target), TOLERANCE, duties, now_ms);
         let running = Running {
             slot: target.key.slot(),
             target,
@@ -253,7 +253,7 @@ impl Pool {
         if knowledge.last_tick_ms.is_none() {
             return;
         }
-        let at_ms = Grid::of(target.key, target.interval).first_after(last_ms);
+        let at_ms = Grid::of(target).first_after(last_ms);
         let series = series_of(knowledge);
         if !series.is_empty() {
             self.samples.push(((target.key, at_ms), last_ms + 1));

@@ -78,13 +78,19 @@ fn all_series_of_a_target_that_is_gone_end_by_what_is_known() {
     assert_eq!(samples, "a{} S@2000\n");
     assert_eq!(report.len(), 5);
     // A report with more in it than this job's ends as well.
-    let mut wide = Bench::new(Job { extra_scrape_metrics: true, ..job() });
-    wide.scrape("a 1\n");
-    let mut bench = Bench { second: 1, ..Bench::new(job()) };
-    hand_over(&wide, &mut bench);
-    let report = bench.scrape("a 1\n").report;
-    assert_eq!(report.len(), 8);
-    assert!(report[5..].iter().all(|(_, value)| crate::model::sample::is_stale_marker(*value)));
+    let limits = Limits { series_max: 5, ..Limits::default() };
+    for (wide, first) in [
+        (Job { extra_scrape_metrics: true, ..job() }, "scrape_timeout_seconds"),
+        (Job { limits, ..job() }, "scrape_series_current"),
+    ] {
+        let mut wide = Bench::new(wide);
+        wide.scrape("a 1\n");
+        let mut bench = Bench { second: 1, ..Bench::new(job()) };
+        hand_over(&wide, &mut bench);
+        let report = bench.scrape("a 1\n").report;
+        assert_eq!((report.len(), report[5].0.as_str()), (8, first));
+        assert!(report[5..].iter().all(|(_, value)| is_stale_marker(*value)));
+    }
 }
 
 #[test]
@@ -98,7 +104,6 @@ fn samples_and_markers_are_filed_under_their_ownership() {
         duration_seconds: 0.0,
         counts: Counts::default(),
         timeout_seconds: 0.0,
-        samples_max: 0,
         body_bytes: 0,
     };
     for (since_ms, body) in [(None, "a 1\n"), (Some(500), "a 1\nb 1\n"), (Some(700), "b 1\n")] {

@@ -1,12 +1,13 @@
 //! Bodies in, samples out: the rules over samples, series and limits, scrape after scrape.
 
 mod handed_over;
+mod native;
 
 use std::fmt::Write;
 
 use super::*;
 use crate::{
-    config::Limits,
+    model::sample::is_stale_marker,
     scrape::test_job::{job, rules, sent, shapings, shown, target},
 };
 
@@ -73,7 +74,6 @@ impl Bench {
             duration_seconds: 0.25,
             counts,
             timeout_seconds: 0.5,
-            samples_max: 7,
             body_bytes,
         };
         let packed = self.reader.finish(&report, moment);
@@ -219,7 +219,6 @@ fn no_target_can_forge_a_marker() {
         duration_seconds: 0.0,
         counts: Counts::default(),
         timeout_seconds: 0.0,
-        samples_max: 0,
         body_bytes: 0,
     };
     let packed = bench.reader.finish(&report, moment);
@@ -251,7 +250,7 @@ fn every_series_ends_when_the_target_is_gone() {
     assert_eq!(samples, "a{} S@2000\n");
     let names: Vec<&str> = report.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, report::names().take(5).collect::<Vec<_>>());
-    assert!(report.iter().all(|(_, value)| crate::model::sample::is_stale_marker(*value)));
+    assert!(report.iter().all(|(_, value)| is_stale_marker(*value)));
     // Once.
     let moment = bench.moment();
     assert!(bench.reader.end(moment).iter().all(Packed::is_empty));
@@ -289,6 +288,37 @@ fn too_many_samples_are_no_samples() {
 }
 
 #[test]
+fn series_beyond_the_limit_are_left_out_and_told() {
+    let limits = Limits { series_max: 2, ..Limits::default() };
+    let mut bench = Bench::new(Job { limits, ..job() });
+    let check = |bench: &mut Bench, body: &str, samples: &str, report: [f64; 3]| {
+        let scraped = bench.scrape(body);
+        assert_eq!(scraped.failure, None);
+        assert_eq!(scraped.samples, samples);
+        let names = ["current", "limit", "limit_samples_dropped"];
+        let expected = names.iter().zip(report).map(|(n, v)| (format!("scrape_series_{n}"), v));
+        assert_eq!(scraped.report[5..], expected.collect::<Vec<_>>());
+        assert_eq!(scraped.counts.relabelled, body.lines().count());
+    };
+    check(&mut bench, "a 1\n", "a{} 1@1000\n", [1.0, 2.0, 0.0]);
+    for second in 2..5 {
+        let expected = format!("a{{}} 1@{second}000\nb{{}} 1@{second}000\n");
+        check(&mut bench, "a 1\nb 1\nc 1\nd 1\n", &expected, [2.0, 2.0, 2.0]);
+    }
+    // What has gone leaves no room for a day; then it does, for what is there no longer.
+    check(&mut bench, "a 1\nc 1\n", "a{} 1@5000\nb{} S@5000\n", [2.0, 2.0, 1.0]);
+    bench.second += 24 * 3600;
+    let scraped = bench.scrape("a 1\nc 1\nd 1\n");
+    assert_eq!(scraped.samples, "a{} 1@86406000\nc{} 1@86406000\n");
+    // Without a limit the three end, and all series are there.
+    bench.change(job(), &[]);
+    let scraped = bench.scrape("d 1\n");
+    assert_eq!(scraped.report.len(), 8);
+    assert!(scraped.report[5..].iter().all(|(_, value)| is_stale_marker(*value)));
+    assert_eq!(bench.scrape("d 1\n").report.len(), 5);
+}
+
+#[test]
 fn one_label_too_many_discards_the_scrape() {
     let limits = Limits { labels_max: 2, ..Limits::default() };
     let mut bench = Bench::new(Job { limits, ..job() });
@@ -323,7 +353,8 @@ fn the_report_comes_last_and_in_order() {
     // A series that the target itself calls `up` is another one only by other labels.
     assert_eq!(scraped.report[1..], expected);
 
-    let mut bench = Bench::new(Job { extra_scrape_metrics: true, ..job() });
+    let limits = Limits { samples_max: 7, ..Limits::default() };
+    let mut bench = Bench::new(Job { extra_scrape_metrics: true, limits, ..job() });
     let scraped = bench.scrape("a 1\n");
     let extra = ["scrape_timeout_seconds", "scrape_sample_limit", "scrape_body_size_bytes"];
     let expected: Vec<(String, f64)> = extra
@@ -336,7 +367,7 @@ fn the_report_comes_last_and_in_order() {
     bench.change(job(), &[]);
     let report = bench.scrape("a 1\n").report;
     assert_eq!(report.len(), 8);
-    assert!(report[5..].iter().all(|(_, value)| crate::model::sample::is_stale_marker(*value)));
+    assert!(report[5..].iter().all(|(_, value)| is_stale_marker(*value)));
     assert_eq!(bench.scrape("a 1\n").report.len(), 5);
 }
 

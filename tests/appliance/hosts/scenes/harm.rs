@@ -1,9 +1,7 @@
 //! What befalls hosts: crashes, power cuts, pulled cables.
 
-use tokio::time::sleep;
-
 use super::{
-    super::{judge::STORED_WITHIN, table::Bound, wires},
+    super::{table::Bound, wires},
     Members, SPLIT, Stage,
 };
 
@@ -13,7 +11,7 @@ const DARK: Bound = Bound { late_ms: 60_000, ..SPLIT };
 impl Stage {
     /// systemd starts it anew, sooner than others would have missed it.
     pub(super) async fn kill(&mut self) {
-        let (begun, since) = self.begin();
+        let (begun, since) = self.begin_harm().await;
         self.world.host(3).run("systemctl kill -s KILL starling").await;
         let words = "Main process exited, code=killed, status=9/KILL";
         self.world.said(3, since, words, &[]).await;
@@ -23,7 +21,7 @@ impl Stage {
 
     pub(super) async fn power(&mut self) {
         let victim = Members::from([3]);
-        let (begun, since) = self.begin();
+        let (begun, since) = self.begin_harm().await;
         self.world.power_off(&victim).await;
         self.world.sharing.remove(&3);
         self.crashed("a host's power cut", begun, &victim).await;
@@ -38,7 +36,7 @@ impl Stage {
 
     pub(super) async fn cable(&mut self) {
         let victim = Members::from([4]);
-        let (begun, since) = self.begin();
+        let (begun, since) = self.begin_harm().await;
         wires::unplug(4);
         self.world.sharing.remove(&4);
         self.crashed("a host's cable pulled", begun, &victim).await;
@@ -54,10 +52,8 @@ impl Stage {
     /// longer to boot than a host.
     pub(super) async fn blackout(&mut self) {
         let all = self.world.sharing.clone();
-        // What was scraped before is not what this is about.
-        sleep(STORED_WITHIN).await;
+        let (_, since) = self.begin_harm().await;
         self.world.power_off(&all).await;
-        let (_, since) = self.begin();
         self.world.boot(&all, false).await;
         for &number in &all {
             self.world.said(number, since, "Started starling.service", &[]).await;

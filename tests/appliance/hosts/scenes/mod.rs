@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     journal::Since,
-    judge::{Begun, Size},
+    judge::{Begun, STORED_WITHIN, Size},
     table::Bound,
     watch::Members,
     world::World,
@@ -94,6 +94,13 @@ impl Stage {
 
     fn begin(&self) -> (Begun, Since) {
         (self.world.judge.begin(), Since::now())
+    }
+
+    /// Who is about to be harmed has told all that others gave it before: that would be lost with
+    /// it, and is not what the event is about.
+    async fn begin_harm(&self) -> (Begun, Since) {
+        sleep(STORED_WITHIN).await;
+        self.begin()
     }
 
     /// Each target has been due.

@@ -20,7 +20,7 @@ impl Stage {
     pub(super) async fn replace(&mut self) {
         self.scale_in().await;
         let victim = Members::from([HANGS]);
-        let (begun, since) = self.begin();
+        let (begun, since) = self.begin_harm().await;
         self.world.host(HANGS).run("systemctl kill -s STOP starling").await;
         self.world.sharing.remove(&HANGS);
         self.world.over("SIGSTOP", begun, CRASH, &victim, Duration::ZERO).await;

@@ -1,6 +1,22 @@
 //! A native histogram as a sample of a series: sparse buckets whose bounds follow from a schema, or
 //! are listed (custom buckets). The shape is that of Prometheus' `prompb.Histogram`.
 
+mod buckets;
+mod resolution;
+mod valid;
+
+pub use self::{
+    buckets::{Bucket, absolute, one_by_one},
+    resolution::schema_for_factor,
+    valid::HistogramFault,
+};
+
+/// The least and the greatest resolution of buckets whose bounds follow from a schema.
+pub const SCHEMA_MIN: i32 = -4;
+pub const SCHEMA_MAX: i32 = 8;
+/// Finer ones up to this are known, and are taken at the greatest resolution.
+pub const SCHEMA_KNOWN_MAX: i32 = 52;
+
 /// The schema of histograms whose bounds are listed (Prometheus `histogram.CustomBucketsSchema`).
 pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
 
@@ -56,4 +72,33 @@ pub enum ResetHint {
     No,
     /// A gauge histogram: going back means nothing.
     Gauge,
+}
+
+impl Histogram {
+    /// Whether bounds follow from the schema, so that buckets can be merged.
+    pub fn is_exponential(&self) -> bool {
+        (SCHEMA_MIN..=SCHEMA_KNOWN_MAX).contains(&self.schema)
+    }
+
+    /// Buckets that are laid out, empty ones among them; the zero bucket is none of them.
+    pub fn bucket_count(&self) -> usize {
+        match &self.counts {
+            Counts::Integer { positive_deltas, negative_deltas, .. } => {
+                positive_deltas.len() + negative_deltas.len()
+            }
+            Counts::Float { positive, negative, .. } => positive.len() + negative.len(),
+        }
+    }
+
+    /// What it holds beside itself.
+    pub fn heap_bytes(&self) -> usize {
+        let spans = self.positive_spans.capacity() + self.negative_spans.capacity();
+        let counts = match &self.counts {
+            Counts::Integer { positive_deltas, negative_deltas, .. } => {
+                positive_deltas.capacity() + negative_deltas.capacity()
+            }
+            Counts::Float { positive, negative, .. } => positive.capacity() + negative.capacity(),
+        };
+        spans * size_of::<Span>() + (counts + self.custom_bounds.capacity()) * size_of::<f64>()
+    }
 }

@@ -1,6 +1,32 @@
-//! Where a job's targets come from: `*_sd_configs` and `static_configs`.
+//! Where a job's targets come from: `*_sd_configs` and `static_configs`. Kinds that ask an API have a
+//! file each.
+
+mod azure;
+mod consul;
+mod digitalocean;
+mod docker;
+mod ec2;
+mod gce;
+mod hetzner;
+mod nomad;
+mod openstack;
+mod polled;
 
 use std::time::Duration;
+
+pub(super) use crate::config::discovery::polled::show;
+pub use crate::config::discovery::{
+    azure::{Azure, AzureAuthentication, AzureEnvironment},
+    consul::Consul,
+    digitalocean::DigitalOcean,
+    docker::{Docker, DockerDoor},
+    ec2::{Ec2, Ec2Filter},
+    gce::Gce,
+    hetzner::{Hetzner, HetznerRole},
+    nomad::Nomad,
+    openstack::{OpenStack, OpenStackAvailability, OpenStackIdentity, OpenStackRole},
+    polled::{Polled, Provider},
+};
 
 use crate::{
     config::{
@@ -13,20 +39,13 @@ use crate::{
     model::{labels::Labels, relabel::NameValidation, target::TargetGroup},
 };
 
-/// Known to Prometheus, not run yet.
-const LATER: [&str; 34] = [
+/// Known to Prometheus, not run here.
+const LATER: [&str; 25] = [
     "aws",
-    "azure",
-    "consul",
-    "digitalocean",
-    "docker",
     "dockerswarm",
-    "ec2",
     "ecs",
     "elasticache",
     "eureka",
-    "gce",
-    "hetzner",
     "ionos",
     "kubernetes",
     "kuma",
@@ -35,9 +54,7 @@ const LATER: [&str; 34] = [
     "marathon",
     "msk",
     "nerve",
-    "nomad",
     "oci",
-    "openstack",
     "outscale",
     "ovhcloud",
     "puppetdb",
@@ -64,6 +81,11 @@ pub(super) fn discoveries(section: &mut Section<'_, '_>) -> Vec<Discovery> {
     }
     for node in entries(section, "dns_sd_configs") {
         found.extend(dns(node, section.findings));
+    }
+    for kind in &polled::KINDS {
+        for node in entries(section, kind.key) {
+            found.extend(polled::read(kind, node, section.findings));
+        }
     }
     let groups: Vec<TargetGroup> = entries(section, "static_configs")
         .into_iter()
@@ -225,6 +247,11 @@ fn record(section: &mut Section<'_, '_>, text: &str) -> Option<DnsRecord> {
     Some(record)
 }
 
+/// Of targets for which the API has none; 80 as in Prometheus.
+fn port(section: &mut Section<'_, '_>) -> u16 {
+    section.number("port", 0..=65_535).unwrap_or(80)
+}
+
 fn refresh(section: &mut Section<'_, '_>, unset: Duration) -> Duration {
     match section.duration("refresh_interval") {
         Some(Duration::ZERO) => {
@@ -267,7 +294,9 @@ fn unsupported(section: &mut Section<'_, '_>) {
         let kind = key.trim_end_matches("_sd_configs");
         let Some(known) = LATER.iter().find(|later| **later == kind) else {
             let near = nearest(kind, &LATER).map(|near| format!("{near}_sd_configs"));
-            let near = nearest(key, &NOW).map(str::to_owned).or(near);
+            let keys: Vec<&str> =
+                NOW.into_iter().chain(polled::KINDS.iter().map(|kind| kind.key)).collect();
+            let near = nearest(key, &keys).map(str::to_owned).or(near);
             let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             section.told(key);
             section.problem(place, format!("unknown key `{}`{hint}", shown(key)));
