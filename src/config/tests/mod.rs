@@ -195,7 +195,7 @@ fn headers_and_tls_are_checked() {
 #[test]
 fn discoveries_are_checked() {
     check(
-        "scrape_configs:\n- job_name: a\n  file_sd_configs: [{}, {files: [a.txt, 'a/*/b.json', 'a/*.yml']}, null]\n  http_sd_configs:\n  - url: example.com/x\n  - url: http://h/\n    refresh_interval: 0s\n  dns_sd_configs:\n  - names: [a]\n    type: A\n  - names: []\n    type: TXT\n  ec2_sd_configs: [{region: x}, null]\n  gce_sd_configs: []\n",
+        "scrape_configs:\n- job_name: a\n  file_sd_configs: [{}, {files: [a.txt, 'a/*/b.json', 'a/*.yml']}, null]\n  http_sd_configs:\n  - url: example.com/x\n  - url: http://h/\n    refresh_interval: 0s\n  dns_sd_configs:\n  - names: [a]\n    type: A\n  - names: []\n    type: TXT\n  linode_sd_configs: [{port: 1}, null]\n  vultr_sd_configs: []\n",
         &[
             "3:21: file service discovery config must contain at least one path name",
             "3:34: path name \"a.txt\" is not valid for file discovery",
@@ -206,8 +206,8 @@ fn discoveries_are_checked() {
             "9:5: a port is required in DNS-SD configs for all record types except SRV",
             "11:5: DNS-SD config must contain at least one SRV record name",
             "12:5: invalid DNS-SD records type TXT",
-            "13:3: `ec2_sd_configs` is not supported yet",
-            "13:33: empty or null section in ec2_sd_configs",
+            "13:3: `linode_sd_configs` is not supported yet",
+            "13:34: empty or null section in linode_sd_configs",
         ],
     );
     let job = job("  dns_sd_configs:\n  - names: [a.b]\n    type: aaaa\n    port: 9\n");
@@ -233,9 +233,9 @@ fn discoveries_that_ask_an_api_are_checked() {
             "10:5: `server`: URL scheme must be 'http' or 'https'",
             "12:5: host missing",
             "13:5: `host`: expected `unix:///path/of/the.sock`, `tcp://host:port` or an HTTP URL",
-            "14:34: a filter needs a name",
-            "15:34: `port`: expected a whole number from 0 to 65535",
-            "15:41: `refresh_interval` must be more than 0",
+            "14:35: a filter needs a name",
+            "15:36: `port`: expected a whole number from 0 to 65535",
+            "15:43: `refresh_interval` must be more than 0",
             "15:66: empty or null section in digitalocean_sd_configs",
             "16:24: role missing (one of: robot, hcloud)",
             "16:29: unknown role \"cloud\"",
