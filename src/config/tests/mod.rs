@@ -3,6 +3,7 @@
 mod admin;
 mod cluster;
 mod history;
+mod http;
 mod random;
 mod web;
 
@@ -164,8 +165,8 @@ fn credentials_exclude_each_other() {
             "5:3: at most one of basic_auth, oauth2, bearer_token & bearer_token_file",
             "5:3: authorization is not compatible with bearer_token & bearer_token_file",
             "6:3: at most one of bearer_token & bearer_token_file must be configured",
-            "7:3: `oauth2` is not supported yet",
             "7:3: at most one of basic_auth, oauth2 & authorization must be configured",
+            "7:11: oauth2 token_url must be configured",
         ],
     );
     let job = job("  bearer_token: t\n");
@@ -177,7 +178,7 @@ fn credentials_exclude_each_other() {
 #[test]
 fn headers_and_tls_are_checked() {
     check(
-        "scrape_configs:\n- job_name: a\n  http_headers:\n    Host: {values: [x]}\n    authorization: {values: [x]}\n    \"a b\": {values: [x]}\n    X-A: {values: [x], value: y}\n    x-a: {secrets: [x]}\n  tls_config: {cert_file: c, min_version: TLS9, max_version: TLS11}\n  proxy_url: http://p\n  proxy_from_environment: false\n",
+        "scrape_configs:\n- job_name: a\n  http_headers:\n    Host: {values: [x]}\n    authorization: {values: [x]}\n    \"a b\": {values: [x]}\n    X-A: {values: [x], value: y}\n    x-a: {secrets: [x]}\n  tls_config: {cert_file: c, min_version: TLS9, max_version: TLS11}\n  proxy_url: http://\n  proxy_from_environment: false\n",
         &[
             "4:5: setting header \"Host\" is not allowed",
             "5:5: setting header \"authorization\" is not allowed",
@@ -187,7 +188,7 @@ fn headers_and_tls_are_checked() {
             "9:15: exactly one of key or key_file must be configured when a client certificate",
             "9:30: `min_version`: unknown TLS version: TLS9",
             "9:49: `max_version`: TLS 1.0 and 1.1 are not supported",
-            "10:3: `proxy_url` is not supported yet",
+            "10:3: `proxy_url`: host is missing in URL",
         ],
     );
 }
@@ -339,7 +340,6 @@ fn destinations_are_checked() {
             "2:3: at most one of basic_auth, authorization, oauth2, sigv4, azuread or google_iam",
             "4:13: authorization header must be changed via the basic_auth",
             "4:31: User-Agent is a reserved header. It must not be changed",
-            "6:3: `sigv4` is not supported yet",
             "8:3: found multiple remote write configs with job name \"x\"",
             "10:3: invalid protobuf_message value: unknown type for remote write protobuf message y",
             "11:18: remote write queue max_shards must be positive",
