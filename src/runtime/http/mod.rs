@@ -11,6 +11,7 @@ mod line;
 mod oauth2;
 mod proxy;
 mod renewed;
+mod rotation;
 mod server_tls;
 #[cfg(test)]
 mod tests;
