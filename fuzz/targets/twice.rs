@@ -4,7 +4,7 @@ use starling::wire::{Entry, Exposed, Format, ParseOptions};
 
 /// In each way that it can be asked for.
 pub fn read(format: Format, body: &[u8]) {
-    for bits in 0..32_u8 {
+    for bits in 0..64_u8 {
         let has = |bit: u8| bits & 1 << bit != 0;
         let options = ParseOptions {
             native: has(0),
@@ -12,6 +12,7 @@ pub fn read(format: Format, body: &[u8]) {
             custom_buckets: has(2),
             starts: has(3),
             type_and_unit: has(4),
+            keeps_created: has(5),
         };
         read_twice(&Exposed::new(format, body, options));
     }

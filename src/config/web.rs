@@ -295,9 +295,12 @@ fn http_server(node: &Node, findings: &mut Findings) -> Vec<(String, String)> {
     let Some(mut section) = Section::open(node, "http_server_config", findings) else {
         return Vec::new();
     };
-    if section.boolean("http2") == Some(true) {
+    if section.boolean("http2") == Some(false) {
         let place = section.place_of("http2");
-        section.findings.warning(place, "`http2` has no effect: HTTP/1.1 is spoken");
+        section.findings.warning(
+            place,
+            "`http2` can't be turned off: over TLS, whoever asks for HTTP/2 gets it",
+        );
     }
     let mut headers = Vec::new();
     for (key, node) in section.mapping("headers") {

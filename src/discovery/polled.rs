@@ -54,6 +54,7 @@ pub(super) async fn run(polled: Polled, seed: u64, rounds: Rounds) {
 }
 
 /// What is asked anew at each refresh.
+#[expect(clippy::large_enum_variant, reason = "there is one for each provider that runs")]
 enum Source {
     Azure(Azure),
     DigitalOcean(DigitalOcean),

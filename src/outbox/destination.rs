@@ -230,7 +230,7 @@ impl DestinationLoop {
         self.next_metadata_ms = now_ms.saturating_add(ms(self.metadata.interval));
         let tells = self.metadata.enabled && self.requests.dialect().tells_apart();
         if tells && !self.queue.is_refused() {
-            self.requests.tell(self.families.all(), self.metadata.families_per_send_max);
+            self.requests.tell(self.families.clone(), self.metadata.families_per_send_max);
         }
     }
 

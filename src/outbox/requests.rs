@@ -6,7 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use hashbrown::HashMap;
-use tokio::time::{Duration, Instant};
+use tokio::{
+    task::spawn_blocking,
+    time::{Duration, Instant},
+};
 
 use crate::{
     model::batch::Signal,
@@ -14,12 +17,13 @@ use crate::{
         body::{Body, Cut, build, cuts},
         dialect::{Dialect, Form, Sent, Turn},
         disk::Wanted,
+        families::Families,
         log::Found,
         queue::{Queue, Start},
         sender::Sender,
         verdict::{Answer, Verdict},
     },
-    wire::remote_write::{Compressor, Family, metadata_request},
+    wire::remote_write::{Compressor, metadata_request},
 };
 
 /// The attempts of one destination; `queue` bounds how many.
@@ -125,15 +129,17 @@ impl Requests {
 
     /// Sends what targets say of their metrics, in requests of 1.0 one after the other, none of them
     /// twice: the next round brings it again. `ended` must hear of it before there is another.
-    pub(super) fn tell(&mut self, families: Vec<Family>, families_per_send_max: usize) {
-        if self.tells || families.is_empty() {
+    pub(super) fn tell(&mut self, families: Families, families_per_send_max: usize) {
+        if self.tells {
             return;
         }
         self.tells = true;
         let sender = Arc::clone(&self.sender);
         self.under_way.push(Box::pin(async move {
             let mut told = 0;
-            for some in families.chunks(families_per_send_max) {
+            // There may be a great many.
+            let all = spawn_blocking(move || families.all()).await.unwrap_or_default();
+            for some in all.chunks(families_per_send_max) {
                 let body = Compressor::default().body(&metadata_request(some));
                 let answer = sender.post(body, Form::default(), 0).await;
                 if !answer.is_success() {

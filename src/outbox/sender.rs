@@ -50,7 +50,7 @@ impl Sender {
         // 200: everything would be lost in silence.
         let settings = HttpClient { follow_redirects: false, ..http.clone() };
         Self {
-            caller: Caller::new(&settings),
+            caller: Caller::new(&settings).rotating(destination.round_robin_dns),
             url: destination.url.clone(),
             timeout: destination.timeout,
             follow_redirects: http.follow_redirects,

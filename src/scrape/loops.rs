@@ -217,7 +217,7 @@ impl Loops {
             let agreed = known.unwrap_or_else(|| {
                 let job = Arc::clone(&found.job);
                 let terms = Arc::new(self.context.fetch.terms(Arc::clone(&job)));
-                Agreed { terms, job, limit_exceeded }
+                Agreed { job, terms, limit_exceeded }
             });
             self.jobs.insert(name, Agreed { limit_exceeded, ..agreed });
         }

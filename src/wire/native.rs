@@ -1,6 +1,6 @@
 //! A native histogram as Prometheus prints it: the buckets that hold something, with their bounds.
 
-use std::fmt::Write;
+use std::{f64::consts::LN_2, fmt::Write};
 
 use crate::{
     model::histogram::{self, CUSTOM_BUCKETS_SCHEMA, Counts, Histogram},
@@ -97,7 +97,7 @@ fn fraction(schema: u32, part: i64) -> f64 {
     match part {
         0 => 1.0,
         part if part % 2 == 0 => fraction(schema - 1, part / 2),
-        part => fraction(schema - 1, part / 2) * (-f64::from(schema)).exp2().exp2(),
+        part => fraction(schema - 1, part / 2) * (LN_2 * (-f64::from(schema)).exp2()).exp(),
     }
 }
 
@@ -111,4 +111,56 @@ fn power(fraction: f64, exponent: i64) -> f64 {
     // In two steps, as a part alone may be beyond the numbers there are.
     let half = exponent / 2;
     fraction * 2_f64.powi(half) * 2_f64.powi(exponent - half)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::histogram::{ResetHint, Span};
+
+    #[test]
+    fn bounds_are_those_of_prometheus() {
+        let mut histogram = Histogram {
+            schema: 0,
+            zero_threshold: 0.0,
+            sum: 0.0,
+            reset_hint: ResetHint::Unknown,
+            positive_spans: vec![Span { offset: 0, length: 1 }],
+            negative_spans: Vec::new(),
+            counts: Counts::Float {
+                count: 1.0,
+                zero_count: 0.0,
+                positive: vec![1.0],
+                negative: Vec::new(),
+            },
+            custom_bounds: Vec::new(),
+        };
+        for (schema, index, upper) in [
+            (0, 0, 1.0),
+            (0, -1074, f64::from_bits(1)),
+            (0, -2000, 0.0),
+            (0, 1023, 2_f64.powi(1023)),
+            (0, 1024, f64::MAX),
+            (0, 1025, f64::INFINITY),
+            (-4, 64, f64::MAX),
+            (-4, 1, 65_536.0),
+            (-4, i64::from(i32::MAX), f64::INFINITY),
+            (-4, i64::from(i32::MIN), 0.0),
+            (3, 8, 2.0),
+            (3, 7, 1.834_008_086_409_342_2),
+            (3, -1, 0.917_004_043_204_671_1),
+            (4, 15, 1.915_206_561_397_147),
+            (8, 262_144, f64::MAX),
+            (52, 1 << 40, 1.000_169_239_7),
+        ] {
+            histogram.schema = schema;
+            let found = bound(&histogram, index);
+            let fits = if schema == 52 { (found - upper).abs() < 1e-6 } else { found == upper };
+            assert!(fits, "{schema} {index}: {found} {upper}");
+        }
+        histogram.schema = 0;
+        assert_eq!(shown(&histogram), "{count:1, sum:0, (0.5,1]:1}");
+        histogram.positive_spans.clear();
+        assert_eq!(shown(&histogram), "{count:1, sum:0}", "a layout that does not fit");
+    }
 }

@@ -68,10 +68,7 @@ impl Starts {
         loop {
             let entry = openmetrics::entry(lexer, kind)?;
             match entry {
-                Some(Entry::Series(series)) if is_created(&series, kind) => {
-                    if self.keeps_created {
-                        return Ok(Some(Entry::Series(series)));
-                    }
+                Some(Entry::Series(series)) if !self.keeps_created && is_created(&series, kind) => {
                 }
                 Some(Entry::Series(mut series)) => {
                     series.start_ms = self.of(lexer, series.text.as_bytes(), kind);

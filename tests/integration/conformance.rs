@@ -17,9 +17,6 @@ const REFUSED: &[(&str, &str)] = &[
     ),
 ];
 
-/// Capabilities that later versions bring.
-const LACKS: &str = "rw2,native_histograms,start_timestamp";
-
 /// Every step of the command line against every corpus.
 #[test]
 fn relabelling_parsing_and_checking_over_the_command_line() {
@@ -57,11 +54,12 @@ fn scraping_and_remote_write_as_a_black_box() {
          --web.listen-address=127.0.0.1:{{port}}"
     );
     let refused: Vec<&str> = REFUSED.iter().map(|(case, _)| *case).collect();
-    let groups = ["rw1", "rwbehaviour", "scrape", "sd"].map(|name| format!("rw/{name}.json"));
+    let groups = ["rw1", "rw2", "rw2prog", "rwbehaviour", "scrape", "sd"]
+        .map(|name| format!("rw/{name}.json"));
     let output = Command::new("python3")
         .arg(data.join("rw_compliance.py"))
         .args(groups.map(|file| data.join(file)))
-        .args(["--have", "3.13", "--lacks", LACKS, "-j", "8", "--cmd", &command])
+        .args(["--have", "3.13", "-j", "16", "--cmd", &command])
         .args(["--only", &format!("^(?!({})$)", refused.join("|"))])
         .output()
         .unwrap();

@@ -149,6 +149,8 @@ async fn certificates_let_in_whom_they_name() {
     let reload = "/-/reload";
     assert_eq!(agent.ask(&boss, Method::POST, reload).await, Some(200));
     assert_eq!(agent.get(&eye).await, Some(200));
+    let over_http2 = HttpClient { enable_http2: true, ..eye.clone() };
+    assert_eq!(agent.get(&over_http2).await, Some(200));
     assert_eq!(agent.ask(&eye, Method::POST, reload).await, Some(403));
     let other = ours.issue(folder, "other", &["other.example"]);
     for (who, tls) in [("nobody", Tls::default()), ("a stranger", stranger), ("another", other)] {
@@ -175,8 +177,19 @@ async fn certificates_let_in_whom_they_name() {
     let files = ["--cacert", "ours.crt", "--cert", "boss.crt", "--key", "boss.key"];
     let answer = agent.curl(&[&files[..], &["--include", &url]].concat());
     let text = String::from_utf8_lossy(&answer.stdout);
-    assert!(answer.status.success() && text.contains("HTTP/1.1 200"), "{answer:?}");
+    assert!(answer.status.success() && text.contains("HTTP/2 200"), "{answer:?}");
     assert!(text.to_lowercase().contains("strict-transport-security: max-age=60"), "{text}");
+    let http1 = agent.curl(&[&files[..], &["--include", "--http1.1", &url]].concat());
+    let text = String::from_utf8_lossy(&http1.stdout);
+    assert!(http1.status.success() && text.contains("HTTP/1.1 200"), "{http1:?}");
+    // Orders and streams as well; the latter have no end but curl's own.
+    let order = url.replace("/metrics", "/-/reload");
+    let order = agent.curl(&[&files[..], &["--include", "--request", "POST", &order]].concat());
+    assert!(String::from_utf8_lossy(&order.stdout).contains("HTTP/2 200"), "{order:?}");
+    let stream = url.replace("/metrics", "/api/v1/events");
+    let stream = agent.curl(&[&files[..], &["--include", "--max-time", "2", &stream]].concat());
+    let text = String::from_utf8_lossy(&stream.stdout).to_lowercase();
+    assert!(text.contains("http/2 200") && text.contains("text/event-stream"), "{stream:?}");
 
     // Both change hands, and nothing is restarted.
     theirs.issue(folder, "server", &["127.0.0.1"]);

@@ -149,8 +149,11 @@ async fn native_histograms_go_all_the_way_and_end_as_such() {
     let received: Arc<Mutex<Vec<TimeSeries>>> = Arc::default();
     let store = Arc::clone(&received);
     let receiver = serve(move |_, body| {
-        let raw = snap::raw::Decoder::new().decompress_vec(body).unwrap();
-        let series = decode(&raw).unwrap();
+        // It is asked once whether it takes another compression, and says nothing to it.
+        if body.is_empty() {
+            return ("text/plain".to_owned(), Vec::new());
+        }
+        let series = decode(body).unwrap();
         let of_work = |one: &TimeSeries| one.labels.get("__name__").starts_with("work_seconds");
         store.lock().unwrap().extend(series.into_iter().filter(of_work));
         ("text/plain".to_owned(), Vec::new())

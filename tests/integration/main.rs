@@ -18,6 +18,7 @@ mod log;
 mod newer;
 mod operation;
 mod process;
+mod reach;
 mod readme;
 mod secrets;
 mod service;

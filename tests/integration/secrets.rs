@@ -65,7 +65,23 @@ scrape_configs:
   - {{ url: 'http://u:hush-14@127.0.0.1:1/sd?token=hush-15', refresh_interval: 1s }}
   - {{ url: 'http://{echo}/sd?key=hush-16', refresh_interval: 1s, authorization: {{ credentials: hush-17 }} }}
   - {{ url: 'http://{echo}/targets?key=hush-27', refresh_interval: 1s }}
+- job_name: tokens
+  oauth2:
+    client_id: u
+    client_secret: hush-60
+    token_url: 'http://u:hush-61@{echo}/token?key=hush-62'
+    endpoint_params: {{ api_key: hush-63 }}
+    proxy_url: 'http://u:hush-64@{echo}'
+  static_configs: [{{ targets: ['127.0.0.1:1'] }}]
+- job_name: proxied
+  scheme: https
+  proxy_url: 'http://u:hush-65@{echo}'
+  proxy_connect_header: {{ X-Key: [hush-66] }}
+  static_configs: [{{ targets: ['127.0.0.1:1'] }}]
 remote_write:
+- {{ name: signed, url: 'http://{echo}/write?x=hush-67', sigv4: {{ region: r, access_key: a, secret_key: hush-68 }} }}
+- {{ name: granted, url: 'http://{echo}/', oauth2: {{ client_id: u, client_secret_file: password, token_url: 'http://{echo}/?k=hush-69' }} }}
+- {{ name: tunnelled, url: 'https://127.0.0.1:1/', proxy_url: 'http://u:hush-70@{echo}', proxy_connect_header: {{ X-Key: [hush-71] }} }}
 - {{ name: refused, url: 'http://u:hush-18@127.0.0.1:1/write?token=hush-19', headers: {{ X-Key: hush-20 }} }}
 - {{ url: 'http://{echo}/write?x=hush-21', basic_auth: {{ username: u, password: hush-22 }} }}
 - {{ name: keyed, url: 'https://127.0.0.1:1/', authorization: {{ credentials_file: password }}, tls_config: {{ ca: hush-23 }} }}

@@ -4,6 +4,7 @@ mod admin;
 mod clouds;
 mod cluster;
 mod history;
+mod http;
 mod random;
 mod web;
 
@@ -165,8 +166,8 @@ fn credentials_exclude_each_other() {
             "5:3: at most one of basic_auth, oauth2, bearer_token & bearer_token_file",
             "5:3: authorization is not compatible with bearer_token & bearer_token_file",
             "6:3: at most one of bearer_token & bearer_token_file must be configured",
-            "7:3: `oauth2` is not supported yet",
             "7:3: at most one of basic_auth, oauth2 & authorization must be configured",
+            "7:11: oauth2 token_url must be configured",
         ],
     );
     let job = job("  bearer_token: t\n");
@@ -178,7 +179,7 @@ fn credentials_exclude_each_other() {
 #[test]
 fn headers_and_tls_are_checked() {
     check(
-        "scrape_configs:\n- job_name: a\n  http_headers:\n    Host: {values: [x]}\n    authorization: {values: [x]}\n    \"a b\": {values: [x]}\n    X-A: {values: [x], value: y}\n    x-a: {secrets: [x]}\n  tls_config: {cert_file: c, min_version: TLS9, max_version: TLS11}\n  proxy_url: http://p\n  proxy_from_environment: false\n",
+        "scrape_configs:\n- job_name: a\n  http_headers:\n    Host: {values: [x]}\n    authorization: {values: [x]}\n    \"a b\": {values: [x]}\n    X-A: {values: [x], value: y}\n    x-a: {secrets: [x]}\n  tls_config: {cert_file: c, min_version: TLS9, max_version: TLS11}\n  proxy_url: http://\n  proxy_from_environment: false\n",
         &[
             "4:5: setting header \"Host\" is not allowed",
             "5:5: setting header \"authorization\" is not allowed",
@@ -188,7 +189,7 @@ fn headers_and_tls_are_checked() {
             "9:15: exactly one of key or key_file must be configured when a client certificate",
             "9:30: `min_version`: unknown TLS version: TLS9",
             "9:49: `max_version`: TLS 1.0 and 1.1 are not supported",
-            "10:3: `proxy_url` is not supported yet",
+            "10:3: `proxy_url`: host is missing in URL",
         ],
     );
 }
@@ -196,7 +197,7 @@ fn headers_and_tls_are_checked() {
 #[test]
 fn discoveries_are_checked() {
     check(
-        "scrape_configs:\n- job_name: a\n  file_sd_configs: [{}, {files: [a.txt, 'a/*/b.json', 'a/*.yml']}, null]\n  http_sd_configs:\n  - url: example.com/x\n  - url: http://h/\n    refresh_interval: 0s\n  dns_sd_configs:\n  - names: [a]\n    type: A\n  - names: []\n    type: TXT\n  linode_sd_configs: [{region: x}, null]\n  gce_sd_configs: []\n",
+        "scrape_configs:\n- job_name: a\n  file_sd_configs: [{}, {files: [a.txt, 'a/*/b.json', 'a/*.yml']}, null]\n  http_sd_configs:\n  - url: example.com/x\n  - url: http://h/\n    refresh_interval: 0s\n  dns_sd_configs:\n  - names: [a]\n    type: A\n  - names: []\n    type: TXT\n  linode_sd_configs: [{port: 1}, null]\n  vultr_sd_configs: []\n",
         &[
             "3:21: file service discovery config must contain at least one path name",
             "3:34: path name \"a.txt\" is not valid for file discovery",
@@ -208,7 +209,7 @@ fn discoveries_are_checked() {
             "11:5: DNS-SD config must contain at least one SRV record name",
             "12:5: invalid DNS-SD records type TXT",
             "13:3: `linode_sd_configs` is not supported yet",
-            "13:36: empty or null section in linode_sd_configs",
+            "13:34: empty or null section in linode_sd_configs",
         ],
     );
     let job = job("  dns_sd_configs:\n  - names: [a.b]\n    type: aaaa\n    port: 9\n");
@@ -234,9 +235,9 @@ fn discoveries_that_ask_an_api_are_checked() {
             "10:5: `server`: URL scheme must be 'http' or 'https'",
             "12:5: host missing",
             "13:5: `host`: expected `unix:///path/of/the.sock`, `tcp://host:port` or an HTTP URL",
-            "14:34: a filter needs a name",
-            "15:34: `port`: expected a whole number from 0 to 65535",
-            "15:41: `refresh_interval` must be more than 0",
+            "14:35: a filter needs a name",
+            "15:36: `port`: expected a whole number from 0 to 65535",
+            "15:43: `refresh_interval` must be more than 0",
             "15:66: empty or null section in digitalocean_sd_configs",
             "16:24: role missing (one of: robot, hcloud)",
             "16:29: unknown role \"cloud\"",
@@ -340,7 +341,6 @@ fn destinations_are_checked() {
             "2:3: at most one of basic_auth, authorization, oauth2, sigv4, azuread or google_iam",
             "4:13: authorization header must be changed via the basic_auth",
             "4:31: User-Agent is a reserved header. It must not be changed",
-            "6:3: `sigv4` is not supported yet",
             "8:3: found multiple remote write configs with job name \"x\"",
             "10:3: invalid protobuf_message value: unknown type for remote write protobuf message y",
             "11:18: remote write queue max_shards must be positive",
@@ -382,9 +382,9 @@ fn how_a_destination_is_spoken_to() {
     check(
         "remote_write: [{url: 'http://a/', x_compression: lz4, metadata_config: {send_interval: 0s, max_samples_per_send: 0}}]\n",
         &[
-            "1:51: `x_compression`: expected `auto`, `snappy`, `zstd`, found `lz4`",
-            "1:74: remote write metadata send_interval must be positive",
-            "1:93: remote write queue max_samples_per_send must be positive",
+            "1:50: `x_compression`: expected `auto`, `snappy`, `zstd`, found `lz4`",
+            "1:73: remote write metadata send_interval must be positive",
+            "1:92: remote write queue max_samples_per_send must be positive",
         ],
     );
 }

@@ -6,6 +6,9 @@ use super::{Counts, Histogram, Span};
 /// A bucket by its index in the schema, with what it holds.
 pub type Bucket<N> = (i64, N);
 
+/// Spans, and what each bucket holds that they lay out.
+type Layout<N> = (Vec<Span>, Vec<N>);
+
 impl Histogram {
     /// Lays its buckets out anew without empty ones, but for up to `empty_max` in a row between
     /// others. One whose spans do not fit its counts is left as it is.
@@ -84,7 +87,7 @@ pub fn one_by_one<N: Copy>(spans: &[Span], counts: &[N]) -> Option<Vec<Bucket<N>
 }
 
 /// The layout of buckets in rising order and the counts; `None` where a gap is too wide for it.
-fn spans_of<N: Copy>(buckets: &[Bucket<N>]) -> Option<(Vec<Span>, Vec<N>)> {
+fn spans_of<N: Copy>(buckets: &[Bucket<N>]) -> Option<Layout<N>> {
     let mut spans: Vec<Span> = Vec::new();
     let mut expected = 0;
     for &(index, _) in buckets {

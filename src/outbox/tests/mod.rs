@@ -4,6 +4,7 @@ mod delivery;
 mod disk;
 mod handover;
 mod lines;
+mod odd;
 mod receiver;
 mod versions;
 

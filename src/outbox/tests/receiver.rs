@@ -46,12 +46,20 @@ pub(super) struct Reply {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub text: String,
+    /// Said as it is, in the place of all else; then the connection is closed.
+    pub raw: Option<Vec<u8>>,
     pub delay: Duration,
 }
 
 impl Reply {
     pub(super) fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), text: String::new(), delay: Duration::ZERO }
+        let (headers, text) = (Vec::new(), String::new());
+        Self { status, headers, text, raw: None, delay: Duration::ZERO }
+    }
+
+    /// Nothing is stored.
+    pub(super) fn raw(bytes: Vec<u8>) -> Self {
+        Self { raw: Some(bytes), ..Self::status(0) }
     }
 
     pub(super) fn header(mut self, name: &str, value: &str) -> Self {
@@ -176,6 +184,11 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> Option<()> {
         tokio::time::sleep(reply.delay).await;
         shared.answered.lock().unwrap().push((request, reply.status));
         shared.news.notify_waiters();
+        if let Some(raw) = &reply.raw {
+            let _ = stream.write_all(raw).await;
+            let _ = stream.shutdown().await;
+            return None;
+        }
         // Status 0: the data is taken and the connection dropped, as a proxy that dies does.
         if reply.status == 0 {
             return None;

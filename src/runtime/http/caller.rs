@@ -1,7 +1,7 @@
 //! The door for every request but scrapes: what is asked goes out with credentials, signed where that is
 //! asked for, to where redirects lead, and never with our secrets to a stranger.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -22,6 +22,10 @@ const REDIRECTS_MAX: usize = 10;
 
 /// Makes requests with one set of settings, and notices rotated certificates.
 pub struct Caller {
+    terms: Arc<Terms>,
+}
+
+struct Terms {
     line: Line,
     access: Access,
     signer: Option<Signer>,
@@ -30,24 +34,36 @@ pub struct Caller {
 
 impl Caller {
     pub fn new(settings: &HttpClient) -> Self {
-        Self {
+        let terms = Terms {
             line: Line::new(&settings.tls, settings.proxy.as_ref(), settings.enable_http2),
             access: Access::new(settings),
             signer: settings.sigv4.as_deref().map(Signer::new),
             follow_redirects: settings.follow_redirects,
+        };
+        Self { terms: Arc::new(terms) }
+    }
+
+    /// Each new connection goes to the next address of the host name. Said before the first request.
+    #[must_use]
+    pub fn rotating(mut self, rotates: bool) -> Self {
+        if rotates && let Some(terms) = Arc::get_mut(&mut self.terms) {
+            terms.line.rotate();
         }
+        self
     }
 
     /// A request that is yet to be sent.
     ///
     /// # Errors
     /// `url` is none.
-    pub fn request(&self, method: Method, url: &str) -> Result<Call<'_>, String> {
+    pub fn request(&self, method: Method, url: &str) -> Result<Call, String> {
         let url = Url::parse(url).map_err(|e| format!("no URL: {e}"))?;
         let asked = Asked { method, url, headers: HeaderMap::new(), body: None };
-        Ok(Call { caller: self, asked, timeout: None, fault: None })
+        Ok(Call { terms: Arc::clone(&self.terms), asked, timeout: None, fault: None })
     }
+}
 
+impl Terms {
     /// Credentials are read anew for each request.
     async fn send(&self, mut asked: Asked, deadline: Option<Instant>) -> Result<Response, Fault> {
         let mut is_trusted = true;
@@ -170,15 +186,15 @@ struct Asked {
 
 /// A request that is yet to be sent.
 #[must_use = "it is sent by `send` only"]
-pub struct Call<'c> {
-    caller: &'c Caller,
+pub struct Call {
+    terms: Arc<Terms>,
     asked: Asked,
     timeout: Option<Duration>,
     /// What of it can't be.
     fault: Option<String>,
 }
 
-impl Call<'_> {
+impl Call {
     pub fn header<N, V>(mut self, name: N, value: V) -> Self
     where
         HeaderName: TryFrom<N>,
@@ -222,15 +238,15 @@ impl Call<'_> {
     /// # Errors
     /// Why there is no answer; any status is one.
     pub async fn send(self) -> Result<Response, Fault> {
-        let Self { caller, asked, timeout, fault } = self;
+        let Self { terms, asked, timeout, fault } = self;
         if let Some(fault) = fault {
             return Err(Fault::Unready(fault));
         }
-        let Some(timeout) = timeout else { return Box::pin(caller.send(asked, None)).await };
+        let Some(timeout) = timeout else { return Box::pin(terms.send(asked, None)).await };
         let deadline = Instant::now() + timeout;
         // A little later than the request's own timeout, whose words are the better ones.
         let last = deadline + Duration::from_millis(50);
-        match timeout_at(last, Box::pin(caller.send(asked, Some(deadline)))).await {
+        match timeout_at(last, Box::pin(terms.send(asked, Some(deadline)))).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Fault::NotNow(format!("no answer within {timeout:?}"))),
         }

@@ -12,7 +12,11 @@ use url::Url;
 
 use crate::{
     config::{Proxy, Tls},
-    runtime::http::{TlsSource, USER_AGENT, proxy::Route},
+    runtime::http::{
+        TlsSource, USER_AGENT,
+        proxy::Route,
+        rotation::{Rotating, Rotation},
+    },
 };
 
 /// A connection that is not up by then is given up, whatever the request's own timeout.
@@ -22,6 +26,7 @@ pub(super) struct Line {
     tls: TlsSource,
     route: Arc<Route>,
     enable_http2: bool,
+    rotation: Option<Rotating>,
     /// The client, and the version of the TLS files that it was built from.
     built: Mutex<Option<(u64, Client)>>,
 }
@@ -32,8 +37,14 @@ impl Line {
             tls: TlsSource::new(tls, enable_http2),
             route: Arc::new(Route::new(proxy)),
             enable_http2,
+            rotation: None,
             built: Mutex::new(None),
         }
+    }
+
+    /// Each new connection goes to the next address of the host name.
+    pub(super) fn rotate(&mut self) {
+        self.rotation = Some(Rotating(Arc::new(Rotation::new(rand::random::<u16>().into()))));
     }
 
     /// For a request to `url`, which follows no redirect by itself.
@@ -61,6 +72,9 @@ impl Line {
         if !self.route.is_straight() {
             // Two, as reqwest shows the headers of a tunnel also to servers behind a plain proxy.
             builder = builder.proxy(self.proxy("http")).proxy(self.proxy("https"));
+        }
+        if let Some(rotation) = &self.rotation {
+            builder = builder.dns_resolver(Arc::new(rotation.clone()));
         }
         let client = builder.build().map_err(|e| format!("no HTTP client: {e}"))?;
         *built = Some((version, client.clone()));

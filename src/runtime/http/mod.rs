@@ -4,12 +4,17 @@
 mod access;
 pub mod aws;
 mod caller;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod jwt;
 mod line;
 mod oauth2;
 mod proxy;
 mod renewed;
+mod rotation;
 mod server_tls;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::{fmt, path::Path};

@@ -224,7 +224,7 @@ fn sooner(duration: Duration, seconds_max: u64) -> Duration {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use tokio::{sync::Semaphore, time::advance};
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -232,36 +232,48 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// What is given out counts up, each after what `asking` says.
+    /// At an instant of its own: what is given out counts up, or is refused where `is_up` is not.
     struct Giver {
-        renewed: Arc<Renewed<usize>>,
-        asked: Arc<AtomicUsize>,
+        state: State<u64>,
+        now: Instant,
+        asked: u64,
         life: Option<Duration>,
     }
 
     impl Giver {
         fn new(life: Option<u64>) -> Self {
-            Self { renewed: Renewed::new(), asked: Arc::default(), life: life.map(seconds) }
+            let life = life.map(seconds);
+            Self { state: State::new(), now: Instant::now(), asked: 0, life }
         }
 
-        async fn get(&self, outcome: Result<(), Trouble>) -> Result<usize, Trouble> {
-            let (asked, life) = (&self.asked, self.life);
-            let ask = || {
-                let value = asked.fetch_add(1, Ordering::SeqCst) + 1;
-                let outcome = outcome.clone();
-                async move { outcome.map(|()| Fresh { value, life }) }
-            };
-            self.renewed.get(ask).await.map(|lent| lent.value)
+        /// What who comes `after` seconds more gets; what is asked for is there at once.
+        fn get(&mut self, after: u64, is_up: bool) -> Option<u64> {
+            self.now += seconds(after);
+            loop {
+                match self.state.plan(self.now) {
+                    Plan::Use(lent) => return Some(lent.value),
+                    Plan::UseAndAsk(lent) => {
+                        self.answer(is_up);
+                        return Some(lent.value);
+                    }
+                    Plan::Ask => self.answer(is_up),
+                    Plan::Wait => panic!("nobody asks"),
+                    Plan::Fail(_) => return None,
+                }
+            }
         }
 
-        fn asked(&self) -> usize {
-            self.asked.load(Ordering::SeqCst)
+        fn answer(&mut self, is_up: bool) {
+            self.asked += 1;
+            let fresh = Fresh { value: self.asked, life: self.life };
+            let down = || Trouble::Passing("down".to_owned());
+            self.state.settle(is_up.then_some(fresh).ok_or_else(down), self.now);
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn it_is_asked_for_once_and_before_its_end() {
-        let giver = Giver::new(Some(100));
+    #[test]
+    fn it_is_asked_for_once_and_before_its_end() {
+        let mut giver = Giver::new(Some(100));
         for (after, value, asked) in [
             (0, 1, 1),
             (79, 1, 1),
@@ -271,39 +283,47 @@ mod tests {
             // Long after its end, who comes waits.
             (500, 3, 3),
         ] {
-            advance(seconds(after)).await;
-            assert_eq!(giver.get(Ok(())).await, Ok(value), "after {after} more seconds");
-            tokio::task::yield_now().await;
-            assert_eq!(giver.asked(), asked, "after {after} more seconds");
+            assert_eq!(giver.get(after, true), Some(value), "after {after} more seconds");
+            assert_eq!(giver.asked, asked, "after {after} more seconds");
         }
-        let endless = Giver::new(None);
-        for _ in 0..2 {
-            assert_eq!(endless.get(Ok(())).await, Ok(1));
-            advance(seconds(1_000_000)).await;
-        }
+        let mut endless = Giver::new(None);
+        assert_eq!((endless.get(0, true), endless.get(1_000_000, true)), (Some(1), Some(1)));
+        // One that is as good as at its end is given to who waited for it, and to nobody else.
+        let mut short = Giver::new(Some(0));
+        short.now += seconds(1);
+        assert!(matches!(short.state.plan(short.now), Plan::Ask));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_failure_is_told_to_all_and_nobody_asks_for_a_while() {
-        let giver = Giver::new(Some(100));
-        let down = || Err(Trouble::Passing("down".to_owned()));
+    #[test]
+    fn after_a_failure_nobody_asks_for_a_while() {
+        let mut giver = Giver::new(Some(100));
         for (after, asked) in [(0, 1), (0, 1), (1, 2), (1, 2), (1, 3), (3, 3), (1, 4)] {
-            advance(seconds(after)).await;
-            assert_eq!(giver.get(down()).await, Err(Trouble::Passing("down".to_owned())));
-            assert_eq!(giver.asked(), asked, "after {after} more seconds");
+            assert_eq!(giver.get(after, false), None);
+            assert_eq!(giver.asked, asked, "after {after} more seconds");
         }
-        advance(seconds(30)).await;
-        assert_eq!(giver.get(Ok(())).await, Ok(5));
+        assert_eq!(giver.get(30, true), Some(5));
         // One that is still good is used on while its successor can't be had.
-        advance(seconds(85)).await;
-        for _ in 0..3 {
-            assert_eq!(giver.get(down()).await, Ok(5));
-            tokio::task::yield_now().await;
+        for after in [85, 0, 0] {
+            assert_eq!(giver.get(after, false), Some(5));
         }
-        assert_eq!(giver.asked(), 6);
+        assert_eq!(giver.asked, 6);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[test]
+    fn what_is_refused_is_thrown_away_once_a_minute() {
+        let mut giver = Giver::new(None);
+        assert_eq!(giver.get(0, true), Some(1));
+        assert!(giver.state.throw_away(1, giver.now));
+        assert_eq!(giver.get(0, true), Some(2));
+        // Of the one before this one: another has taken its place.
+        assert!(giver.state.throw_away(1, giver.now));
+        assert!(!giver.state.throw_away(2, giver.now), "the new one is as bad");
+        giver.now += seconds(60);
+        assert!(giver.state.throw_away(2, giver.now));
+        assert_eq!(giver.get(0, true), Some(3));
+    }
+
+    #[tokio::test]
     async fn many_wait_for_one_answer_and_it_outlives_who_asked() {
         let renewed: Arc<Renewed<&str>> = Renewed::new();
         let (open, asked) = (Arc::new(Semaphore::new(0)), AtomicUsize::new(0));
@@ -315,7 +335,7 @@ mod tests {
                 Ok(Fresh { value: "it", life: None })
             }
         };
-        let hasty = tokio::time::timeout(seconds(1), renewed.get(ask)).await;
+        let hasty = tokio::time::timeout(Duration::from_millis(10), renewed.get(ask)).await;
         assert!(hasty.is_err(), "it was there before it was let be");
         open.add_permits(1);
         let all = futures_util::future::join_all((0..100).map(|_| renewed.get(ask))).await;
@@ -323,24 +343,10 @@ mod tests {
         assert_eq!(asked.load(Ordering::SeqCst), 1);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_asks_and_dies_leaves_nobody_waiting() {
         let renewed: Arc<Renewed<()>> = Renewed::new();
         let outcome = renewed.get(|| async { panic!("as a fault would") }).await;
         assert!(matches!(outcome, Err(Trouble::Passing(_))));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_refused_is_thrown_away_once_a_minute() {
-        let giver = Giver::new(None);
-        assert_eq!(giver.get(Ok(())).await, Ok(1));
-        assert!(giver.renewed.throw_away(1));
-        assert_eq!(giver.get(Ok(())).await, Ok(2));
-        // Of the one before the one: another has taken its place.
-        assert!(giver.renewed.throw_away(1));
-        assert!(!giver.renewed.throw_away(2), "the new one is as bad");
-        advance(seconds(60)).await;
-        assert!(giver.renewed.throw_away(2));
-        assert_eq!(giver.get(Ok(())).await, Ok(3));
     }
 }

@@ -24,22 +24,27 @@ pub(super) fn transcribe(
     while !rest.is_empty() {
         let offset = body.len() - rest.len();
         let fault = |message| ParseError::at_byte(offset, message);
-        let (message, after) = delimited(rest).map_err(fault)?;
+        let message = take_delimited(&mut rest).map_err(fault)?;
         family(message, &mut writer).map_err(fault)?;
-        rest = after;
     }
     Ok(())
 }
 
-/// The message behind its length, and what follows it.
-fn delimited(bytes: &[u8]) -> Result<(&[u8], &[u8]), String> {
+/// The message behind its length.
+fn take_delimited<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], String> {
     let mut fields = Fields::of(bytes);
     let length =
         fields.varint().map_err(|fault| format!("the length of a metric family: {fault}"))?;
     let rest = fields.rest();
-    usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length)).ok_or_else(|| {
-        format!("a metric family of {length} bytes, found {} until the end of the body", rest.len())
-    })
+    let split = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length));
+    let Some((message, after)) = split else {
+        let found = rest.len();
+        return Err(format!(
+            "a metric family of {length} bytes, found {found} until the end of the body"
+        ));
+    };
+    *bytes = after;
+    Ok(message)
 }
 
 fn family(message: &[u8], writer: &mut metric::Writer<'_>) -> Result<(), String> {

@@ -81,7 +81,9 @@ const ALL: ParseOptions = ParseOptions {
     classic: false,
     custom_buckets: false,
     starts: false,
+    keeps_created: false,
     type_and_unit: false,
+    keeps_created: false,
 };
 
 /// The entries, a line each; and what ended them.
@@ -451,7 +453,7 @@ proptest! {
     fn nothing_makes_it_panic(
         metrics in metrics(),
         native in any::<bool>(),
-        bits in 0..32_u8,
+        bits in 0..64_u8,
         changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..6),
         cut in any::<proptest::sample::Index>(),
     ) {
@@ -472,7 +474,9 @@ proptest! {
             classic: has(1),
             custom_buckets: has(2),
             starts: has(3),
+            keeps_created: has(5),
             type_and_unit: has(4),
+            keeps_created: has(5),
         };
         everything(Format::Protobuf, &body, options);
     }

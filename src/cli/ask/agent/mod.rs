@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     config::{Authorization, BasicAuth, HttpClient, Secret, Source, Tls, units::parse_duration},
-    runtime::http::{self, Caller},
+    runtime::http::{Caller, Fault as Unanswered},
 };
 
 /// Where an agent listens that was told nothing else.
@@ -200,8 +200,8 @@ impl Agent {
         }
         let sent = request.timeout(timeout).send().await;
         let answer = sent.map_err(|fault| match fault {
-            http::Fault::Failed(error) => self.silence(&error, timeout),
-            http::Fault::Unready(reason) | http::Fault::NotNow(reason) => hopeless(reason),
+            Unanswered::Failed(error) => self.silence(&error, timeout),
+            Unanswered::Unready(reason) | Unanswered::NotNow(reason) => hopeless(reason),
         })?;
         let status = answer.status();
         let text = self.text(answer, timeout).await?;

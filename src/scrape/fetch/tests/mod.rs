@@ -1,5 +1,7 @@
 //! Against real servers on loopback: what is asked, what is taken, and the name of each failure.
 
+mod reach;
+
 use std::{net::TcpListener, path::Path};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
@@ -8,7 +10,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::{
-    config::{Authorization, Secret, Tls},
+    config::{Authorization, Secret, Source, Tls},
     scrape::{
         fake_target::{FakeTarget, Reply, gzip, metrics, response},
         test_job::job,

@@ -1,0 +1,170 @@
+//! How servers are reached, as it is typed: `oauth2`, proxies, `sigv4`.
+
+use super::*;
+use crate::config::{Grant, HttpClient, ProxyRoute};
+
+fn client(fields: &str) -> HttpClient {
+    job(&format!("  {}\n", fields.replace('\n', "\n  "))).http.clone()
+}
+
+/// `fields` stand from line 3 on.
+fn faults(fields: &str, expected: &[&str]) {
+    let fields = fields.replace('\n', "\n  ");
+    check(&format!("scrape_configs:\n- job_name: a\n  {fields}\n"), expected);
+}
+
+#[test]
+fn oauth2_is_checked() {
+    let good = client(
+        "oauth2:\n  client_id: me\n  client_secret_file: s\n  scopes: [a, b]\n  token_url: https://h/t\n  endpoint_params: {x: y}\n  tls_config: {server_name: n}\n  proxy_url: http://p:1",
+    );
+    let oauth2 = good.oauth2.expect("it was typed");
+    assert_eq!((&*oauth2.client_id, oauth2.scopes.len()), ("me", 2));
+    assert!(matches!(&oauth2.grant, Grant::ClientCredentials { secret: Some(Source::File(_)) }));
+    assert_eq!(oauth2.tls.server_name.as_deref(), Some("n"));
+    assert!(oauth2.proxy.is_some() && good.proxy.is_none());
+
+    faults(
+        "oauth2: {client_secret: a, client_secret_file: b, token_url: x, clientid: c}",
+        &[
+            "3:11: oauth2 client_id must be configured",
+            "3:30: at most one of oauth2 client_secret, client_secret_file & client_secret_ref must be configured",
+            "3:53: `token_url`: URL scheme must be 'http' or 'https'",
+            "3:67: unknown key `clientid` in `oauth2`; did you mean `client_id`?",
+        ],
+    );
+    let jwt = "grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer'";
+    faults(
+        &format!("oauth2: {{client_id: a, token_url: 'http://h', {jwt}}}"),
+        &["3:49: `grant_type`: a token is asked for by a signature"],
+    );
+    faults(
+        &format!(
+            "oauth2: {{client_id: a, token_url: 'http://h', {jwt}, client_certificate_key: k, signature_algorithm: ES256}}"
+        ),
+        &["3:135: valid signature algorithms are RS256, RS384 and RS512"],
+    );
+    faults(
+        "oauth2: {client_id: a, token_url: 'http://h', grant_type: password}",
+        &["3:49: `grant_type`: expected `client_credentials` or"],
+    );
+    let signed = client(&format!(
+        "oauth2: {{client_id: a, token_url: 'http://h', {jwt}, client_certificate_key: k, claims: {{n: 1, b: true, s: '1', l: [x]}}}}"
+    ));
+    let Grant::JwtBearer(assertion) = signed.oauth2.expect("it was typed").grant else {
+        panic!("another grant")
+    };
+    let claims = serde_json::json!({ "n": 1, "b": true, "s": "1", "l": ["x"] });
+    assert_eq!(serde_json::Value::Object(assertion.claims), claims);
+}
+
+#[test]
+fn proxies_are_checked() {
+    let proxy = |fields: &str| client(fields).proxy;
+    assert_eq!(proxy("proxy_url: ''"), None);
+    assert_eq!(proxy("proxy_from_environment: false"), None);
+    let route = proxy("proxy_from_environment: true").expect("it was typed").route;
+    assert_eq!(route, ProxyRoute::Environment);
+    let typed = proxy("proxy_url: http://p\nno_proxy: a, b\nproxy_connect_header: {X-A: [b, c]}");
+    let typed = typed.expect("it was typed");
+    assert_eq!(typed.connect_header[0].1.len(), 2);
+    assert!(matches!(&typed.route, ProxyRoute::Url { no_proxy, .. } if no_proxy == "a, b"));
+
+    faults("no_proxy: a", &["3:3: if no_proxy is configured, proxy_url must also be configured"]);
+    faults(
+        "proxy_url: http://p\nproxy_from_environment: true\nno_proxy: a",
+        &[
+            "4:3: if proxy_from_environment is configured, proxy_url must not be configured",
+            "5:3: if proxy_from_environment is configured, no_proxy must not be configured",
+        ],
+    );
+    faults(
+        "proxy_connect_header: {'a b': [x], c: y}",
+        &[
+            "3:3: if proxy_connect_header is configured, proxy_url or proxy_from_environment must also be configured",
+            "3:26: `proxy_connect_header`: `a b` is no header name",
+            "3:41: `proxy_connect_header`: expected a list of values, found a single value",
+        ],
+    );
+    for (url, expected) in [
+        ("socks5://u:hunter2@p", "3:3: `proxy_url`: SOCKS proxies are not supported"),
+        ("p:3128", "3:3: `proxy_url`: URL scheme must be 'http' or 'https'"),
+        ("http://", "3:3: `proxy_url`: host is missing in URL"),
+    ] {
+        faults(&format!("proxy_url: '{url}'"), &[expected]);
+    }
+}
+
+#[test]
+fn signatures_are_checked() {
+    let faults = |fields: &str, expected: &[&str]| {
+        check(&format!("remote_write:\n- url: http://a\n  sigv4: {{{fields}}}\n"), expected);
+    };
+    faults(
+        "access_key: a",
+        &[
+            "3:11: must provide a AWS SigV4 Access key and Secret Key if credentials are specified in the SigV4 config",
+        ],
+    );
+    faults(
+        "secret_key: hunter2, secret_key_file: f, session_name: a b, external_id: x, tags: {'': a}",
+        &[
+            "3:11: only one of `secret_key` and `secret_key_file` may be set",
+            "3:11: must provide a AWS SigV4 Access key and Secret Key",
+            "3:52: session_name can only be used with role_arn",
+            "3:52: session_name must match ^[\\w+=,.@-]{2,64}$",
+            "3:71: external_id can only be used with role_arn",
+            "3:87: tags can only be used with role_arn",
+            "3:94: tag key must not be empty",
+        ],
+    );
+    for key in ["azuread", "google_iam"] {
+        check(
+            &format!("remote_write:\n- url: http://a\n  {key}: {{x: y}}\n"),
+            &[&format!("3:3: `{key}` is not supported")],
+        );
+    }
+}
+
+#[test]
+fn what_is_shown_has_no_secret() {
+    let text = "scrape_configs:
+- job_name: a
+  oauth2:
+    client_id: me
+    client_secret: hunter2
+    token_url: 'http://u:hunter2@h/t?k=hunter2'
+    endpoint_params: {audience: seen, api_key: hunter2}
+    proxy_url: http://u:hunter2@p
+  proxy_url: http://u:hunter2@p
+  no_proxy: a.b
+  proxy_connect_header: {X-A: [hunter2]}
+- job_name: b
+  oauth2:
+    client_id: me
+    grant_type: urn:ietf:params:oauth:grant-type:jwt-bearer
+    client_certificate_key: hunter2
+    claims: {a: hunter2}
+    token_url: http://h
+remote_write:
+- url: http://a
+  sigv4: {region: r, access_key: AK, secret_key: hunter2, role_arn: arn, external_id: hunter2}
+";
+    let config = parse(Path::new(""), text, &|_| None).expect("good");
+    let shown = show::show(&config);
+    assert!(!shown.contains("hunter2"), "{shown}");
+    for part in [
+        "client_secret: <secret>",
+        "token_url: http://xxxxx@h/t?<secret>",
+        "audience: seen",
+        "api_key: <secret>",
+        "proxy_url: http://xxxxx@p",
+        "no_proxy: a.b",
+        "client_certificate_key: <secret>",
+        "access_key: AK",
+        "secret_key: <secret>",
+        "role_arn: arn",
+    ] {
+        assert!(shown.contains(part), "no `{part}` in {shown}");
+    }
+}
