@@ -108,9 +108,8 @@ impl Credentials {
                     "iss": email, "scope": SCOPE, "aud": token_url,
                     "iat": issued, "exp": issued + ASSERTION_SECONDS,
                 });
-                let claims = match claims {
-                    Value::Object(claims) => claims,
-                    _ => unreachable!("it was written as an object"),
+                let Value::Object(claims) = claims else {
+                    unreachable!("it was written as an object")
                 };
                 let key_id = Some(key_id.as_str()).filter(|id| !id.is_empty());
                 let assertion = jwt::sign(key, SignatureAlgorithm::Rs256, key_id, &claims)?;
