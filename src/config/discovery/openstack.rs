@@ -77,7 +77,7 @@ impl OpenStackAvailability {
     }
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
+pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
     let availability = availability(section);
     let role = role(section);
     let region = section.text("region").unwrap_or("").to_owned();
@@ -97,7 +97,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
     };
     let openstack =
         OpenStack { identity, role: role?, region, availability: availability?, all_tenants, port };
-    (Provider::OpenStack(openstack), client)
+    Some((Provider::OpenStack(openstack), client))
 }
 
 fn role(section: &mut Section<'_, '_>) -> Option<OpenStackRole> {
