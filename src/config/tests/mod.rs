@@ -381,9 +381,9 @@ fn how_a_destination_is_spoken_to() {
     check(
         "remote_write: [{url: 'http://a/', x_compression: lz4, metadata_config: {send_interval: 0s, max_samples_per_send: 0}}]\n",
         &[
-            "1:51: `x_compression`: expected `auto`, `snappy`, `zstd`, found `lz4`",
-            "1:74: remote write metadata send_interval must be positive",
-            "1:93: remote write queue max_samples_per_send must be positive",
+            "1:50: `x_compression`: expected `auto`, `snappy`, `zstd`, found `lz4`",
+            "1:73: remote write metadata send_interval must be positive",
+            "1:92: remote write queue max_samples_per_send must be positive",
         ],
     );
 }
