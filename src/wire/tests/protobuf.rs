@@ -345,13 +345,17 @@ fn as_text(metrics: &[Metric]) -> String {
             Simple::Summary { count, sum, quantiles } => {
                 line("_count", None, f64::from(*count), "");
                 line("_sum", None, *sum, "");
-                quantiles.iter().for_each(|q| line("", Some(("quantile", *q)), 1.0, ""));
+                for quantile in quantiles {
+                    line("", Some(("quantile", *quantile)), 1.0, "");
+                }
                 "summary"
             }
             Simple::Histogram { count, sum, buckets } => {
                 line("_count", None, f64::from(*count), "");
                 line("_sum", None, *sum, "");
-                buckets.iter().for_each(|le| line("_bucket", Some(("le", *le)), 3.0, &exemplar));
+                for le in buckets {
+                    line("_bucket", Some(("le", *le)), 3.0, &exemplar);
+                }
                 line("_bucket", Some(("le", inf)), f64::from(*count), "");
                 "histogram"
             }
