@@ -77,7 +77,7 @@ impl OpenStackAvailability {
     }
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
+pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
     let availability = availability(section);
     let role = role(section);
     let region = section.text("region").unwrap_or("").to_owned();
@@ -97,7 +97,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClien
     };
     let openstack =
         OpenStack { identity, role: role?, region, availability: availability?, all_tenants, port };
-    Some((Provider::OpenStack(openstack), client))
+    (Provider::OpenStack(openstack), client)
 }
 
 fn role(section: &mut Section<'_, '_>) -> Option<OpenStackRole> {

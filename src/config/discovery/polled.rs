@@ -72,12 +72,14 @@ impl Provider {
     }
 }
 
+type Read = fn(&mut Section<'_, '_>) -> (Provider, HttpClient);
+
 pub(super) struct Kind {
     pub(super) key: &'static str,
     /// Its `refresh_interval` where none is typed.
     unset: Duration,
     /// Reads all keys but `refresh_interval`.
-    read: fn(&mut Section<'_, '_>) -> Option<(Provider, HttpClient)>,
+    read: Read,
 }
 
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
@@ -97,10 +99,9 @@ pub(super) const KINDS: [Kind; 9] = [
 
 pub(super) fn read(kind: &Kind, node: &Node, findings: &mut Findings) -> Option<Discovery> {
     let mut section = Section::open(node, kind.key, findings)?;
-    let read = (kind.read)(&mut section);
+    let (provider, client) = (kind.read)(&mut section);
     let refresh_interval = refresh(&mut section, kind.unset);
     section.close();
-    let (provider, client) = read?;
     Some(Discovery::Polled(Box::new(Polled { provider, refresh_interval, client })))
 }
 

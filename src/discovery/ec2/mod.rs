@@ -35,6 +35,12 @@ pub(super) struct Ec2 {
     region: Option<Region>,
 }
 
+pub(super) fn decode(answer: &[u8]) -> Vec<Labels> {
+    let page = answer::instances(answer).ok();
+    let reservations = page.iter().flat_map(|page| &page.reservations);
+    reservations.flat_map(|it| it.targets("r", 80, &BTreeMap::new()).collect::<Vec<_>>()).collect()
+}
+
 /// Where is asked, and what is known of it.
 struct Region {
     name: String,

@@ -34,6 +34,11 @@ pub(super) struct Gce {
     token: Lent<HeaderValue>,
 }
 
+pub(super) fn decode(answer: &[u8]) -> Vec<Labels> {
+    let page: Option<Page> = serde_json::from_slice(answer).ok();
+    page.iter().flat_map(|page| &page.items).filter_map(|it| it.target("p", ",", 80)).collect()
+}
+
 impl Gce {
     pub(super) fn new(settings: Settings, refresh: Duration, client: &HttpClient) -> Self {
         Self::with(settings, refresh, client, Places::of(|name| std::env::var(name).ok()))
