@@ -476,7 +476,6 @@ proptest! {
             starts: has(3),
             keeps_created: has(5),
             type_and_unit: has(4),
-            keeps_created: has(5),
         };
         everything(Format::Protobuf, &body, options);
     }
