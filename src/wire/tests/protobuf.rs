@@ -83,7 +83,6 @@ const ALL: ParseOptions = ParseOptions {
     starts: false,
     keeps_created: false,
     type_and_unit: false,
-    keeps_created: false,
 };
 
 /// The entries, a line each; and what ended them.
