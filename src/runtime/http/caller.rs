@@ -43,11 +43,11 @@ impl Caller {
         Self { terms: Arc::new(terms) }
     }
 
-    /// Each new connection goes to the next address of the host name. Before the first request.
+    /// Each new connection goes to the next address of the host name. Said before the first request.
     #[must_use]
     pub fn rotating(mut self, rotates: bool) -> Self {
-        if rotates {
-            Arc::get_mut(&mut self.terms).expect("no request has it yet").line.rotate();
+        if rotates && let Some(terms) = Arc::get_mut(&mut self.terms) {
+            terms.line.rotate();
         }
         self
     }
