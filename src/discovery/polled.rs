@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::{
     config::{HetznerRole, Polled, Provider},
     discovery::{
-        azure::Azure,
+        azure::{self, Azure},
         consul,
         digitalocean::{self, DigitalOcean},
         docker::{self, Docker},
@@ -16,7 +16,7 @@ use crate::{
         gce::{self, Gce},
         hetzner::{self, Hetzner},
         nomad::{self, Nomad},
-        openstack::OpenStack,
+        openstack::{self, OpenStack},
         pace::Pace,
         provider::{Round, Rounds},
     },
@@ -105,7 +105,7 @@ async fn poll(mut source: Source, mut pace: Pace, rounds: Rounds) {
 /// The targets that an answer makes, whatever the settings: of the API with that number, as the fuzzer
 /// asks for them. None of an answer that is refused.
 pub fn decode(kind: u8, answer: &[u8]) -> Vec<Labels> {
-    match kind % 8 {
+    match kind % 10 {
         0 => consul::targets(answer, ",").unwrap_or_default(),
         1 => digitalocean::decode(answer),
         2 => docker::decode(answer),
@@ -113,6 +113,8 @@ pub fn decode(kind: u8, answer: &[u8]) -> Vec<Labels> {
         4 => hetzner::decode(HetznerRole::Robot, answer),
         5 => nomad::decode(answer),
         6 => ec2::decode(answer),
-        _ => gce::decode(answer),
+        7 => gce::decode(answer),
+        8 => azure::decode(answer),
+        _ => openstack::decode(answer),
     }
 }

@@ -5,7 +5,7 @@ use crate::config::{
     decode::{Findings, Section},
     discovery::{Provider, port, url_fault},
     http,
-    show::{Field, some_list, some_text, texts},
+    show::{Field, some_list, texts, url},
     yaml::Node,
     yaml_out::{Shown, map, number, text},
 };
@@ -69,7 +69,7 @@ impl Ec2 {
         // A key of destinations alone.
         fields.retain(|(key, _)| *key != "service_name");
         fields.extend([
-            ("endpoint", some_text(self.endpoint.as_deref().unwrap_or(""))),
+            ("endpoint", self.endpoint.as_deref().map(url)),
             ("port", Some(number(self.port))),
             ("filters", some_list(filters)),
         ]);

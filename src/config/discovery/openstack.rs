@@ -6,7 +6,7 @@ use crate::{
         decode::{Section, shown},
         discovery::{Provider, port},
         http,
-        show::{Field, some_text},
+        show::{Field, some_text, url},
         yaml_out::{number, text},
     },
     model::hidden::SECRET,
@@ -191,7 +191,7 @@ impl OpenStackIdentity {
     fn fields(&self) -> Vec<Field> {
         let hidden = |secret: &Option<Secret>| secret.as_ref().map(|_| text(SECRET));
         vec![
-            ("identity_endpoint", some_text(&self.endpoint)),
+            ("identity_endpoint", Some(url(&self.endpoint))),
             ("username", some_text(&self.username)),
             ("userid", some_text(&self.user_id)),
             ("password", hidden(&self.password)),

@@ -57,6 +57,21 @@ impl Provider {
         }
     }
 
+    /// Whether that key of an HTTP client is one of its own.
+    fn takes(&self, key: &str) -> bool {
+        match self {
+            Self::Gce(_) => false,
+            Self::OpenStack(_) => key == "tls_config",
+            Self::Azure(_)
+            | Self::Consul(_)
+            | Self::DigitalOcean(_)
+            | Self::Docker(_)
+            | Self::Ec2(_)
+            | Self::Hetzner(_)
+            | Self::Nomad(_) => true,
+        }
+    }
+
     fn fields(&self) -> Vec<Field> {
         match self {
             Self::Azure(azure) => azure.fields(),
@@ -109,6 +124,6 @@ pub(super) fn read(kind: &Kind, node: &Node, findings: &mut Findings) -> Option<
 pub(in crate::config) fn show(polled: &Polled) -> (&'static str, Shown) {
     let mut fields = polled.provider.fields();
     fields.push(("refresh_interval", Some(duration(polled.refresh_interval))));
-    fields.extend(client(&polled.client));
+    fields.extend(client(&polled.client).into_iter().filter(|(key, _)| polled.provider.takes(key)));
     (polled.provider.key(), map(fields))
 }

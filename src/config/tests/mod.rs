@@ -1,6 +1,7 @@
 //! Configurations as data: a text, and every problem or warning that it must be told of.
 
 mod admin;
+mod clouds;
 mod cluster;
 mod history;
 mod http;

@@ -34,9 +34,10 @@ pub(super) struct Gce {
     token: Lent<HeaderValue>,
 }
 
-pub(super) fn decode(answer: &[u8]) -> Vec<Labels> {
-    let page: Option<Page> = serde_json::from_slice(answer).ok();
-    page.iter().flat_map(|page| &page.items).filter_map(|it| it.target("p", ",", 80)).collect()
+/// A page of instances, as the fuzzer asks for it.
+pub(super) fn decode(body: &[u8]) -> Vec<Labels> {
+    let page = serde_json::from_slice::<Page>(body);
+    page.into_iter().flat_map(|it| it.items).filter_map(|it| it.target("p", ",", 80)).collect()
 }
 
 impl Gce {
