@@ -104,7 +104,7 @@ fn pack(c: &mut Criterion) {
     let shapings = Shapings::of(&[destination("a")]);
     let labels: Vec<Labels> = (0..SERIES).map(series).collect();
     group.bench_function("labels of a new series", |b| {
-        b.iter(|| labels.iter().map(|labels| shapings.encode(labels)).collect::<Vec<_>>());
+        b.iter(|| labels.iter().map(|labels| shapings.encode(labels, None)).collect::<Vec<_>>());
     });
     group.finish();
 }

@@ -1,5 +1,5 @@
 //! Beside servers that are newer than this Debian's: a Prometheus that knows native histograms and
-//! remote write 2.0, and a VictoriaMetrics that takes zstd and answers as only itself does.
+//! remote write 2.0, and a `VictoriaMetrics` that takes zstd and answers as only itself does.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

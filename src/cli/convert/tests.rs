@@ -22,8 +22,10 @@ const FIXTURES: [(&str, Kind); 8] = [
     ("prometheus.yml", Kind::Prometheus),
 ];
 
+type Read = dyn Fn(&Path) -> Result<String, String>;
+
 /// Nothing but what a test says.
-pub(super) fn world<'w>(read: &'w dyn Fn(&Path) -> Result<String, String>) -> World<'w> {
+pub(super) fn world(read: &Read) -> World<'_> {
     World {
         read,
         environment: &|name| (name == "TOKEN").then(|| "hunter2".to_owned()),

@@ -77,6 +77,7 @@ impl AzureEnvironment {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "all kinds are read alike")]
 pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
     let environment = environment(section);
     let subscription_id = text_of(section, "subscription_id");

@@ -229,8 +229,8 @@ mod tests {
         let either = "- {action: drop, if: ['{a=\"1\"}', '{b=\"2\" or c=~\"3|4\"}']}";
         let replace = "- {if: '{a=\"1\"}', source_labels: [b, c], separator: '.', regex: '(.)\\.(.)', target_label: d, replacement: '$2$1'}";
         let set = "- {if: '{a=\"1\"}', target_label: d, replacement: x}";
-        let keep_of = "- {action: keep, if: '{a=\"1\"}', source_labels: [b], regex: '2|3'}";
-        let drop_of = "- {action: drop, if: '{a=\"1\"}', source_labels: [b], regex: '2|3'}";
+        let kept_values = "- {action: keep, if: '{a=\"1\"}', source_labels: [b], regex: '2|3'}";
+        let dropped_values = "- {action: drop, if: '{a=\"1\"}', source_labels: [b], regex: '2|3'}";
         let all = "- {action: keep, if: '{}'}";
         for (rule, labels, expected) in [
             (
@@ -263,12 +263,12 @@ mod tests {
             (replace, "a=2 b=x c=y", Some("a=2 b=x c=y")),
             (set, "a=1", Some("a=1 d=x")),
             (set, "a=2", Some("a=2")),
-            (keep_of, "a=1 b=2", Some("a=1 b=2")),
-            (keep_of, "a=1 b=4", None),
-            (keep_of, "a=2 b=4", Some("a=2 b=4")),
-            (drop_of, "a=1 b=2", None),
-            (drop_of, "a=1 b=4", Some("a=1 b=4")),
-            (drop_of, "a=2 b=2", Some("a=2 b=2")),
+            (kept_values, "a=1 b=2", Some("a=1 b=2")),
+            (kept_values, "a=1 b=4", None),
+            (kept_values, "a=2 b=4", Some("a=2 b=4")),
+            (dropped_values, "a=1 b=2", None),
+            (dropped_values, "a=1 b=4", Some("a=1 b=4")),
+            (dropped_values, "a=2 b=2", Some("a=2 b=2")),
             (all, "a=1", Some("a=1")),
         ] {
             assert_eq!(relabelled(rule, labels).as_deref(), expected, "{rule} on {labels}");
