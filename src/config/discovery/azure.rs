@@ -77,7 +77,7 @@ impl AzureEnvironment {
     }
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
+pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
     let environment = environment(section);
     let subscription_id = text_of(section, "subscription_id");
     require(section, "subscription_id", &subscription_id);

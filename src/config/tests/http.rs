@@ -168,3 +168,21 @@ remote_write:
         assert!(shown.contains(part), "no `{part}` in {shown}");
     }
 }
+
+#[test]
+fn headers_and_tls_are_checked() {
+    check(
+        "scrape_configs:\n- job_name: a\n  http_headers:\n    Host: {values: [x]}\n    authorization: {values: [x]}\n    \"a b\": {values: [x]}\n    X-A: {values: [x], value: y}\n    x-a: {secrets: [x]}\n  tls_config: {cert_file: c, min_version: TLS9, max_version: TLS11}\n  proxy_url: http://\n  proxy_from_environment: false\n",
+        &[
+            "4:5: setting header \"Host\" is not allowed",
+            "5:5: setting header \"authorization\" is not allowed",
+            "6:5: `http_headers`: `a b` is no header name",
+            "7:24: unknown key `value` in `http_headers entry`; did you mean `values`?",
+            "8:5: header \"x-a\" is defined in multiple sections",
+            "9:15: exactly one of key or key_file must be configured when a client certificate",
+            "9:30: `min_version`: unknown TLS version: TLS9",
+            "9:49: `max_version`: TLS 1.0 and 1.1 are not supported",
+            "10:3: `proxy_url`: host is missing in URL",
+        ],
+    );
+}
