@@ -49,8 +49,10 @@ impl Sender {
         // A client that follows by itself turns a POST into a GET, which many servers answer with
         // 200: everything would be lost in silence.
         let settings = HttpClient { follow_redirects: false, ..http.clone() };
+        let rotates = destination.round_robin_dns;
+        let caller = if rotates { Caller::rotating(&settings) } else { Caller::new(&settings) };
         Self {
-            caller: Caller::new(&settings).rotating(destination.round_robin_dns),
+            caller,
             url: destination.url.clone(),
             timeout: destination.timeout,
             follow_redirects: http.follow_redirects,

@@ -77,7 +77,7 @@ impl AzureEnvironment {
     }
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
+pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
     let environment = environment(section);
     let subscription_id = text_of(section, "subscription_id");
     require(section, "subscription_id", &subscription_id);
@@ -88,7 +88,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
     let client = http::client(section, true);
     let azure =
         Azure { environment, authentication, subscription_id, tenant_id, resource_group, port };
-    (Provider::Azure(azure), client)
+    Some((Provider::Azure(azure), client))
 }
 
 fn text_of(section: &mut Section<'_, '_>, key: &'static str) -> String {

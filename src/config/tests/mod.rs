@@ -157,27 +157,6 @@ fn timeouts_follow_the_interval() {
 }
 
 #[test]
-fn credentials_exclude_each_other() {
-    check(
-        "scrape_configs:\n- job_name: a\n  basic_auth: {username: u, password: p, password_file: f}\n  authorization: {type: Basic, credentials: x, credentials_file: y}\n  bearer_token: z\n  bearer_token_file: z\n  oauth2: {client_id: x}\n",
-        &[
-            "3:42: at most one of basic_auth password",
-            "4:19: authorization type cannot be set to \"basic\"",
-            "4:48: at most one of authorization credentials & credentials_file",
-            "5:3: at most one of basic_auth, oauth2, bearer_token & bearer_token_file",
-            "5:3: authorization is not compatible with bearer_token & bearer_token_file",
-            "6:3: at most one of bearer_token & bearer_token_file must be configured",
-            "7:3: at most one of basic_auth, oauth2 & authorization must be configured",
-            "7:11: oauth2 token_url must be configured",
-        ],
-    );
-    let job = job("  bearer_token: t\n");
-    let authorization = job.http.authorization.as_ref().expect("a token authorizes");
-    assert_eq!(authorization.scheme, "Bearer");
-    assert_eq!(authorization.credentials, Some(Source::Inline(Secret::new("t"))));
-}
-
-#[test]
 fn names_follow_the_validation_scheme() {
     let labels = "  external_labels: {a.b: x, \"\": y}\n";
     check(&format!("global:\n{labels}"), &["2:29: \"\" is not a valid label name"]);

@@ -34,22 +34,12 @@ struct Terms {
 
 impl Caller {
     pub fn new(settings: &HttpClient) -> Self {
-        let terms = Terms {
-            line: Line::new(&settings.tls, settings.proxy.as_ref(), settings.enable_http2),
-            access: Access::new(settings),
-            signer: settings.sigv4.as_deref().map(Signer::new),
-            follow_redirects: settings.follow_redirects,
-        };
-        Self { terms: Arc::new(terms) }
+        Self::over(Self::line(settings), settings)
     }
 
-    /// Each new connection goes to the next address of the host name. Said before the first request.
-    #[must_use]
-    pub fn rotating(mut self, rotates: bool) -> Self {
-        if rotates && let Some(terms) = Arc::get_mut(&mut self.terms) {
-            terms.line.rotate();
-        }
-        self
+    /// Each new connection goes to the next address of the host name.
+    pub fn rotating(settings: &HttpClient) -> Self {
+        Self::over(Self::line(settings).rotating(), settings)
     }
 
     /// A request that is yet to be sent.
@@ -60,6 +50,20 @@ impl Caller {
         let url = Url::parse(url).map_err(|e| format!("no URL: {e}"))?;
         let asked = Asked { method, url, headers: HeaderMap::new(), body: None };
         Ok(Call { terms: Arc::clone(&self.terms), asked, timeout: None, fault: None })
+    }
+
+    fn line(settings: &HttpClient) -> Line {
+        Line::new(&settings.tls, settings.proxy.as_ref(), settings.enable_http2)
+    }
+
+    fn over(line: Line, settings: &HttpClient) -> Self {
+        let terms = Terms {
+            line,
+            access: Access::new(settings),
+            signer: settings.sigv4.as_deref().map(Signer::new),
+            follow_redirects: settings.follow_redirects,
+        };
+        Self { terms: Arc::new(terms) }
     }
 }
 

@@ -43,8 +43,9 @@ impl Line {
     }
 
     /// Each new connection goes to the next address of the host name.
-    pub(super) fn rotate(&mut self) {
-        self.rotation = Some(Rotating(Arc::new(Rotation::new(rand::random::<u16>().into()))));
+    pub(super) fn rotating(self) -> Self {
+        let rotation = Rotation::new(rand::random::<u16>().into());
+        Self { rotation: Some(Rotating(Arc::new(rotation))), ..self }
     }
 
     /// For a request to `url`, which follows no redirect by itself.
