@@ -36,7 +36,7 @@ pub use crate::admin::{door::open_to_all, listen::Listening, meters::Meters};
 use crate::{
     admin::door::Door,
     chronicle,
-    discovery::Snapshot,
+    discovery::{Snapshot, provider::ProviderState},
     fleet::Status,
     history,
     model::member::{NodeId, Roster},
@@ -72,6 +72,7 @@ pub struct Sources {
     pub config: watch::Receiver<Arc<ConfigState>>,
     pub reload: mpsc::Sender<ReloadOrder>,
     pub targets: watch::Receiver<Arc<Snapshot>>,
+    pub providers: watch::Receiver<Arc<[ProviderState]>>,
     pub scrape: scrape::Handle,
     pub outbox: outbox::Handle,
     pub fleet: FleetSources,

@@ -248,6 +248,7 @@ impl Agent {
             config: reload.state(),
             reload: reload.orders(),
             targets: discovery.targets(),
+            providers: discovery.providers(),
             scrape,
             outbox,
             fleet: node,

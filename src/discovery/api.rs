@@ -29,13 +29,16 @@ pub(super) struct Api {
 }
 
 enum Way {
-    Network(Caller),
+    Network(Box<Caller>),
     Socket(Client),
 }
 
 impl Api {
     pub(super) fn new(client: &HttpClient, refresh_interval: Duration) -> Self {
-        Self { way: Way::Network(Caller::new(client)), patience: patience(refresh_interval) }
+        Self {
+            way: Way::Network(Box::new(Caller::new(client))),
+            patience: patience(refresh_interval),
+        }
     }
 
     /// Asks over a Unix socket, whatever host a URL names. Nothing of an HTTP client's settings has a

@@ -7,7 +7,7 @@ use crate::{
     config::{self, Job},
     discovery::{
         JobTargets, Snapshot,
-        provider::{ProviderId, Round},
+        provider::{ProviderId, ProviderState, Round},
         resolve::resolve,
     },
     model::target::TargetGroup,
@@ -41,6 +41,8 @@ struct Provider {
     answered: bool,
     /// When its latest round without a fault began.
     refreshed_ms: Option<i64>,
+    /// When the first of the rounds began that had faults since.
+    failing_since_ms: Option<i64>,
 }
 
 /// What a new list of jobs asks for.
@@ -107,7 +109,12 @@ impl Catalogue {
     }
 
     /// `None` of a provider that is no longer wanted.
-    pub(super) fn learn(&mut self, id: ProviderId, round: Round) -> Option<Learned<'_>> {
+    pub(super) fn learn(
+        &mut self,
+        id: ProviderId,
+        round: Round,
+        now_ms: i64,
+    ) -> Option<Learned<'_>> {
         let provider = self.providers.get_mut(&id)?;
         provider.answered = true;
         if let Some(groups) = round.groups
@@ -122,6 +129,9 @@ impl Catalogue {
         let refreshed = round.faults.is_empty();
         if refreshed {
             provider.refreshed_ms = provider.refreshed_ms.max(Some(round.began_ms));
+            provider.failing_since_ms = None;
+        } else {
+            provider.failing_since_ms.get_or_insert(now_ms);
         }
         let faults_before = (round.faults != provider.faults)
             .then(|| mem::replace(&mut provider.faults, round.faults));
@@ -155,6 +165,26 @@ impl Catalogue {
     /// Each provider has answered or failed at least once.
     pub(super) fn all_answered(&self) -> bool {
         self.providers.values().all(|provider| provider.answered)
+    }
+
+    /// In the order of their beginning, but for lists in the configuration itself: these can't fail.
+    pub(super) fn providers(&self) -> Arc<[ProviderState]> {
+        let asked = self
+            .providers
+            .iter()
+            .filter(|(_, provider)| !matches!(provider.settings, config::Discovery::Static(_)));
+        let states = asked.map(|(id, provider)| ProviderState {
+            kind: provider.settings.kind(),
+            jobs: (self.jobs.iter())
+                .filter(|entry| entry.providers.contains(id))
+                .map(|entry| Arc::clone(&entry.job.job_name))
+                .collect(),
+            targets: provider.groups.iter().map(|group| group.targets.len()).sum(),
+            refreshed_ms: provider.refreshed_ms,
+            failing_since_ms: provider.failing_since_ms,
+            faults: provider.faults.clone(),
+        });
+        states.collect()
     }
 
     /// When the oldest of the rounds began that make up the job's targets. A list in the
@@ -191,8 +221,14 @@ impl Catalogue {
         let groups = former.map_or_else(Vec::new, |former| former.groups.clone());
         self.started += 1;
         let id = ProviderId(self.started);
-        let provider =
-            Provider { settings, groups, faults: Vec::new(), answered: false, refreshed_ms: None };
+        let provider = Provider {
+            settings,
+            groups,
+            faults: Vec::new(),
+            answered: false,
+            refreshed_ms: None,
+            failing_since_ms: None,
+        };
         self.providers.insert(id, provider);
         id
     }
@@ -215,6 +251,8 @@ mod tests {
         let group = TargetGroup { targets, ..TargetGroup::default() };
         Round { began_ms: 0, groups: Some(vec![group]), faults: Vec::new() }
     }
+
+    const NOW: i64 = 5;
 
     fn failed() -> Round {
         Round::failed(0, "no".to_owned())
@@ -250,13 +288,13 @@ mod tests {
         assert_eq!(resolve_all(&mut catalogue), ["x: ", "y: ", "z: "]);
         assert!(!catalogue.all_answered());
 
-        catalogue.learn(ProviderId(1), found(&["a"]));
+        catalogue.learn(ProviderId(1), found(&["a"]), NOW);
         assert_eq!(resolve_all(&mut catalogue), ["x: a", "y: a"]);
-        catalogue.learn(ProviderId(1), found(&["a"]));
+        catalogue.learn(ProviderId(1), found(&["a"]), NOW);
         assert!(!catalogue.is_stale(), "the same again");
-        catalogue.learn(ProviderId(2), failed());
+        catalogue.learn(ProviderId(2), failed(), NOW);
         assert!(catalogue.all_answered(), "a failure is an answer");
-        assert!(catalogue.learn(ProviderId(7), found(&["a"])).is_none());
+        assert!(catalogue.learn(ProviderId(7), found(&["a"]), NOW).is_none());
     }
 
     #[test]
@@ -264,8 +302,8 @@ mod tests {
         let mut catalogue = Catalogue::default();
         let x = format!("{{job_name: x, {FILE}}}");
         catalogue.apply(jobs(&format!("{x}, {{job_name: y, {OTHER}}}")));
-        catalogue.learn(ProviderId(1), found(&["a"]));
-        catalogue.learn(ProviderId(2), found(&["b"]));
+        catalogue.learn(ProviderId(1), found(&["a"]), NOW);
+        catalogue.learn(ProviderId(2), found(&["b"]), NOW);
         resolve_all(&mut catalogue);
         let before = catalogue.snapshot(0);
 
@@ -289,13 +327,13 @@ mod tests {
     fn a_new_provider_stands_for_the_one_it_replaces_until_it_answers() {
         let mut catalogue = Catalogue::default();
         catalogue.apply(jobs(&format!("{{job_name: x, {FILE}}}")));
-        catalogue.learn(ProviderId(1), found(&["a"]));
+        catalogue.learn(ProviderId(1), found(&["a"]), NOW);
         resolve_all(&mut catalogue);
 
         let changes = catalogue.apply(jobs(&format!("{{job_name: x, {OTHER}}}")));
         assert_eq!(ids(&changes), (vec![2], vec![1]));
         assert_eq!(resolve_all(&mut catalogue), ["x: a"]);
-        catalogue.learn(ProviderId(2), found(&["b"]));
+        catalogue.learn(ProviderId(2), found(&["b"]), NOW);
         assert_eq!(resolve_all(&mut catalogue), ["x: b"]);
 
         // Another kind replaces nothing.
@@ -310,7 +348,7 @@ mod tests {
         let mut learn = |faults: &[&str]| {
             let faults = faults.iter().map(|fault| (*fault).to_owned()).collect();
             let round = Round { began_ms: 0, groups: None, faults };
-            catalogue.learn(ProviderId(1), round).unwrap().faults_before
+            catalogue.learn(ProviderId(1), round, NOW).unwrap().faults_before
         };
         assert_eq!(learn(&[]), None);
         assert_eq!(learn(&["one"]), Some(vec![]));
@@ -331,7 +369,7 @@ mod tests {
         assert_eq!(kinds, [false, true, false]);
         let mut now_ms = 1_000;
         let mut check = |id: ProviderId, round: Option<Round>, expected: [i64; 3]| {
-            let refreshed = round.map(|round| catalogue.learn(id, round).unwrap().refreshed);
+            let refreshed = round.map(|round| catalogue.learn(id, round, NOW).unwrap().refreshed);
             while catalogue.resolve_next().is_some() {}
             now_ms += 1;
             let fresh: Vec<i64> = catalogue
@@ -358,5 +396,32 @@ mod tests {
         check(file, Some(Round { began_ms: 50, ..half }), [10, 30, 1_006]);
         check(file, unchanged(60), [60, 30, 1_007]);
         check(file, None, [60, 30, 1_008]);
+    }
+
+    #[test]
+    fn providers_tell_since_when_they_fail() {
+        let mut catalogue = Catalogue::default();
+        catalogue.apply(jobs(&format!(
+            "{{job_name: x, {FILE}, static_configs: [{{targets: [s]}}]}}, {{job_name: y, {FILE}}}"
+        )));
+        let mut check = |round: Option<Round>, now_ms: i64, expected: (usize, _, _, &[&str])| {
+            if let Some(round) = round {
+                catalogue.learn(ProviderId(1), round, now_ms);
+            }
+            let states = catalogue.providers();
+            assert_eq!(states.len(), 1, "a list in the configuration is none");
+            let state = &states[0];
+            let jobs: Vec<&str> = state.jobs.iter().map(|job| &**job).collect();
+            assert_eq!((state.kind, jobs), ("file", vec!["x", "y"]));
+            let faults: Vec<&str> = state.faults.iter().map(String::as_str).collect();
+            let shown = (state.targets, state.refreshed_ms, state.failing_since_ms, &*faults);
+            assert_eq!(shown, expected);
+        };
+        check(None, 0, (0, None, None, &[]));
+        check(Some(failed()), 10, (0, None, Some(10), &["no"]));
+        check(Some(failed()), 20, (0, None, Some(10), &["no"]));
+        let good = Round { began_ms: 25, ..found(&["a", "b"]) };
+        check(Some(good), 30, (2, Some(25), None, &[]));
+        check(Some(failed()), 40, (2, Some(25), Some(40), &["no"]));
     }
 }

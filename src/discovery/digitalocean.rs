@@ -44,6 +44,11 @@ impl DigitalOcean {
     }
 }
 
+pub(super) fn decode(answer: &[u8]) -> Vec<Labels> {
+    let page: Option<Page> = serde_json::from_slice(answer).ok();
+    page.iter().flat_map(|page| &page.droplets).filter_map(|it| it.target(80)).collect()
+}
+
 #[derive(Deserialize)]
 struct Page {
     #[serde(deserialize_with = "or_empty")]

@@ -77,6 +77,19 @@ impl Docker {
     }
 }
 
+/// The containers alone; networks are named or not.
+pub(super) fn decode(answer: &[u8]) -> Vec<Labels> {
+    let containers: Vec<Container> = serde_json::from_slice(answer).unwrap_or_default();
+    let settings = Settings {
+        host: String::new(),
+        port: 80,
+        filters: Vec::new(),
+        host_networking_host: "localhost".to_owned(),
+        match_first_network: false,
+    };
+    targets(&containers, &[], &settings)
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Container {
@@ -98,8 +111,10 @@ struct Container {
 struct Port {
     #[serde(rename = "IP")]
     ip: String,
-    private_port: u16,
-    public_port: u16,
+    #[serde(rename = "PrivatePort")]
+    private: u16,
+    #[serde(rename = "PublicPort")]
+    public: u16,
     r#type: String,
 }
 
@@ -142,9 +157,11 @@ struct Network {
     labels: BTreeMap<String, String>,
 }
 
+type Label = (String, String);
+
 fn targets(containers: &[Container], networks: &[Network], settings: &Settings) -> Vec<Labels> {
     let by_id: BTreeMap<&str, &Container> = containers.iter().map(|it| (&*it.id, it)).collect();
-    let networks: BTreeMap<&str, Vec<(String, String)>> =
+    let networks: BTreeMap<&str, Vec<Label>> =
         networks.iter().map(|network| (&*network.id, network.labels())).collect();
     let mut targets = Vec::new();
     for container in containers {
@@ -201,12 +218,12 @@ impl Container {
         let mut targets: Vec<Labels> = tcp
             .map(|port| {
                 let mut labels = common.clone();
-                labels.set("__meta_docker_port_private", port.private_port.to_string());
-                if port.public_port > 0 {
-                    labels.set("__meta_docker_port_public", port.public_port.to_string());
+                labels.set("__meta_docker_port_private", port.private.to_string());
+                if port.public > 0 {
+                    labels.set("__meta_docker_port_public", port.public.to_string());
                     labels.set("__meta_docker_port_public_ip", &*port.ip);
                 }
-                labels.set(ADDRESS, host_port(&endpoint.ip, port.private_port));
+                labels.set(ADDRESS, host_port(&endpoint.ip, port.private));
                 labels
             })
             .collect();
@@ -226,7 +243,7 @@ impl Container {
 }
 
 impl Network {
-    fn labels(&self) -> Vec<(String, String)> {
+    fn labels(&self) -> Vec<Label> {
         let mut labels = vec![
             ("__meta_docker_network_id".to_owned(), self.id.clone()),
             ("__meta_docker_network_name".to_owned(), self.name.clone()),

@@ -68,6 +68,20 @@ impl Hetzner {
     }
 }
 
+pub(super) fn decode(role: HetznerRole, answer: &[u8]) -> Vec<Labels> {
+    match role {
+        HetznerRole::Cloud => {
+            let page: Option<Page<CloudServer>> = serde_json::from_slice(answer).ok();
+            let servers = page.iter().flat_map(|page| page.lists.values().flatten());
+            servers.map(|server| server.target(&BTreeMap::new(), 80)).collect()
+        }
+        HetznerRole::Robot => {
+            let entries: Vec<RobotEntry> = serde_json::from_slice(answer).unwrap_or_default();
+            entries.iter().map(|entry| entry.server.target(80)).collect()
+        }
+    }
+}
+
 /// One list under its own name, and where it goes on.
 #[derive(Deserialize)]
 #[serde(bound = "T: DeserializeOwned")]

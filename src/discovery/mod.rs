@@ -50,7 +50,7 @@ use crate::{
     config::Job,
     discovery::{
         catalogue::{Catalogue, Changes},
-        provider::{Nameservers, ProviderId, Round, Rounds},
+        provider::{Nameservers, ProviderId, ProviderState, Round, Rounds},
     },
     model::target::{DroppedTarget, Target},
     runtime::{clock, stop::Stop, tasks},
@@ -88,6 +88,7 @@ const COALESCE: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct Handle {
     targets: watch::Receiver<Arc<Snapshot>>,
+    providers: watch::Receiver<Arc<[ProviderState]>>,
     complete: watch::Receiver<bool>,
     orders: mpsc::Sender<Vec<Arc<Job>>>,
 }
@@ -95,6 +96,11 @@ pub struct Handle {
 impl Handle {
     pub fn targets(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.targets.clone()
+    }
+
+    /// Where targets are looked for, but for those that stand in the configuration itself.
+    pub fn providers(&self) -> watch::Receiver<Arc<[ProviderState]>> {
+        self.providers.clone()
     }
 
     /// From now on these jobs. What did not change goes on as it is.
@@ -126,6 +132,7 @@ pub struct Discovery {
     rounds: mpsc::Receiver<(ProviderId, Round)>,
     round_sender: mpsc::Sender<(ProviderId, Round)>,
     targets: watch::Sender<Arc<Snapshot>>,
+    providers: watch::Sender<Arc<[ProviderState]>>,
     complete: watch::Sender<bool>,
     /// When to publish what has changed.
     due: Option<Instant>,
@@ -141,6 +148,7 @@ impl Discovery {
         registry: &mut Registry,
     ) -> (Handle, Self) {
         let (targets, targets_seen) = watch::channel(Arc::default());
+        let (providers, providers_seen) = watch::channel(Arc::default());
         let (complete, complete_seen) = watch::channel(false);
         let (order_sender, orders) = mpsc::channel(ORDERS_MAX);
         let (round_sender, rounds) = mpsc::channel(ROUNDS_MAX);
@@ -154,11 +162,18 @@ impl Discovery {
             rounds,
             round_sender,
             targets,
+            providers,
             complete,
             due: None,
             meters: Meters::new(registry),
         };
-        (Handle { targets: targets_seen, complete: complete_seen, orders: order_sender }, part)
+        let handle = Handle {
+            targets: targets_seen,
+            providers: providers_seen,
+            complete: complete_seen,
+            orders: order_sender,
+        };
+        (handle, part)
     }
 
     pub async fn run(mut self, stop: Stop) {
@@ -199,10 +214,11 @@ impl Discovery {
     }
 
     fn learn(&mut self, id: ProviderId, round: Round) {
-        let Some(learned) = self.catalogue.learn(id, round) else { return };
+        let now_ms = clock::now_ms();
+        let Some(learned) = self.catalogue.learn(id, round, now_ms) else { return };
         let kind = learned.settings.kind();
         self.meters.refreshed(kind, learned.faults.len());
-        if let Some(before) = learned.faults_before {
+        if let Some(before) = &learned.faults_before {
             for fault in learned.faults.iter().filter(|fault| !before.contains(fault)) {
                 warn!(kind, error = fault, "discovery failed, what it found before stays");
             }
@@ -210,8 +226,8 @@ impl Discovery {
                 info!(kind, "discovery works again");
             }
         }
-        let refreshed = learned.refreshed;
-        if refreshed || self.catalogue.is_stale() || !*self.complete.borrow() {
+        let is_news = learned.refreshed || learned.faults_before.is_some();
+        if is_news || self.catalogue.is_stale() || !*self.complete.borrow() {
             self.publish_soon();
         }
     }
@@ -230,6 +246,7 @@ impl Discovery {
         let snapshot = self.catalogue.snapshot(clock::now_ms());
         self.meters.published(&snapshot);
         self.targets.send_replace(Arc::new(snapshot));
+        self.providers.send_replace(self.catalogue.providers());
         if self.catalogue.all_answered() {
             self.complete.send_replace(true);
         }

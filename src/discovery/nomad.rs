@@ -67,6 +67,11 @@ impl Nomad {
     }
 }
 
+pub(super) fn decode(answer: &[u8]) -> Vec<Labels> {
+    let instances: Vec<Instance> = serde_json::from_slice(answer).unwrap_or_default();
+    instances.iter().map(|instance| instance.target(",")).collect()
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Namespace {

@@ -6,21 +6,21 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
-    config::{Polled, Provider},
+    config::{HetznerRole, Polled, Provider},
     discovery::{
-        azure::Azure,
+        azure::{self, Azure},
         consul,
-        digitalocean::DigitalOcean,
-        docker::Docker,
-        ec2::Ec2,
-        gce::Gce,
-        hetzner::Hetzner,
-        nomad::Nomad,
-        openstack::OpenStack,
+        digitalocean::{self, DigitalOcean},
+        docker::{self, Docker},
+        ec2::{self, Ec2},
+        gce::{self, Gce},
+        hetzner::{self, Hetzner},
+        nomad::{self, Nomad},
+        openstack::{self, OpenStack},
         pace::Pace,
         provider::{Round, Rounds},
     },
-    model::target::TargetGroup,
+    model::{labels::Labels, target::TargetGroup},
     runtime::clock,
 };
 
@@ -54,6 +54,7 @@ pub(super) async fn run(polled: Polled, seed: u64, rounds: Rounds) {
 }
 
 /// What is asked anew at each refresh.
+#[expect(clippy::large_enum_variant, reason = "there is one for each provider that runs")]
 enum Source {
     Azure(Azure),
     DigitalOcean(DigitalOcean),
@@ -98,5 +99,22 @@ async fn poll(mut source: Source, mut pace: Pace, rounds: Rounds) {
             })
             .await;
         sleep_until(due).await;
+    }
+}
+
+/// The targets that an answer makes, whatever the settings: of the API with that number, as the fuzzer
+/// asks for them. None of an answer that is refused.
+pub fn decode(kind: u8, answer: &[u8]) -> Vec<Labels> {
+    match kind % 10 {
+        0 => consul::targets(answer, ",").unwrap_or_default(),
+        1 => digitalocean::decode(answer),
+        2 => docker::decode(answer),
+        3 => hetzner::decode(HetznerRole::Cloud, answer),
+        4 => hetzner::decode(HetznerRole::Robot, answer),
+        5 => nomad::decode(answer),
+        6 => ec2::decode(answer),
+        7 => gce::decode(answer),
+        8 => azure::decode(answer),
+        _ => openstack::decode(answer),
     }
 }

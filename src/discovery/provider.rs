@@ -1,7 +1,7 @@
 //! Every kind of discovery behind one shape: a task that tells, round after round, which groups it
 //! has found. A new kind is an arm here, its settings in `config`, and a file of its own.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::sync::mpsc;
 
@@ -27,6 +27,22 @@ impl Round {
     pub fn failed(began_ms: i64, fault: String) -> Self {
         Self { began_ms, groups: None, faults: vec![fault] }
     }
+}
+
+/// How a provider fares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProviderState {
+    pub kind: &'static str,
+    /// Those that hang on it, in their order.
+    pub jobs: Vec<Arc<str>>,
+    /// Before relabelling.
+    pub targets: usize,
+    /// When its latest round without a fault began, in milliseconds since the Unix epoch.
+    pub refreshed_ms: Option<i64>,
+    /// When the first failure was heard of that no good round came after.
+    pub failing_since_ms: Option<i64>,
+    /// Of its latest round.
+    pub faults: Vec<String>,
 }
 
 /// Names a running provider. A number is never used again, so that a late round of one that was

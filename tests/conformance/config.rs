@@ -16,7 +16,21 @@ use starling::{
 use crate::{cases, conformance, report};
 
 /// The discoveries that are run today; cases that need others are of the second test below.
-const DISCOVERIES: [&str; 4] = ["static", "file", "http", "dns"];
+const DISCOVERIES: [&str; 13] = [
+    "static",
+    "file",
+    "http",
+    "dns",
+    "azure",
+    "consul",
+    "digitalocean",
+    "docker",
+    "ec2",
+    "gce",
+    "hetzner",
+    "nomad",
+    "openstack",
+];
 
 /// Accepted by Prometheus, refused here.
 const REFUSED_ON_PURPOSE: [(&str, &str, &str); 1] = [(

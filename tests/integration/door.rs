@@ -179,9 +179,9 @@ async fn certificates_let_in_whom_they_name() {
     let text = String::from_utf8_lossy(&answer.stdout);
     assert!(answer.status.success() && text.contains("HTTP/2 200"), "{answer:?}");
     assert!(text.to_lowercase().contains("strict-transport-security: max-age=60"), "{text}");
-    let older = agent.curl(&[&files[..], &["--include", "--http1.1", &url]].concat());
-    let text = String::from_utf8_lossy(&older.stdout);
-    assert!(older.status.success() && text.contains("HTTP/1.1 200"), "{older:?}");
+    let http1 = agent.curl(&[&files[..], &["--include", "--http1.1", &url]].concat());
+    let text = String::from_utf8_lossy(&http1.stdout);
+    assert!(http1.status.success() && text.contains("HTTP/1.1 200"), "{http1:?}");
     // Orders and streams as well; the latter have no end but curl's own.
     let order = url.replace("/metrics", "/-/reload");
     let order = agent.curl(&[&files[..], &["--include", "--request", "POST", &order]].concat());

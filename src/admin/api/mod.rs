@@ -3,6 +3,7 @@
 //! own answer plain JSON, and problems as `application/problem+json`.
 
 mod answer;
+mod discovery;
 pub(super) mod events;
 mod fleet;
 mod fleet_targets;
@@ -66,6 +67,7 @@ endpoints! {
     fleet::fleet_queues,
     fleet::fleet_config,
     fleet::queues,
+    discovery::discovery,
     targets::explain,
     targets::past,
     history::history,

@@ -18,7 +18,10 @@ use tokio::{
 use super::*;
 use crate::{
     config::{self, Config, HttpClient, OnPartition},
-    discovery::{Discovery, JobTargets, provider::Nameservers},
+    discovery::{
+        Discovery, JobTargets,
+        provider::{Nameservers, ProviderState},
+    },
     fleet::alone,
     model::{
         slot::StreamKey,
@@ -126,6 +129,27 @@ fn surveyed(
     }
 }
 
+/// One that fails, and one that has not answered yet.
+fn providers() -> Arc<[ProviderState]> {
+    let waiting = ProviderState {
+        kind: "consul",
+        jobs: vec!["node".into()],
+        targets: 0,
+        refreshed_ms: None,
+        failing_since_ms: None,
+        faults: Vec::new(),
+    };
+    let failing = ProviderState {
+        kind: "http",
+        jobs: vec!["node".into(), "db".into()],
+        targets: 3,
+        refreshed_ms: Some(1_700_000_000_000),
+        failing_since_ms: Some(1_700_000_060_000),
+        faults: vec!["no".to_owned()],
+    };
+    [failing, waiting].into()
+}
+
 /// A running window, and the other ends of its sources.
 struct House {
     url: String,
@@ -157,6 +181,7 @@ impl House {
     fn open_in(fleet: FleetSources, may_quit: bool) -> Self {
         let loaded = Arc::new(config::parse(Path::new("starling.yml"), CONFIG, &|_| None).unwrap());
         let (targets, seen_targets) = watch::channel(Arc::new(snapshot(&loaded)));
+        let (_, seen_providers) = watch::channel(providers());
         let state = ConfigState {
             config: loaded.clone(),
             loaded_ms: 1_700_000_000_123,
@@ -199,6 +224,7 @@ impl House {
             config: seen_config,
             reload,
             targets: seen_targets,
+            providers: seen_providers,
             scrape,
             outbox,
             fleet,

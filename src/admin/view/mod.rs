@@ -1,6 +1,7 @@
 //! All JSON that the API speaks, and nothing else does: each room has its shapes here, made of what the
 //! parts publish. What is not known is `null`, and never left out.
 
+mod discovery;
 mod explain;
 mod fleet;
 mod history;
@@ -26,6 +27,7 @@ use crate::{
 };
 
 pub(super) use self::{
+    discovery::{Providers, providers},
     explain::{Division, Explanation, explanation},
     fleet::{DrainState, FleetShown, fleet},
     history::{EventsOrFleet, Hello, TargetHistory, event, events, fleet_then, target_history},

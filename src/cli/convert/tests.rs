@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::config;
 
@@ -179,4 +181,45 @@ fn the_loader_takes_what_becomes_of_others_configurations() {
         count += 1;
     }
     assert!(count > 20, "{count}");
+}
+
+/// A fixture with some of its lines gone, doubled, cut short or put elsewhere.
+fn spoilt(text: &str, strokes: &[(prop::sample::Index, prop::sample::Index, u8)]) -> String {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    for (at, other, stroke) in strokes {
+        if lines.is_empty() {
+            break;
+        }
+        let (n, m) = (at.index(lines.len()), other.index(lines.len()));
+        match stroke % 6 {
+            0 => drop(lines.remove(n)),
+            1 => lines.insert(n, lines[m].clone()),
+            2 => lines.swap(n, m),
+            3 => {
+                let cut = other.index(lines[n].chars().count() + 1);
+                lines[n] = lines[n].chars().take(cut).collect();
+            }
+            4 => lines[n] = lines[n].replace(['"', '\''], ""),
+            _ => lines[n] = lines[n].replace("= ", "= null"),
+        }
+    }
+    lines.join("\n")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_comes_out_is_always_taken(
+        which in 0..FIXTURES.len(),
+        strokes: Vec<(prop::sample::Index, prop::sample::Index, u8)>,
+    ) {
+        let (name, kind) = FIXTURES[which];
+        let text = spoilt(&fixture(Path::new(name)).unwrap(), &strokes);
+        match convert(Some(kind), Path::new(name), &text, &world(&fixture)) {
+            Ok(converted) => check_taken(name, &converted.yaml),
+            // The tree is never what is at fault: whatever is refused is taken out.
+            Err(problem) => prop_assert!(problem.place.line > 0 || kind == Kind::Vmagent, "{}", problem),
+        }
+    }
 }

@@ -77,7 +77,7 @@ impl AzureEnvironment {
     }
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
+pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
     let environment = environment(section);
     let subscription_id = text_of(section, "subscription_id");
     require(section, "subscription_id", &subscription_id);
@@ -94,7 +94,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClien
         resource_group,
         port,
     };
-    Some((Provider::Azure(azure), client))
+    (Provider::Azure(azure), client)
 }
 
 fn text_of(section: &mut Section<'_, '_>, key: &'static str) -> String {

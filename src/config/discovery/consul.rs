@@ -39,7 +39,7 @@ pub struct Consul {
     pub health_filter: String,
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
+pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
     let text = |section: &mut Section<'_, '_>, key| section.text(key).unwrap_or("").to_owned();
     let texts = |section: &mut Section<'_, '_>, key| {
         section.texts(key).into_iter().map(|(text, _)| text.to_owned()).collect::<Vec<_>>()
@@ -74,7 +74,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClien
         health_filter: text(section, "health_filter"),
     };
     let client = client(section, consul.token.is_some());
-    Some((Provider::Consul(consul), client))
+    (Provider::Consul(consul), client)
 }
 
 fn check_server(section: &mut Section<'_, '_>, scheme: &str, server: &str) {
@@ -96,7 +96,6 @@ fn path_prefix(typed: &str) -> String {
 /// `username` and `password` are another way to type `basic_auth`.
 fn client(section: &mut Section<'_, '_>, has_token: bool) -> HttpClient {
     let (username, password) = (section.text("username"), section.secret("password"));
-    let has_oauth2 = section.has("oauth2");
     let mut client = http::client(section, true);
     if username.is_some_and(|name| !name.is_empty()) || password.is_some() {
         if client.basic_auth.is_some() {
@@ -111,7 +110,7 @@ fn client(section: &mut Section<'_, '_>, has_token: bool) -> HttpClient {
             password: password.map(Source::Inline),
         });
     }
-    if has_token && (client.authorization.is_some() || has_oauth2) {
+    if has_token && (client.authorization.is_some() || client.oauth2.is_some()) {
         let place = section.place_of("token");
         section.problem(
             place,

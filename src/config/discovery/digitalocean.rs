@@ -16,10 +16,10 @@ pub struct DigitalOcean {
     pub port: u16,
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
+pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
     let digitalocean =
         DigitalOcean { endpoint: "https://api.digitalocean.com".to_owned(), port: port(section) };
-    Some((Provider::DigitalOcean(digitalocean), http::client(section, true)))
+    (Provider::DigitalOcean(digitalocean), http::client(section, true))
 }
 
 impl DigitalOcean {

@@ -5,7 +5,7 @@ use crate::config::{
     decode::{Findings, Section},
     discovery::{Provider, port, url_fault},
     http,
-    show::{Field, some_list, some_text, texts},
+    show::{Field, some_list, texts, url},
     yaml::Node,
     yaml_out::{Shown, map, number, text},
 };
@@ -28,14 +28,14 @@ pub struct Ec2Filter {
     pub values: Vec<String>,
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
+pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
     let endpoint = endpoint(section);
     let sigv4 = http::sigv4::aws(section, "ec2");
     let port = port(section);
     let nodes = section.entries("filters", "empty or null section in filters");
     let filters = nodes.into_iter().filter_map(|node| filter(node, section.findings)).collect();
     let client = http::client(section, true);
-    Some((Provider::Ec2(Ec2 { sigv4, endpoint, port, filters }), client))
+    (Provider::Ec2(Ec2 { sigv4, endpoint, port, filters }), client)
 }
 
 /// A bare host is asked over HTTPS.
@@ -69,7 +69,7 @@ impl Ec2 {
         // A key of destinations alone.
         fields.retain(|(key, _)| *key != "service_name");
         fields.extend([
-            ("endpoint", some_text(self.endpoint.as_deref().unwrap_or(""))),
+            ("endpoint", self.endpoint.as_deref().map(url)),
             ("port", Some(number(self.port))),
             ("filters", some_list(filters)),
         ]);

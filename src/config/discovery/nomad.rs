@@ -20,7 +20,7 @@ pub struct Nomad {
     pub tag_separator: String,
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
+pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
     let server = section.text("server").unwrap_or("http://localhost:4646").trim().to_owned();
     if server.is_empty() {
         let place = section.place_of("server");
@@ -36,7 +36,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClien
         allow_stale: section.boolean("allow_stale").unwrap_or(true),
         tag_separator: section.text("tag_separator").unwrap_or(",").to_owned(),
     };
-    Some((Provider::Nomad(nomad), http::client(section, true)))
+    (Provider::Nomad(nomad), http::client(section, true))
 }
 
 impl Nomad {

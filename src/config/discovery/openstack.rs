@@ -6,7 +6,7 @@ use crate::{
         decode::{Section, shown},
         discovery::{Provider, port},
         http,
-        show::{Field, some_text},
+        show::{Field, some_text, url},
         yaml_out::{number, text},
     },
     model::hidden::SECRET,
@@ -77,7 +77,7 @@ impl OpenStackAvailability {
     }
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
+pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
     let availability = availability(section);
     let role = role(section);
     let region = section.text("region").unwrap_or("").to_owned();
@@ -97,7 +97,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClien
     };
     let openstack =
         OpenStack { identity, role: role?, region, availability: availability?, all_tenants, port };
-    Some((Provider::OpenStack(openstack), client))
+    (Provider::OpenStack(openstack), client)
 }
 
 fn role(section: &mut Section<'_, '_>) -> Option<OpenStackRole> {
@@ -191,7 +191,7 @@ impl OpenStackIdentity {
     fn fields(&self) -> Vec<Field> {
         let hidden = |secret: &Option<Secret>| secret.as_ref().map(|_| text(SECRET));
         vec![
-            ("identity_endpoint", some_text(&self.endpoint)),
+            ("identity_endpoint", Some(url(&self.endpoint))),
             ("username", some_text(&self.username)),
             ("userid", some_text(&self.user_id)),
             ("password", hidden(&self.password)),

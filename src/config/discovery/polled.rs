@@ -57,6 +57,21 @@ impl Provider {
         }
     }
 
+    /// Whether that key of an HTTP client is one of its own.
+    fn takes(&self, key: &str) -> bool {
+        match self {
+            Self::Gce(_) => false,
+            Self::OpenStack(_) => key == "tls_config",
+            Self::Azure(_)
+            | Self::Consul(_)
+            | Self::DigitalOcean(_)
+            | Self::Docker(_)
+            | Self::Ec2(_)
+            | Self::Hetzner(_)
+            | Self::Nomad(_) => true,
+        }
+    }
+
     fn fields(&self) -> Vec<Field> {
         match self {
             Self::Azure(azure) => azure.fields(),
@@ -72,12 +87,14 @@ impl Provider {
     }
 }
 
+type Read = fn(&mut Section<'_, '_>) -> (Provider, HttpClient);
+
 pub(super) struct Kind {
     pub(super) key: &'static str,
     /// Its `refresh_interval` where none is typed.
     unset: Duration,
     /// Reads all keys but `refresh_interval`.
-    read: fn(&mut Section<'_, '_>) -> Option<(Provider, HttpClient)>,
+    read: Read,
 }
 
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
@@ -97,10 +114,9 @@ pub(super) const KINDS: [Kind; 9] = [
 
 pub(super) fn read(kind: &Kind, node: &Node, findings: &mut Findings) -> Option<Discovery> {
     let mut section = Section::open(node, kind.key, findings)?;
-    let read = (kind.read)(&mut section);
+    let (provider, client) = (kind.read)(&mut section);
     let refresh_interval = refresh(&mut section, kind.unset);
     section.close();
-    let (provider, client) = read?;
     Some(Discovery::Polled(Box::new(Polled { provider, refresh_interval, client })))
 }
 
@@ -108,6 +124,6 @@ pub(super) fn read(kind: &Kind, node: &Node, findings: &mut Findings) -> Option<
 pub(in crate::config) fn show(polled: &Polled) -> (&'static str, Shown) {
     let mut fields = polled.provider.fields();
     fields.push(("refresh_interval", Some(duration(polled.refresh_interval))));
-    fields.extend(client(&polled.client));
+    fields.extend(client(&polled.client).into_iter().filter(|(key, _)| polled.provider.takes(key)));
     (polled.provider.key(), map(fields))
 }

@@ -45,10 +45,25 @@ const INTERFACE_REFRESHES_MORE: u32 = 3;
 
 pub(super) struct Azure {
     api: Api,
+    /// For who gives out tokens.
+    identity: Api,
     settings: Settings,
     refresh_interval: Duration,
     token: Lent<HeaderValue>,
     interfaces: BTreeMap<String, (Interface, Instant)>,
+}
+
+/// A page of machines and one interface, as the fuzzer asks for them.
+pub(super) fn decode(body: &[u8]) -> Vec<Labels> {
+    let interface: Option<Interface> = serde_json::from_slice(body).ok();
+    let reach = interface.map(|interface| interface.reach("vm"));
+    let private = match reach {
+        Some(Ok(Reach::Addresses { private, .. })) => private,
+        Some(Ok(Reach::Unsaid | Reach::Deallocated) | Err(_)) | None => "10.0.0.1".to_owned(),
+    };
+    let page = serde_json::from_slice::<Page<Machine>>(body);
+    let machines = page.into_iter().flat_map(|page| page.value);
+    machines.filter_map(|it| it.target(["s", "t", "set"], [&private, ""], 80).ok()).collect()
 }
 
 /// A machine, and the name of its scale set; empty where it has none.
@@ -64,8 +79,15 @@ impl Azure {
             follow_redirects: false,
             ..client.clone()
         };
+        // The machine's own identity is given out within it: no proxy gets there.
+        let proxy = match settings.authentication {
+            AzureAuthentication::OAuth { .. } => client.proxy.clone(),
+            AzureAuthentication::ManagedIdentity { .. } => None,
+        };
+        let identity = HttpClient { proxy, ..client.clone() };
         Self {
             api: Api::new(&client, refresh_interval),
+            identity: Api::new(&identity, refresh_interval),
             settings,
             refresh_interval,
             token: Lent::default(),
@@ -76,7 +98,7 @@ impl Azure {
     pub(super) async fn refresh(&mut self) -> Result<Vec<TargetGroup>, String> {
         let now = Instant::now();
         if self.token.get(now).is_none() {
-            let answer = self.api.send(self.token_request()?).await?;
+            let answer = self.identity.send(self.token_request()?).await?;
             let (token, life) = bearer::granted(answer)?;
             self.token.put(token, life, now);
         }

@@ -62,7 +62,8 @@ struct Instance {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Node {
-    node: String,
+    #[serde(rename = "Node")]
+    name: String,
     address: String,
     #[serde(default, deserialize_with = "or_empty")]
     tagged_addresses: BTreeMap<String, String>,
@@ -108,7 +109,7 @@ impl Instance {
             host_port(host, &port),
             [
                 ("__meta_consul_address", &*node.address),
-                ("__meta_consul_node", &node.node),
+                ("__meta_consul_node", &node.name),
                 ("__meta_consul_namespace", &service.namespace),
                 ("__meta_consul_partition", &service.partition),
                 ("__meta_consul_tags", &tags),

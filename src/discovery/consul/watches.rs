@@ -40,7 +40,7 @@ pub(super) struct Watches {
     datacenter: String,
     refresh_interval: Duration,
     seed: u64,
-    watches: BTreeMap<Ask, Watch>,
+    by_ask: BTreeMap<Ask, Watch>,
     /// The groups are not those of the round before.
     changed: bool,
 }
@@ -71,21 +71,23 @@ impl Watches {
         // Without a filter on them, the names that are wanted are known.
         let needs_catalog =
             names.is_empty() || !settings.tags.is_empty() || !settings.filter.is_empty();
-        let watches = BTreeMap::new();
-        let mut all = Self { settings, datacenter, refresh_interval, seed, watches, changed: true };
+        let by_ask = BTreeMap::new();
+        let mut all = Self { settings, datacenter, refresh_interval, seed, by_ask, changed: true };
         if needs_catalog {
             all.add(Ask::Catalog, now);
         } else {
-            names.into_iter().for_each(|name| all.add(Ask::Service(name.into()), now));
+            for name in names {
+                all.add(Ask::Service(name.into()), now);
+            }
         }
         all
     }
 
     /// What is to be asked now, and when; each is told once for each answer.
     pub(super) fn wanted(&mut self) -> Vec<(Ask, Query, Instant)> {
-        let is_blocking = self.watches.len() <= WATCHES_MAX;
+        let is_blocking = self.by_ask.len() <= WATCHES_MAX;
         let wait = self.refresh_interval.clamp(WAIT_MIN, WAIT_MAX);
-        let asks = self.watches.iter_mut().filter_map(|(ask, watch)| {
+        let asks = self.by_ask.iter_mut().filter_map(|(ask, watch)| {
             let due = watch.due.take()?;
             let blocking = (is_blocking && watch.index > 0).then_some((watch.index, wait));
             Some((ask.clone(), Query { blocking }, due))
@@ -102,7 +104,7 @@ impl Watches {
         now: Instant,
         outcome: Result<(Option<u64>, Found), String>,
     ) -> Vec<Ask> {
-        let Some(watch) = self.watches.get_mut(ask) else { return Vec::new() };
+        let Some(watch) = self.by_ask.get_mut(ask) else { return Vec::new() };
         watch.answered = true;
         let good = outcome.is_ok();
         let from = if good { began } else { now };
@@ -133,10 +135,10 @@ impl Watches {
 
     /// What there is to tell, once everything has been answered.
     pub(super) fn round(&mut self) -> Option<Round> {
-        if !self.watches.values().all(|watch| watch.answered) {
+        if !self.by_ask.values().all(|watch| watch.answered) {
             return None;
         }
-        let began_ms = self.watches.values().filter_map(|watch| watch.fresh_ms).min();
+        let began_ms = self.by_ask.values().filter_map(|watch| watch.fresh_ms).min();
         // While none of it is known, what another provider found that this one replaces stays.
         let groups = (self.is_known() && std::mem::take(&mut self.changed)).then(|| self.groups());
         Some(Round { began_ms: began_ms.unwrap_or(i64::MIN), groups, faults: self.faults() })
@@ -144,9 +146,9 @@ impl Watches {
 
     fn is_known(&self) -> bool {
         let known = |watch: &Watch| watch.fresh_ms.is_some();
-        let services = || self.watches.iter().filter(|(ask, _)| **ask != Ask::Catalog);
+        let services = || self.by_ask.iter().filter(|(ask, _)| **ask != Ask::Catalog);
         if services().next().is_none() {
-            return self.watches.values().all(known);
+            return self.by_ask.values().all(known);
         }
         services().any(|(_, watch)| known(watch))
     }
@@ -154,7 +156,7 @@ impl Watches {
     /// One for the names, and one for all services: a server that is down is one fault, not hundreds.
     fn faults(&self) -> Vec<String> {
         let fault = |(ask, watch): (&Ask, &Watch)| Some((ask.clone(), watch.fault.clone()?));
-        let faults: Vec<_> = self.watches.iter().filter_map(fault).collect();
+        let faults: Vec<_> = self.by_ask.iter().filter_map(fault).collect();
         let (catalog, services): (Vec<_>, Vec<_>) =
             faults.into_iter().partition(|(ask, _)| *ask == Ask::Catalog);
         let mut faults: Vec<String> = catalog.into_iter().map(|(_, fault)| fault).collect();
@@ -175,7 +177,7 @@ impl Watches {
         let wanted: Vec<Ask> = wanted.map(|(name, _)| Ask::Service(name.as_str().into())).collect();
         if wanted.len() > SERVICES_MAX {
             let count = wanted.len();
-            if let Some(catalog) = self.watches.get_mut(&Ask::Catalog) {
+            if let Some(catalog) = self.by_ask.get_mut(&Ask::Catalog) {
                 catalog.fault = Some(format!(
                     "{count} services, more than the {SERVICES_MAX} that are watched: name those that are wanted in `services`, or their `tags`"
                 ));
@@ -183,16 +185,16 @@ impl Watches {
             return Vec::new();
         }
         let gone: Vec<Ask> = self
-            .watches
+            .by_ask
             .keys()
             .filter(|ask| **ask != Ask::Catalog && wanted.binary_search(ask).is_err())
             .cloned()
             .collect();
         for ask in &gone {
-            self.changed |= self.watches.remove(ask).is_some();
+            self.changed |= self.by_ask.remove(ask).is_some();
         }
         for ask in wanted {
-            if !self.watches.contains_key(&ask) {
+            if !self.by_ask.contains_key(&ask) {
                 self.add(ask, now);
             }
         }
@@ -213,11 +215,11 @@ impl Watches {
             pace: Pace::new(self.refresh_interval, seed),
             targets: Vec::new(),
         };
-        self.watches.insert(ask, watch);
+        self.by_ask.insert(ask, watch);
     }
 
     fn groups(&self) -> Vec<TargetGroup> {
-        let groups = self.watches.iter().filter_map(|(ask, watch)| {
+        let groups = self.by_ask.iter().filter_map(|(ask, watch)| {
             let Ask::Service(name) = ask else { return None };
             let labels =
                 [("__meta_consul_service", &**name), ("__meta_consul_dc", &*self.datacenter)];

@@ -17,7 +17,7 @@ use crate::{
         bearer::form,
         meta::group,
     },
-    model::{labels::Labels, target::TargetGroup},
+    model::{hidden, labels::Labels, target::TargetGroup},
     runtime::http::aws::{Environment, Signer},
 };
 
@@ -143,8 +143,17 @@ impl Region {
     }
 
     fn unexpected(&self, fault: &str) -> String {
-        format!("`{}`: unexpected answer: {fault}", self.url)
+        format!("`{}`: unexpected answer: {fault}", hidden::url(self.url.as_str()))
     }
+}
+
+/// Of `DescribeInstances`, as the fuzzer asks for it. The other answers are read along with it.
+pub(super) fn decode(body: &[u8]) -> Vec<Labels> {
+    let zone_ids = answer::zone_ids(body).unwrap_or_default();
+    let told = answer::refusal(body).map(|refusal| refusal.to_string()).unwrap_or_default();
+    let page = answer::instances(body);
+    let reservations = page.into_iter().flat_map(|page| page.reservations);
+    reservations.flat_map(|it| it.targets(&told, 80, &zone_ids).collect::<Vec<_>>()).collect()
 }
 
 fn parameters(action: &str) -> Vec<(String, String)> {

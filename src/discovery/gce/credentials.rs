@@ -20,6 +20,8 @@ use crate::{
 const SCOPE: &str = "https://www.googleapis.com/auth/compute.readonly";
 const TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+/// `metadata.google.internal`, also where its name can't be asked for.
+const METADATA_HOST: &str = "169.254.169.254";
 /// As long as Google believes an assertion.
 const ASSERTION_SECONDS: i64 = 3_600;
 /// The identity of the machine is given out to whoever can set a header: a mere link can't.
@@ -43,7 +45,7 @@ impl Places {
         Self {
             named: variable("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from),
             usual: variable("HOME").map(|home| Path::new(&home).join(usual)),
-            metadata: format!("http://{}", host.as_deref().unwrap_or("metadata.google.internal")),
+            metadata: format!("http://{}", host.as_deref().unwrap_or(METADATA_HOST)),
         }
     }
 }
@@ -207,7 +209,7 @@ mod tests {
                 Credentials::ServiceAccount { email, .. } => Err::<_, String>(email),
             }
         };
-        let machine = Ok("http://metadata.google.internal".to_owned());
+        let machine = Ok("http://169.254.169.254".to_owned());
         assert_eq!(find(&[]), machine);
         assert_eq!(find(&["HOME"]), machine, "nobody has logged in");
         assert_eq!(find(&["GCE_METADATA_HOST"]), Ok("http://10.0.0.1:80".to_owned()));

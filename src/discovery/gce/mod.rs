@@ -34,6 +34,12 @@ pub(super) struct Gce {
     token: Lent<HeaderValue>,
 }
 
+/// A page of instances, as the fuzzer asks for it.
+pub(super) fn decode(body: &[u8]) -> Vec<Labels> {
+    let page = serde_json::from_slice::<Page>(body);
+    page.into_iter().flat_map(|it| it.items).filter_map(|it| it.target("p", ",", 80)).collect()
+}
+
 impl Gce {
     pub(super) fn new(settings: Settings, refresh: Duration, client: &HttpClient) -> Self {
         Self::with(settings, refresh, client, Places::of(|name| std::env::var(name).ok()))

@@ -135,6 +135,25 @@ impl OpenStack {
     }
 }
 
+/// A page of each list, all of them in one answer, as the fuzzer asks for them.
+pub(super) fn decode(body: &[u8]) -> Vec<Labels> {
+    let Ok(mut content) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
+    fn entries<T: DeserializeOwned>(content: &mut Value, list: &str) -> Vec<T> {
+        page(content, list).map_or_else(|_| Vec::new(), |page| page.entries)
+    }
+    let (ports, addresses): (Vec<Port>, Vec<FloatingIp>) =
+        (entries(&mut content, "ports"), entries(&mut content, "floatingips"));
+    let floating = FloatingIps::new(&ports, &addresses);
+    let hypervisors: Vec<Hypervisor> = entries(&mut content, "hypervisors");
+    let servers: Vec<Server> = entries(&mut content, "servers");
+    let listeners: Vec<Listener> = entries(&mut content, "listeners");
+    let balancers: Vec<LoadBalancer> = entries(&mut content, "loadbalancers");
+    let mut targets: Vec<Labels> = hypervisors.iter().map(|it| it.target(80)).collect();
+    targets.extend(servers.iter().flat_map(|it| it.targets(80, &floating)));
+    targets.extend(balancers.iter().filter_map(|it| it.target(&listeners, &addresses)));
+    targets
+}
+
 /// Where all are asked with one token.
 struct Services<'s> {
     api: &'s Api,

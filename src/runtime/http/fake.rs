@@ -57,6 +57,7 @@ impl Seen {
 /// `None` never answers.
 pub(crate) type Reply = Option<Response<Full<Bytes>>>;
 
+#[expect(clippy::unnecessary_wraps, reason = "without one it is `None`")]
 pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Reply {
     let mut reply = Response::builder().status(status);
     for (name, value) in headers {
@@ -197,6 +198,7 @@ impl Authority {
         Self { issuer, path }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the setting that it is for may be none")]
     pub(crate) fn source(&self) -> Option<Source> {
         Some(Source::File(self.path.clone()))
     }

@@ -290,9 +290,12 @@ fn token_of(body: &[u8], is_form: bool) -> Result<Fresh<HeaderValue>, String> {
 mod tests {
     use super::*;
 
+    /// The value of `Authorization` and its life in seconds, or a part of the message.
+    type Expected = Result<(&'static str, Option<u64>), &'static str>;
+
     #[test]
     fn tokens_are_found_in_answers() {
-        let check = |body: &str, is_form: bool, expected: Result<(&str, Option<u64>), &str>| {
+        let check = |body: &str, is_form: bool, expected: Expected| {
             let found = token_of(body.as_bytes(), is_form);
             let found = found.map(|fresh| {
                 (fresh.value.to_str().unwrap().to_owned(), fresh.life.map(|life| life.as_secs()))

@@ -7,7 +7,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::{Host, Url};
 
-use crate::config::{Proxy, ProxyRoute};
+use crate::config::{Environment, Proxy, ProxyRoute};
 
 /// Longer lists are cut: each request to another host looks at all of it.
 const EXCEPTIONS_MAX: usize = 10_000;
@@ -99,7 +99,7 @@ impl Route {
         Self::of(proxy, &|name| std::env::var(name).ok())
     }
 
-    fn of(proxy: Option<&Proxy>, environment: &dyn Fn(&str) -> Option<String>) -> Self {
+    fn of(proxy: Option<&Proxy>, environment: Environment<'_>) -> Self {
         let Some(proxy) = proxy else { return Self::default() };
         let connect_header = connect_header(proxy);
         match &proxy.route {

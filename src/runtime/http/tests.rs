@@ -18,6 +18,7 @@ fn inline(text: &str) -> Source {
     Source::Inline(Secret::new(text))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the setting that it stands for may be none")]
 fn through(url: &str, no_proxy: &str) -> Option<Proxy> {
     let route = ProxyRoute::Url { url: Secret::new(url), no_proxy: no_proxy.to_owned() };
     let connect_header = vec![("X-Via".to_owned(), vec![Secret::new("hunter2")])];

@@ -21,7 +21,10 @@ use crate::{
     },
     scrape::{
         failure::{Failure, Stage, io_reason},
-        fetch::{connection::Connection, tunnel},
+        fetch::{
+            connection::{Connection, Form},
+            tunnel,
+        },
     },
 };
 
@@ -111,8 +114,9 @@ impl Dialer {
             }
         };
         if !origin.tls {
-            let authorization = via.map(|via| via.authorization.clone());
-            return Connection::plain(origin, authorization, stream).await;
+            let absolute = |via: &Via| Form::Absolute(via.authorization.clone());
+            let form = via.map_or(Form::Origin, absolute);
+            return Connection::plain(origin, form, stream).await;
         }
         *stage = Stage::Handshake;
         let (version, config) = line.tls.current().map_err(Failure::Settings)?;

@@ -41,12 +41,12 @@ pub(super) struct Connection {
     origin: Origin,
     /// Of the TLS settings that it was made with; `None` in the clear.
     tls: Option<u64>,
-    /// How the request's line is written.
     form: Form,
     spoken: Spoken,
 }
 
-enum Form {
+/// How the request's line is written.
+pub(super) enum Form {
     Origin,
     /// To a proxy that passes on plain HTTP, with what it is to be shown.
     Absolute(Option<HeaderValue>),
@@ -66,13 +66,11 @@ enum Spoken {
 struct Driver(Option<Pin<Box<Exchange>>>);
 
 impl Connection {
-    /// `proxy`: the other end is one, and is shown what is in it.
     pub(super) async fn plain(
         origin: &Origin,
-        proxy: Option<Option<HeaderValue>>,
+        form: Form,
         stream: Stream,
     ) -> Result<Self, Failure> {
-        let form = proxy.map_or(Form::Origin, Form::Absolute);
         Ok(Self { origin: origin.clone(), tls: None, form, spoken: http1(stream).await? })
     }
 

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use crate::{
     config::NativeHistograms,
     model::{
-        histogram::{Counts as Observations, Histogram, ResetHint, schema_for_factor},
+        histogram::{
+            Counts as Observations, Histogram, ResetHint, SCHEMA_KNOWN_MAX, SCHEMA_MAX,
+            schema_for_factor,
+        },
         sample::{Exemplar, NORMAL_NAN_BITS, Point, PointValue, normalise},
     },
     scrape::{
@@ -30,7 +33,8 @@ pub(super) struct Pass<'r> {
     wants_metadata: bool,
     /// What counts against the limit of samples.
     limited: usize,
-    is_over_buckets: bool,
+    /// Why a histogram can't be kept, and with it the scrape.
+    unfit: Option<Failure>,
     /// Series and their last timestamp before an explicit one, and their last exemplar: if the
     /// scrape is not kept, the same may come again.
     taken_back: Vec<(u32, i64)>,
@@ -47,7 +51,7 @@ impl<'r> Pass<'r> {
             moment,
             counts: Counts::default(),
             limited: 0,
-            is_over_buckets: false,
+            unfit: None,
             taken_back: Vec::new(),
             exemplars_taken_back: Vec::new(),
         }
@@ -61,10 +65,7 @@ impl<'r> Pass<'r> {
             let samples_max = self.reader.limits.samples_max;
             outcome = Err(Failure::SampleLimit { samples_max });
         }
-        if outcome.is_ok() && self.is_over_buckets {
-            let buckets_max = self.reader.job.native_histograms.buckets_max;
-            outcome = Err(Failure::BucketLimit { buckets_max });
-        }
+        outcome = outcome.and(self.unfit.take().map_or(Ok(()), Err));
         if outcome.is_err() {
             let known = &mut self.reader.known;
             for (series, last_ms) in self.taken_back.into_iter().rev() {
@@ -159,10 +160,12 @@ impl<'r> Pass<'r> {
                 self.sample(at, &value, Kind::Float, PointValue::Float(normalise(float)));
             }
             PointValue::Histogram(histogram) => match self.fitted(histogram) {
-                Some(histogram) => {
+                Ok(histogram) => {
                     self.sample(at, &value, Kind::Histogram, PointValue::Histogram(&histogram));
                 }
-                None => self.is_over_buckets = true,
+                // That one has too many buckets is told where there is nothing worse.
+                Err(Failure::BucketLimit { .. }) if self.unfit.is_some() => {}
+                Err(failure) => self.unfit = Some(failure),
             },
         }
     }
@@ -248,24 +251,27 @@ impl<'r> Pass<'r> {
         self.reader.packer.push(&series.blobs, &point, 0);
     }
 
-    /// With no more buckets than it may have; `None` where that can't be.
-    fn fitted<'h>(&self, histogram: &'h Histogram) -> Option<Cow<'h, Histogram>> {
+    /// With no more buckets than it may have.
+    fn fitted<'h>(&self, histogram: &'h Histogram) -> Result<Cow<'h, Histogram>, Failure> {
         let NativeHistograms { buckets_max, bucket_factor_min } = self.reader.job.native_histograms;
         let mut fitted = Cow::Borrowed(histogram);
-        if bucket_factor_min > 0.0 {
-            let schema_max = schema_for_factor(bucket_factor_min);
-            if histogram.schema > schema_max {
-                fitted.to_mut().reduce_to_schema(schema_max);
-            }
+        // What is finer than can be stored is made to fit, before it is held to the rules.
+        if (SCHEMA_MAX + 1..=SCHEMA_KNOWN_MAX).contains(&histogram.schema) {
+            fitted.to_mut().reduce_to_schema(SCHEMA_MAX);
+        }
+        fitted.validate().map_err(|fault| Failure::Parse(fault.to_string()))?;
+        let schema_max = schema_for_factor(bucket_factor_min);
+        if fitted.schema > schema_max {
+            fitted.to_mut().reduce_to_schema(schema_max);
         }
         let is_over = buckets_max > 0 && fitted.bucket_count() > buckets_max;
         if is_over && !fitted.to_mut().reduce_to_buckets(buckets_max) {
-            return None;
+            return Err(Failure::BucketLimit { buckets_max });
         }
         if fitted.sum.is_nan() && fitted.sum.to_bits() != NORMAL_NAN_BITS {
             fitted.to_mut().sum = normalise(fitted.sum);
         }
-        Some(fitted)
+        Ok(fitted)
     }
 
     fn is_over_limit(&self) -> bool {

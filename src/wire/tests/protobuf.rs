@@ -83,7 +83,6 @@ const ALL: ParseOptions = ParseOptions {
     starts: false,
     keeps_created: false,
     type_and_unit: false,
-    keeps_created: false,
 };
 
 /// The entries, a line each; and what ended them.
@@ -346,13 +345,17 @@ fn as_text(metrics: &[Metric]) -> String {
             Simple::Summary { count, sum, quantiles } => {
                 line("_count", None, f64::from(*count), "");
                 line("_sum", None, *sum, "");
-                quantiles.iter().for_each(|q| line("", Some(("quantile", *q)), 1.0, ""));
+                for quantile in quantiles {
+                    line("", Some(("quantile", *quantile)), 1.0, "");
+                }
                 "summary"
             }
             Simple::Histogram { count, sum, buckets } => {
                 line("_count", None, f64::from(*count), "");
                 line("_sum", None, *sum, "");
-                buckets.iter().for_each(|le| line("_bucket", Some(("le", *le)), 3.0, &exemplar));
+                for le in buckets {
+                    line("_bucket", Some(("le", *le)), 3.0, &exemplar);
+                }
                 line("_bucket", Some(("le", inf)), f64::from(*count), "");
                 "histogram"
             }
@@ -476,7 +479,6 @@ proptest! {
             starts: has(3),
             keeps_created: has(5),
             type_and_unit: has(4),
-            keeps_created: has(5),
         };
         everything(Format::Protobuf, &body, options);
     }

@@ -11,7 +11,7 @@ use crate::{
             discovery,
             lexer::Fault,
             syntax::{Block, Body, Expression, What},
-            value::{Origin, Source, Spot, Value},
+            value::{Origin, Source, Spot, Value, decoded},
         },
         told::{Notes, value_lacks, value_stands},
         tree::{At, Tree},
@@ -479,31 +479,5 @@ fn arch() -> &'static str {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
-    }
-}
-
-/// JSON, and YAML of which it is a part.
-fn decoded(text: &str, place: Place) -> Value {
-    match crate::config::yaml::parse(text) {
-        Ok(node) => of_node(&node, place),
-        Err(_) => unknown("a text that is neither JSON nor YAML"),
-    }
-}
-
-fn of_node(node: &crate::config::yaml::Node, place: Place) -> Value {
-    if let Some(nodes) = node.as_seq() {
-        return Value::List(nodes.iter().map(|n| Spot::new(place, of_node(n, place))).collect());
-    }
-    if let Some(entries) = node.as_map() {
-        let entry = |(key, node): &(crate::config::yaml::Key, _)| {
-            (key.text.clone(), Spot::new(place, of_node(node, place)))
-        };
-        return Value::Object(entries.iter().map(entry).collect());
-    }
-    match (node.as_str(), node.as_bool(), node.as_float()) {
-        (Some(_), Some(is), _) => Value::Bool(is),
-        (Some(text), None, Some(_)) => Value::Number(text.to_owned()),
-        (Some(text), None, None) => Value::Text(text.to_owned()),
-        (None, _, _) => Value::Null,
     }
 }

@@ -2,7 +2,13 @@
 
 use std::rc::Rc;
 
-use crate::{cli::convert::tree::Tree, config::problem::Place};
+use crate::{
+    cli::convert::tree::Tree,
+    config::{
+        problem::Place,
+        yaml::{self, Key, Node},
+    },
+};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Spot {
@@ -84,5 +90,30 @@ impl Spot {
             Value::Receiver(_) => "a receiver",
             Value::Unknown(_) => "a value that is not known here",
         }
+    }
+}
+
+/// JSON, and YAML of which it is a part.
+pub(super) fn decoded(text: &str, place: Place) -> Value {
+    match yaml::parse(text) {
+        Ok(node) => of_node(&node, place),
+        Err(_) => Value::Unknown("a text that is neither JSON nor YAML".to_owned()),
+    }
+}
+
+fn of_node(node: &Node, place: Place) -> Value {
+    if let Some(nodes) = node.as_seq() {
+        return Value::List(nodes.iter().map(|n| Spot::new(place, of_node(n, place))).collect());
+    }
+    if let Some(entries) = node.as_map() {
+        let entry =
+            |(key, node): &(Key, _)| (key.text.clone(), Spot::new(place, of_node(node, place)));
+        return Value::Object(entries.iter().map(entry).collect());
+    }
+    match (node.as_str(), node.as_bool(), node.as_float()) {
+        (Some(_), Some(is), _) => Value::Bool(is),
+        (Some(text), None, Some(_)) => Value::Number(text.to_owned()),
+        (Some(text), None, None) => Value::Text(text.to_owned()),
+        (None, _, _) => Value::Null,
     }
 }

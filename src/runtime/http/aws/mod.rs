@@ -122,13 +122,15 @@ impl Signer {
     }
 }
 
+type Added = Vec<(HeaderName, HeaderValue)>;
+
 /// The headers to add.
 fn signed(
     request: &reqwest::Request,
     keys: &Keys,
     service: &str,
     now_ms: i64,
-) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+) -> Result<Added, String> {
     let failed = |e: &dyn std::fmt::Display| format!("the request can't be signed: {e}");
     let headers = request
         .headers()

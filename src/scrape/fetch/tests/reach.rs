@@ -15,6 +15,7 @@ fn with(http: HttpClient) -> Job {
     Job { http, ..job() }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the setting that it stands for may be none")]
 fn through(url: String) -> Option<Proxy> {
     let route = ProxyRoute::Url { url: Secret::new(url), no_proxy: String::new() };
     let connect_header = vec![("X-Via".to_owned(), vec![Secret::new("hunter2")])];
