@@ -25,7 +25,7 @@ impl<T> Lent<T> {
     pub(super) fn put(&mut self, value: T, life: Duration, now: Instant) {
         let margin = (life / 10).min(Duration::from_secs(UNUSED_BEFORE_SECONDS_MAX));
         // A life without end is as good as a day: nobody asks too often then.
-        let life = (life - margin).min(Duration::from_hours(24));
+        let life = life.saturating_sub(margin).min(Duration::from_secs(24 * 3_600));
         self.0 = Some((value, now + life));
     }
 

@@ -246,6 +246,8 @@ impl Rewriter<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use super::*;
     use crate::wire::{Exposed, Format, native};
 
@@ -261,9 +263,11 @@ mod tests {
             };
             let started = series.start_ms.map_or(String::new(), |ms| format!(" @{ms}"));
             let at = series.timestamp_ms.map_or(String::new(), |ms| format!(" {ms}"));
-            let exemplars: String =
-                series.exemplars.decode().iter().map(|e| format!(" # {}", e.value)).collect();
-            found.push(format!("{} {value}{at}{started}{exemplars}", series.text));
+            let mut line = format!("{} {value}{at}{started}", series.text);
+            for exemplar in series.exemplars.decode() {
+                _ = write!(line, " # {}", exemplar.value);
+            }
+            found.push(line);
         }
         assert_eq!(found, expected, "{body}");
     }

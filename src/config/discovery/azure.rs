@@ -33,7 +33,7 @@ pub enum AzureAuthentication {
 }
 
 /// Which of Microsoft's clouds. No key sets its parts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AzureEnvironment {
     /// As typed.
     pub name: String,
@@ -77,7 +77,7 @@ impl AzureEnvironment {
     }
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
+pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
     let environment = environment(section);
     let subscription_id = text_of(section, "subscription_id");
     require(section, "subscription_id", &subscription_id);
@@ -86,14 +86,8 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
     let resource_group = text_of(section, "resource_group");
     let port = port(section);
     let client = http::client(section, true);
-    let azure = Azure {
-        environment: environment?,
-        authentication: authentication?,
-        subscription_id,
-        tenant_id,
-        resource_group,
-        port,
-    };
+    let azure =
+        Azure { environment, authentication, subscription_id, tenant_id, resource_group, port };
     (Provider::Azure(azure), client)
 }
 
@@ -109,49 +103,49 @@ fn require(section: &mut Section<'_, '_>, key: &'static str, text: &str) {
 }
 
 /// Prometheus takes any name, and fails at each refresh where there is no such cloud.
-fn environment(section: &mut Section<'_, '_>) -> Option<AzureEnvironment> {
+fn environment(section: &mut Section<'_, '_>) -> AzureEnvironment {
     let name = section.text("environment").unwrap_or("AzurePublicCloud");
-    let environment = AzureEnvironment::named(name);
-    if environment.is_none() {
+    AzureEnvironment::named(name).unwrap_or_else(|| {
         let place = section.place_of("environment");
         let message = format!(
             "there is no cloud configuration matching the name {:?}; expected `AzurePublicCloud`, `AzureChinaCloud` or `AzureUSGovernment`",
             shown(name)
         );
         section.problem(place, message);
-    }
-    environment
+        // Run by nobody.
+        AzureEnvironment::default()
+    })
 }
 
-fn authentication(section: &mut Section<'_, '_>, tenant_id: &str) -> Option<AzureAuthentication> {
+fn authentication(section: &mut Section<'_, '_>, tenant_id: &str) -> AzureAuthentication {
     let client_id = text_of(section, "client_id");
     let client_secret = section.secret("client_secret");
     let method = section.text("authentication_method").unwrap_or("OAuth");
     let place = section.place_of("authentication_method");
     match method {
         "OAuth" => {
+            let client_secret = client_secret.unwrap_or_else(|| Secret::new(""));
             require(section, "tenant_id", tenant_id);
             require(section, "client_id", &client_id);
-            require(section, "client_secret", client_secret.as_ref().map_or("", Secret::expose));
-            Some(AzureAuthentication::OAuth { client_id, client_secret: client_secret? })
+            require(section, "client_secret", client_secret.expose());
+            return AzureAuthentication::OAuth { client_id, client_secret };
         }
-        "ManagedIdentity" => Some(AzureAuthentication::ManagedIdentity { client_id }),
-        "SDK" | "WorkloadIdentity" => {
-            section.problem(
-                place,
-                format!("`authentication_method`: `{method}` is not supported; use `OAuth` or `ManagedIdentity`"),
-            );
-            None
-        }
+        "ManagedIdentity" => {}
+        "SDK" | "WorkloadIdentity" => section.problem(
+            place,
+            format!(
+                "`authentication_method`: `{method}` is not supported; use `OAuth` or `ManagedIdentity`"
+            ),
+        ),
         unknown => {
             let message = format!(
                 "unknown authentication_type {:?}. Supported types are \"OAuth\", \"ManagedIdentity\", \"SDK\" or \"WorkloadIdentity\"",
                 shown(unknown)
             );
             section.problem(place, message);
-            None
         }
     }
+    AzureAuthentication::ManagedIdentity { client_id }
 }
 
 impl Azure {

@@ -39,7 +39,8 @@ pub struct Consul {
     pub health_filter: String,
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
+#[expect(clippy::unnecessary_wraps, reason = "of other kinds there may be none")]
+pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
     let text = |section: &mut Section<'_, '_>, key| section.text(key).unwrap_or("").to_owned();
     let texts = |section: &mut Section<'_, '_>, key| {
         section.texts(key).into_iter().map(|(text, _)| text.to_owned()).collect::<Vec<_>>()
@@ -74,7 +75,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
         health_filter: text(section, "health_filter"),
     };
     let client = client(section, consul.token.is_some());
-    (Provider::Consul(consul), client)
+    Some((Provider::Consul(consul), client))
 }
 
 fn check_server(section: &mut Section<'_, '_>, scheme: &str, server: &str) {

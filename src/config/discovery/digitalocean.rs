@@ -16,10 +16,11 @@ pub struct DigitalOcean {
     pub port: u16,
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
+#[expect(clippy::unnecessary_wraps, reason = "of other kinds there may be none")]
+pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
     let digitalocean =
         DigitalOcean { endpoint: "https://api.digitalocean.com".to_owned(), port: port(section) };
-    (Provider::DigitalOcean(digitalocean), http::client(section, true))
+    Some((Provider::DigitalOcean(digitalocean), http::client(section, true)))
 }
 
 impl DigitalOcean {

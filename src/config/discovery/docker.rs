@@ -67,7 +67,8 @@ impl Docker {
     }
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
+#[expect(clippy::unnecessary_wraps, reason = "of other kinds there may be none")]
+pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
     let host = section.text("host").unwrap_or("").to_owned();
     let port = port(section);
     let nodes = section.entries("filters", "empty or null filter in docker_sd_configs");
@@ -85,7 +86,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
             "`host`: expected `unix:///path/of/the.sock`, `tcp://host:port` or an HTTP URL",
         );
     }
-    (Provider::Docker(docker), http::client(section, true))
+    Some((Provider::Docker(docker), http::client(section, true)))
 }
 
 fn filter(node: &Node, findings: &mut Findings) -> Option<(String, Vec<String>)> {

@@ -28,14 +28,15 @@ pub struct Ec2Filter {
     pub values: Vec<String>,
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
+#[expect(clippy::unnecessary_wraps, reason = "of other kinds there may be none")]
+pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
     let endpoint = endpoint(section);
     let sigv4 = http::sigv4::aws(section, "ec2");
     let port = port(section);
     let nodes = section.entries("filters", "empty or null section in filters");
     let filters = nodes.into_iter().filter_map(|node| filter(node, section.findings)).collect();
     let client = http::client(section, true);
-    (Provider::Ec2(Ec2 { sigv4, endpoint, port, filters }), client)
+    Some((Provider::Ec2(Ec2 { sigv4, endpoint, port, filters }), client))
 }
 
 /// A bare host is asked over HTTPS.

@@ -21,7 +21,8 @@ pub struct Gce {
     pub endpoint: String,
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
+#[expect(clippy::unnecessary_wraps, reason = "of other kinds there may be none")]
+pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
     let mut required = |key: &'static str| {
         let value = section.text(key).unwrap_or("").to_owned();
         if value.is_empty() {
@@ -36,7 +37,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
     let port = port(section);
     let endpoint = "https://compute.googleapis.com".to_owned();
     let client = HttpClient { follow_redirects: true, enable_http2: true, ..HttpClient::default() };
-    (Provider::Gce(Gce { project, zone, filter, tag_separator, port, endpoint }), client)
+    Some((Provider::Gce(Gce { project, zone, filter, tag_separator, port, endpoint }), client))
 }
 
 impl Gce {

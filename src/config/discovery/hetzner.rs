@@ -42,18 +42,18 @@ impl HetznerRole {
     }
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
-    // What is wrong with it is told, and then the settings are run by nobody.
-    let role = role(section).unwrap_or(HetznerRole::Cloud);
+pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
+    let role = role(section);
     let (port, selector) = (port(section), section.text("label_selector").unwrap_or(""));
     let client = http::client(section, true);
+    let role = role?;
     let hetzner = Hetzner {
         role,
         endpoint: role.endpoint().to_owned(),
         port,
         label_selector: selector.to_owned(),
     };
-    (Provider::Hetzner(hetzner), client)
+    Some((Provider::Hetzner(hetzner), client))
 }
 
 fn role(section: &mut Section<'_, '_>) -> Option<HetznerRole> {

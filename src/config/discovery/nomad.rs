@@ -20,7 +20,8 @@ pub struct Nomad {
     pub tag_separator: String,
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
+#[expect(clippy::unnecessary_wraps, reason = "of other kinds there may be none")]
+pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
     let server = section.text("server").unwrap_or("http://localhost:4646").trim().to_owned();
     if server.is_empty() {
         let place = section.place_of("server");
@@ -36,7 +37,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
         allow_stale: section.boolean("allow_stale").unwrap_or(true),
         tag_separator: section.text("tag_separator").unwrap_or(",").to_owned(),
     };
-    (Provider::Nomad(nomad), http::client(section, true))
+    Some((Provider::Nomad(nomad), http::client(section, true)))
 }
 
 impl Nomad {

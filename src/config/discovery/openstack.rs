@@ -78,8 +78,9 @@ impl OpenStackAvailability {
 }
 
 pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
-    let availability = availability(section);
-    let role = role(section);
+    // What is wrong with them is told, and then the settings are run by nobody.
+    let availability = availability(section).unwrap_or(OpenStackAvailability::Public);
+    let role = role(section).unwrap_or(OpenStackRole::Instance);
     let region = section.text("region").unwrap_or("").to_owned();
     if region.is_empty() {
         let place = section.place_of("region");
@@ -95,8 +96,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
         enable_http2: true,
         ..HttpClient::default()
     };
-    let openstack =
-        OpenStack { identity, role: role?, region, availability: availability?, all_tenants, port };
+    let openstack = OpenStack { identity, role, region, availability, all_tenants, port };
     (Provider::OpenStack(openstack), client)
 }
 

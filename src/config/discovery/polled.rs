@@ -87,7 +87,7 @@ impl Provider {
     }
 }
 
-type Read = fn(&mut Section<'_, '_>) -> (Provider, HttpClient);
+type Read = fn(&mut Section<'_, '_>) -> Option<(Provider, HttpClient)>;
 
 pub(super) struct Kind {
     pub(super) key: &'static str,
@@ -114,9 +114,10 @@ pub(super) const KINDS: [Kind; 9] = [
 
 pub(super) fn read(kind: &Kind, node: &Node, findings: &mut Findings) -> Option<Discovery> {
     let mut section = Section::open(node, kind.key, findings)?;
-    let (provider, client) = (kind.read)(&mut section);
+    let read = (kind.read)(&mut section);
     let refresh_interval = refresh(&mut section, kind.unset);
     section.close();
+    let (provider, client) = read?;
     Some(Discovery::Polled(Box::new(Polled { provider, refresh_interval, client })))
 }
 

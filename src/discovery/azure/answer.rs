@@ -45,6 +45,7 @@ pub(super) struct Machine {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the names of the API")]
 struct MachineProperties {
     #[serde(deserialize_with = "or_empty")]
     hardware_profile: HardwareProfile,

@@ -142,6 +142,7 @@ pub(super) struct Reservation {
 /// What is absent is as good as empty.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the names of the API")]
 struct Instance {
     instance_id: String,
     image_id: String,

@@ -103,14 +103,13 @@ impl Credentials {
         let parse = |url: &str| Url::parse(url).map_err(|e| format!("`token_uri` is no URL: {e}"));
         match self {
             Self::ServiceAccount { email, key, key_id, token_url } => {
-                let now_s = now_ms / 1_000;
+                let issued = now_ms / 1_000;
                 let claims = json!({
                     "iss": email, "scope": SCOPE, "aud": token_url,
-                    "iat": now_s, "exp": now_s + ASSERTION_SECONDS,
+                    "iat": issued, "exp": issued + ASSERTION_SECONDS,
                 });
-                let claims = match claims {
-                    Value::Object(claims) => claims,
-                    _ => unreachable!("it was written as an object"),
+                let Value::Object(claims) = claims else {
+                    unreachable!("it was written as an object")
                 };
                 let key_id = Some(key_id.as_str()).filter(|id| !id.is_empty());
                 let assertion = jwt::sign(key, SignatureAlgorithm::Rs256, key_id, &claims)?;

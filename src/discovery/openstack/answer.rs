@@ -36,6 +36,7 @@ pub(super) fn page<T: DeserializeOwned>(answer: &mut Value, list: &str) -> Resul
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the API")]
 pub(super) struct Hypervisor {
     /// A number, or since microversion 2.53 a text.
     id: Value,
@@ -76,6 +77,7 @@ pub(super) struct Port {
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the API")]
 pub(super) struct FloatingIp {
     floating_ip_address: String,
     #[serde(default, deserialize_with = "or_empty")]

@@ -138,9 +138,6 @@ impl OpenStack {
 /// A page of each list, all of them in one answer, as the fuzzer asks for them.
 pub(super) fn decode(body: &[u8]) -> Vec<Labels> {
     let Ok(mut content) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
-    fn entries<T: DeserializeOwned>(content: &mut Value, list: &str) -> Vec<T> {
-        page(content, list).map_or_else(|_| Vec::new(), |page| page.entries)
-    }
     let (ports, addresses): (Vec<Port>, Vec<FloatingIp>) =
         (entries(&mut content, "ports"), entries(&mut content, "floatingips"));
     let floating = FloatingIps::new(&ports, &addresses);
@@ -152,6 +149,10 @@ pub(super) fn decode(body: &[u8]) -> Vec<Labels> {
     targets.extend(servers.iter().flat_map(|it| it.targets(80, &floating)));
     targets.extend(balancers.iter().filter_map(|it| it.target(&listeners, &addresses)));
     targets
+}
+
+fn entries<T: DeserializeOwned>(content: &mut Value, list: &str) -> Vec<T> {
+    page(content, list).map_or_else(|_| Vec::new(), |page| page.entries)
 }
 
 /// Where all are asked with one token.

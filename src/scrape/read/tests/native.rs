@@ -6,13 +6,16 @@ use crate::{
     model::{histogram, sample::STALE_NAN_BITS},
     outbox::Shapings,
     scrape::test_job::destination,
-    wire::remote_write::TimeSeries,
+    wire::{
+        protobuf::{fixed64_tag, push_bytes, push_varint, varint_tag},
+        remote_write::TimeSeries,
+    },
 };
 
 /// In the order in which the samples leave.
-fn scrape(bench: &mut Bench, body: &str) -> (Vec<TimeSeries>, Option<Failure>) {
+fn scrape(bench: &mut Bench, body: impl AsRef<[u8]>) -> (Vec<TimeSeries>, Option<Failure>) {
     let moment = bench.moment();
-    let (counts, outcome) = bench.reader.read(bench.format, body.as_bytes(), moment);
+    let (counts, outcome) = bench.reader.read(bench.format, body.as_ref(), moment);
     let failure = outcome.err();
     let report = Report {
         failure: failure.as_ref(),
@@ -72,7 +75,7 @@ fn a_histogram_is_one_sample_and_ends_as_one() {
         ("a 1\n".to_owned(), "a 1@5000\nh HS@5000\n"),
         (String::new(), "a S@6000\n"),
     ] {
-        let (series, failure) = scrape(&mut bench, &body);
+        let (series, failure) = scrape(&mut bench, body);
         assert_eq!((told(&series).as_str(), failure), (expected, None));
     }
     // And where its next owner ends it.
@@ -100,6 +103,57 @@ fn too_many_buckets_discard_the_scrape_and_end_nothing() {
     assert_eq!(series.len(), 0);
     assert_eq!(failure, Some(Failure::BucketLimit { buckets_max: 1 }));
     assert_eq!(told(&scrape(&mut bench, "a 3\n").0), "a 3@3000\n");
+}
+
+/// A family of one histogram in protobuf: of schema 1, with one observation in its first bucket and two
+/// in its second.
+fn native(count: u64, sum: f64) -> Vec<u8> {
+    let message = |fields: &[(u64, u64)]| {
+        let mut message = Vec::new();
+        for (field, value) in fields {
+            push_varint(&mut message, varint_tag(*field));
+            push_varint(&mut message, *value);
+        }
+        message
+    };
+    // As zigzags: schema 1, offset 1, and a step of 1 up to each bucket.
+    let mut histogram = message(&[(1, count), (5, 2)]);
+    push_varint(&mut histogram, fixed64_tag(2));
+    histogram.extend_from_slice(&sum.to_le_bytes());
+    push_bytes(&mut histogram, 12, &message(&[(1, 2), (2, 2)]));
+    push_bytes(&mut histogram, 13, &[2, 2]);
+    let mut metric = Vec::new();
+    push_bytes(&mut metric, 7, &histogram);
+    let mut family = message(&[(3, 4)]);
+    push_bytes(&mut family, 1, b"n");
+    push_bytes(&mut family, 4, &metric);
+    let mut body = Vec::new();
+    push_varint(&mut body, family.len() as u64);
+    body.extend(family);
+    body
+}
+
+#[test]
+fn native_histograms_are_held_to_their_rules_and_made_to_fit() {
+    let bench = |buckets_max, bucket_factor_min| {
+        let native_histograms = NativeHistograms { buckets_max, bucket_factor_min };
+        let job = Job { scrape_native_histograms: true, native_histograms, ..job() };
+        Bench { format: Format::Protobuf, ..Bench::new(job) }
+    };
+    for (buckets_max, factor, schema, buckets) in
+        [(0, 0.0, 1, 2), (2, 1.1, 1, 2), (1, 0.0, 0, 1), (0, 2.0, 0, 1), (0, 4.0, -1, 1)]
+    {
+        let (series, failure) = scrape(&mut bench(buckets_max, factor), native(3, 4.5));
+        assert_eq!(failure, None);
+        let found = &series[0].histograms[0].histogram;
+        let expected = (schema, buckets);
+        assert_eq!((found.schema, found.bucket_count()), expected, "{buckets_max} {factor}");
+    }
+    let (series, failure) = scrape(&mut bench(0, 0.0), native(2, 4.5));
+    assert_eq!((series.len(), failure.as_ref().map(Failure::kind)), (0, Some("parse")));
+    // Nor can it forge a marker.
+    let (series, _) = scrape(&mut bench(0, 0.0), native(3, f64::from_bits(STALE_NAN_BITS)));
+    assert_eq!(told(&series), "n H3@1000\n");
 }
 
 #[test]
