@@ -201,7 +201,7 @@ fn cloud_credentials(section: &mut Section<'_, '_>, http: &mut HttpClient) {
 
 impl Default for MetadataSending {
     fn default() -> Self {
-        Self { enabled: true, interval: Duration::from_mins(1), families_per_send_max: 2_000 }
+        Self { enabled: true, interval: Duration::from_secs(60), families_per_send_max: 2_000 }
     }
 }
 

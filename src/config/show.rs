@@ -132,7 +132,7 @@ fn destination(destination: &Destination) -> Shown {
     ]);
     let window = destination.out_of_order_window;
     let is_told = destination.compression != WriteCompression::default();
-    let compression = is_told.then(|| word(&remote_write::COMPRESSIONS, destination.compression));
+    let compression = is_told.then(|| word(&remote_write::COMPRESSIONS, &destination.compression));
     let compression = compression.flatten();
     let mut fields = vec![
         ("url", Some(text(destination.shown_url()))),
@@ -143,7 +143,7 @@ fn destination(destination: &Destination) -> Shown {
         ("out_of_order_window", (!window.is_zero()).then(|| duration(window))),
         ("send_native_histograms", set(destination.send_native_histograms)),
         ("round_robin_dns", set(destination.round_robin_dns)),
-        ("protobuf_message", word(&remote_write::MESSAGES, destination.message)),
+        ("protobuf_message", word(&remote_write::MESSAGES, &destination.message)),
         ("x_compression", compression),
     ];
     fields.extend(client(&destination.http));
@@ -161,8 +161,8 @@ fn metadata(metadata: &MetadataSending) -> Shown {
 }
 
 /// The name of `value` in the file.
-fn word<T: PartialEq>(names: &[(&'static str, T)], value: T) -> Option<Shown> {
-    names.iter().find(|(_, own)| *own == value).map(|(name, _)| text(*name))
+fn word<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> Option<Shown> {
+    names.iter().find(|(_, own)| own == value).map(|(name, _)| text(*name))
 }
 
 fn outbox_settings(settings: &OutboxSettings) -> Shown {

@@ -13,7 +13,9 @@ const FAMILIES_MAX: usize = 200_000;
 
 /// The sets that targets say, each for as long as a target holds it: nobody has to take one back.
 #[derive(Clone, Debug, Default)]
-pub struct Families(Arc<Mutex<Vec<Weak<[Family]>>>>);
+pub struct Families(Arc<Mutex<Sets>>);
+
+type Sets = Vec<Weak<[Family]>>;
 
 impl Families {
     /// `set` is what a target says from now on; one that others say as well is added once.
@@ -47,7 +49,7 @@ impl Families {
         all
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Weak<[Family]>>> {
+    fn lock(&self) -> MutexGuard<'_, Sets> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -108,8 +108,11 @@ pub(super) fn label(message: &[u8]) -> Result<(&str, &str), DecodeError> {
     Ok((text(name)?, text(value)?))
 }
 
-pub(super) fn label_bytes(message: &[u8]) -> Result<(&[u8], &[u8]), WireFault> {
-    let mut label: (&[u8], &[u8]) = (b"", b"");
+/// Name and value.
+pub(super) type LabelBytes<'a> = (&'a [u8], &'a [u8]);
+
+pub(super) fn label_bytes(message: &[u8]) -> Result<LabelBytes<'_>, WireFault> {
+    let mut label: LabelBytes<'_> = (b"", b"");
     for field in Fields::of(message) {
         match field? {
             (LABEL_NAME, FieldValue::Bytes(name)) => label.0 = name,
