@@ -88,7 +88,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClien
     let client = http::client(section, true);
     let azure =
         Azure { environment, authentication, subscription_id, tenant_id, resource_group, port };
-    (Provider::Azure(azure), client)
+    Some((Provider::Azure(azure), client))
 }
 
 fn text_of(section: &mut Section<'_, '_>, key: &'static str) -> String {

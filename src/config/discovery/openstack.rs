@@ -77,10 +77,8 @@ impl OpenStackAvailability {
     }
 }
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
-    // What is wrong with them is told, and then the settings are run by nobody.
-    let availability = availability(section).unwrap_or(OpenStackAvailability::Public);
-    let role = role(section).unwrap_or(OpenStackRole::Instance);
+pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
+    let (availability, role) = (availability(section), role(section));
     let region = section.text("region").unwrap_or("").to_owned();
     if region.is_empty() {
         let place = section.place_of("region");
@@ -96,8 +94,9 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> (Provider, HttpClient) {
         enable_http2: true,
         ..HttpClient::default()
     };
+    let (availability, role) = (availability?, role?);
     let openstack = OpenStack { identity, role, region, availability, all_tenants, port };
-    (Provider::OpenStack(openstack), client)
+    Some((Provider::OpenStack(openstack), client))
 }
 
 fn role(section: &mut Section<'_, '_>) -> Option<OpenStackRole> {

@@ -157,45 +157,6 @@ fn timeouts_follow_the_interval() {
 }
 
 #[test]
-fn credentials_exclude_each_other() {
-    check(
-        "scrape_configs:\n- job_name: a\n  basic_auth: {username: u, password: p, password_file: f}\n  authorization: {type: Basic, credentials: x, credentials_file: y}\n  bearer_token: z\n  bearer_token_file: z\n  oauth2: {client_id: x}\n",
-        &[
-            "3:42: at most one of basic_auth password",
-            "4:19: authorization type cannot be set to \"basic\"",
-            "4:48: at most one of authorization credentials & credentials_file",
-            "5:3: at most one of basic_auth, oauth2, bearer_token & bearer_token_file",
-            "5:3: authorization is not compatible with bearer_token & bearer_token_file",
-            "6:3: at most one of bearer_token & bearer_token_file must be configured",
-            "7:3: at most one of basic_auth, oauth2 & authorization must be configured",
-            "7:11: oauth2 token_url must be configured",
-        ],
-    );
-    let job = job("  bearer_token: t\n");
-    let authorization = job.http.authorization.as_ref().expect("a token authorizes");
-    assert_eq!(authorization.scheme, "Bearer");
-    assert_eq!(authorization.credentials, Some(Source::Inline(Secret::new("t"))));
-}
-
-#[test]
-fn headers_and_tls_are_checked() {
-    check(
-        "scrape_configs:\n- job_name: a\n  http_headers:\n    Host: {values: [x]}\n    authorization: {values: [x]}\n    \"a b\": {values: [x]}\n    X-A: {values: [x], value: y}\n    x-a: {secrets: [x]}\n  tls_config: {cert_file: c, min_version: TLS9, max_version: TLS11}\n  proxy_url: http://\n  proxy_from_environment: false\n",
-        &[
-            "4:5: setting header \"Host\" is not allowed",
-            "5:5: setting header \"authorization\" is not allowed",
-            "6:5: `http_headers`: `a b` is no header name",
-            "7:24: unknown key `value` in `http_headers entry`; did you mean `values`?",
-            "8:5: header \"x-a\" is defined in multiple sections",
-            "9:15: exactly one of key or key_file must be configured when a client certificate",
-            "9:30: `min_version`: unknown TLS version: TLS9",
-            "9:49: `max_version`: TLS 1.0 and 1.1 are not supported",
-            "10:3: `proxy_url`: host is missing in URL",
-        ],
-    );
-}
-
-#[test]
 fn discoveries_are_checked() {
     check(
         "scrape_configs:\n- job_name: a\n  file_sd_configs: [{}, {files: [a.txt, 'a/*/b.json', 'a/*.yml']}, null]\n  http_sd_configs:\n  - url: example.com/x\n  - url: http://h/\n    refresh_interval: 0s\n  dns_sd_configs:\n  - names: [a]\n    type: A\n  - names: []\n    type: TXT\n  linode_sd_configs: [{port: 1}, null]\n  vultr_sd_configs: []\n",
