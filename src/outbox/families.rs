@@ -49,7 +49,7 @@ impl Families {
         all
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Weak<[Family]>>> {
+    fn lock(&self) -> MutexGuard<'_, Sets> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

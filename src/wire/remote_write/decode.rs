@@ -108,8 +108,8 @@ pub(super) fn label(message: &[u8]) -> Result<(&str, &str), DecodeError> {
     Ok((text(name)?, text(value)?))
 }
 
-/// A name and a value, whatever bytes they are.
-type LabelBytes<'a> = (&'a [u8], &'a [u8]);
+/// Name and value.
+pub(super) type LabelBytes<'a> = (&'a [u8], &'a [u8]);
 
 pub(super) fn label_bytes(message: &[u8]) -> Result<LabelBytes<'_>, WireFault> {
     let mut label: LabelBytes<'_> = (b"", b"");

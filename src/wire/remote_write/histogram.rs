@@ -97,7 +97,7 @@ pub(super) fn decode(message: &[u8]) -> Result<(HistogramAt, Option<i64>), Decod
         counts,
         custom_bounds: read.custom_bounds,
     };
-    Ok((HistogramAt { histogram, timestamp_ms }, start_ms))
+    Ok((HistogramAt { timestamp_ms, histogram }, start_ms))
 }
 
 /// A message as far as it has been read.
