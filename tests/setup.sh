@@ -3,7 +3,7 @@
 # packages, and the accessibility rules that the page is held to.
 set -eu
 
-packages=(prometheus prometheus-node-exporter python3 python3-venv python3-yaml python3-snappy curl
+packages=(prometheus prometheus-node-exporter openssl python3 python3-venv python3-yaml python3-snappy curl
   jq iproute2 nftables faketime avahi-daemon avahi-utils dbus chromium chromium-driver
   mmdebstrap systemd-container lintian rpm rpmlint shellcheck)
 missing=()

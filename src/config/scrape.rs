@@ -49,11 +49,7 @@ pub(super) const ALIGN_INTERVAL: &str = "x_scrape_align_interval";
 /// `None`: it can't even be read as far as its name.
 pub(super) fn job(node: &Node, global: &Global, findings: &mut Findings) -> Option<Job> {
     let mut section = Section::open(node, "scrape_configs", findings)?;
-    let name = section.text("job_name").unwrap_or("").to_owned();
-    if name.is_empty() {
-        let place = section.place_of("job_name");
-        section.problem(place, "job_name is empty");
-    }
+    let name = job_name(&mut section);
     let (scrape_interval, scrape_timeout) = times(&mut section, &name, global);
     let (validation, escaping) = naming(&mut section, global);
     let native = section.boolean("scrape_native_histograms");
@@ -121,6 +117,15 @@ pub(super) fn job(node: &Node, global: &Global, findings: &mut Findings) -> Opti
     };
     section.close();
     Some(job)
+}
+
+fn job_name(section: &mut Section<'_, '_>) -> String {
+    let name = section.text("job_name").unwrap_or("").to_owned();
+    if name.is_empty() {
+        let place = section.place_of("job_name");
+        section.problem(place, "job_name is empty");
+    }
+    name
 }
 
 /// The keys that `global` and jobs have in common.

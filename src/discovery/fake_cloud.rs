@@ -39,6 +39,7 @@ impl Reply {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a `json!` or a text, as it comes")]
 pub(super) fn reply(status: u16, body: impl ToString) -> Reply {
     Reply { status, headers: Vec::new(), body: body.to_string().into_bytes() }
 }
@@ -104,7 +105,7 @@ async fn respond(
     seen: &Mutex<Vec<Asked>>,
 ) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let asked = Asked {
         method: head.method.to_string(),
         path: head.uri.to_string(),

@@ -115,8 +115,11 @@ mod tests {
         format!("{} {value}@{}", labels.get("id"), timestamp_ms.unwrap())
     }
 
+    /// The exemplars of a sample, and those that are news.
+    type Told = (&'static [&'static str], &'static [&'static str]);
+
     /// What is news of each sample of a series, at 10, 20, … ms.
-    fn check(kind: Kind, samples: &[(&[&str], &[&str])]) {
+    fn check(kind: Kind, samples: &[Told]) {
         let mut last = LastExemplars::default();
         for (n, (exemplars, expected)) in (1..).zip(samples) {
             let exemplars = exemplars.iter().map(|text| exemplar(text)).collect();

@@ -183,7 +183,7 @@ mod tests {
             if let Entry::Series(series) = &entry {
                 let told = telling.of(series.text);
                 let told = told.map_or("-".into(), |m| format!("{} {}", m.kind.name(), m.help));
-                found += &format!("{}: {told}\n", series.text);
+                found.extend([series.text, ": ", &told, "\n"]);
             }
             telling.hear(entry);
         }

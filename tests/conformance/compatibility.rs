@@ -69,8 +69,8 @@ fn table(page: &str) -> BTreeMap<String, BTreeSet<String>> {
             .filter_map(|row| row.strip_prefix("| `")?.split('`').next())
             .map(str::to_owned)
             .collect();
-        let named: Vec<_> = title.split('`').skip(1).step_by(2).collect();
-        let names = if title.starts_with(HOW_REACHED) { vec![HOW_REACHED] } else { named };
+        let keys: Vec<_> = title.split('`').skip(1).step_by(2).collect();
+        let names = if title.starts_with(HOW_REACHED) { vec![HOW_REACHED] } else { keys };
         for name in names {
             table.entry(name.to_owned()).or_default().extend(fields.clone());
         }

@@ -148,7 +148,7 @@ async fn native_histograms_go_all_the_way_and_end_as_such() {
     .await;
     let received: Arc<Mutex<Vec<TimeSeries>>> = Arc::default();
     let store = Arc::clone(&received);
-    let receiver = serve(move |_, body| {
+    let backend = serve(move |_, body| {
         // It is asked once whether it takes another compression, and says nothing to it.
         if body.is_empty() {
             return ("text/plain".to_owned(), Vec::new());
@@ -162,7 +162,7 @@ async fn native_histograms_go_all_the_way_and_end_as_such() {
 
     let directory = tempfile::tempdir().unwrap();
     let config = format!(
-        "global: {{ scrape_interval: 1s }}\nremote_write:\n  - url: http://{receiver}/write\n    \
+        "global: {{ scrape_interval: 1s }}\nremote_write:\n  - url: http://{backend}/write\n    \
          send_native_histograms: true\n    send_exemplars: true\nscrape_configs:\n  \
          - job_name: native\n    scrape_native_histograms: true\n    \
          static_configs: [{{ targets: ['{target}'] }}]\n"

@@ -31,6 +31,15 @@ use crate::{
 };
 
 /// Ownership at work, as far as it can be without peers.
+fn started(config: &Arc<config::Config>) -> ConfigState {
+    ConfigState {
+        config: Arc::clone(config),
+        loaded_ms: 1_700_000_000_123,
+        refused: None,
+        cause: crate::runtime::config_state::Cause::Start,
+    }
+}
+
 fn divided(
     fleet: &FleetSources,
     outbox: &outbox::Handle,
@@ -159,12 +168,7 @@ impl House {
         let loaded = Arc::new(config::parse(Path::new("starling.yml"), CONFIG, &|_| None).unwrap());
         let (targets, seen_targets) = watch::channel(Arc::new(snapshot(&loaded)));
         let (_, seen_providers) = watch::channel(discovery::providers());
-        let state = ConfigState {
-            config: loaded.clone(),
-            loaded_ms: 1_700_000_000_123,
-            refused: None,
-            cause: crate::runtime::config_state::Cause::Start,
-        };
+        let state = started(&loaded);
         let (config, seen_config) = watch::channel(Arc::new(state));
         let (reload, orders) = mpsc::channel(1);
         let (ready, seen_ready) = watch::channel(Readiness::Starting);

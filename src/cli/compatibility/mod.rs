@@ -75,8 +75,9 @@ impl Section {
     }
 
     fn text(&self, place: &str, Field(key, value, _): &Field) -> String {
-        // A secret and the file of it stand in each other's place.
-        let beside = self.base.iter().filter(|(other, _)| !key.starts_with(other));
+        // A secret, the file of it and a name for it stand in each other's place.
+        let own = key.trim_end_matches("_file").trim_end_matches("_ref");
+        let beside = self.base.iter().filter(|(other, _)| other != key && *other != own);
         let fields: Vec<_> = beside
             .map(|(other, value)| format!("{other}: {value}"))
             .chain([format!("{key}: {value}")])

@@ -234,6 +234,7 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "a `json!`, as it comes")]
     fn reach(properties: Value) -> Result<Reach, String> {
         serde_json::from_value::<Interface>(json!({ "properties": properties }))
             .unwrap()

@@ -390,7 +390,8 @@ mod tests {
 
     #[test]
     fn a_page_tells_the_next() {
-        let check = |mut answer: Value, expected: Result<(usize, Option<&str>), &str>| {
+        type Told = (usize, Option<&'static str>);
+        let check = |mut answer: Value, expected: Result<Told, &str>| {
             let found =
                 page::<Port>(&mut answer, "ports").map(|it| (it.entries.len(), it.next_query));
             let found = found.map_err(|fault| fault.contains(expected.err().unwrap_or("no fault")));

@@ -1,4 +1,4 @@
-//! DigitalOcean: `/v2/droplets`, page by page.
+//! `DigitalOcean`: `/v2/droplets`, page by page.
 
 use super::{
     Running, addresses, check,

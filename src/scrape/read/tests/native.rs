@@ -79,7 +79,7 @@ fn a_histogram_is_one_sample_and_ends_as_one() {
         assert_eq!((told(&series).as_str(), failure), (expected, None));
     }
     // And where its next owner ends it.
-    scrape(&mut bench, &classic(7));
+    scrape(&mut bench, classic(7));
     let inventory = Inventory::unpack(&bench.reader.pack().0, bench.reader.shapings()).unwrap();
     let mut next = Bench { second: bench.second, ..Bench::new(converting()) };
     next.reader.adopt(inventory, 7000);
@@ -90,7 +90,7 @@ fn a_histogram_is_one_sample_and_ends_as_one() {
 fn a_target_may_say_that_it_wants_none() {
     let labels = [("__convert_classic_histograms_to_nhcb__", "false")];
     let mut bench = Bench::with(converting(), &labels);
-    let (series, _) = scrape(&mut bench, &classic(3));
+    let (series, _) = scrape(&mut bench, classic(3));
     assert_eq!(series.len(), 5);
 }
 
@@ -169,7 +169,7 @@ fn exemplars_go_once_and_again_if_they_were_not_kept() {
         ("y", "# EOF\n", &["y"]),
         ("y", "# EOF\n", &[]),
     ] {
-        let (series, _) = scrape(&mut bench, &body(id, end));
+        let (series, _) = scrape(&mut bench, body(id, end));
         let sent: Vec<&str> =
             series.iter().flat_map(|one| &one.exemplars).map(|e| e.labels.get("id")).collect();
         assert_eq!(sent, expected, "second {}", bench.second);
@@ -191,7 +191,7 @@ fn a_series_that_begins_is_zero_at_its_start() {
         ("2.75", "a_total 7@4000\ng 1@4000\n"),
         ("9", "a_total 7@5000\ng 1@5000\n"),
     ] {
-        let (series, failure) = scrape(&mut bench, &body(created));
+        let (series, failure) = scrape(&mut bench, body(created));
         assert_eq!((told(&series).as_str(), failure), (expected, None));
     }
 }
@@ -227,7 +227,7 @@ fn a_series_goes_with_what_its_target_says_of_it() {
     };
     let expected = |help: &str| format!("a counter {help}, b -, s_sum summary , s_other -");
     for (help, said) in [("x", "x"), ("x", "x"), ("y", "x"), ("y", "y"), ("y", "y")] {
-        let (series, _) = scrape(&mut bench, &body(help));
+        let (series, _) = scrape(&mut bench, body(help));
         let metadata = series.iter().map(|one| {
             let told = one.metadata.as_ref().map(|m| format!("{} {}", m.kind.name(), m.help));
             format!("{} {}", one.labels.get("__name__"), told.unwrap_or_else(|| "-".to_owned()))
