@@ -2,11 +2,15 @@
 //! and what becomes of it here. Nothing of that is claimed: each field is typed into a configuration,
 //! alone, and what the reader of configurations says of it stands in the table.
 
+mod discoveries;
 mod fields;
 
 use std::{collections::BTreeSet, fmt::Write, path::Path};
 
-use crate::{cli::compatibility::fields::SECTIONS, config};
+use crate::{
+    cli::compatibility::{discoveries::DISCOVERIES, fields::SECTIONS},
+    config,
+};
 
 /// A mapping of the configuration, as Prometheus' manual divides it.
 struct Section {
@@ -33,7 +37,7 @@ enum Answer {
 /// The page of the documentation.
 pub fn page() -> String {
     let mut page = String::from(HEAD);
-    for section in SECTIONS {
+    for section in SECTIONS.iter().chain(DISCOVERIES) {
         // Writing to a string does not fail.
         let _ = write!(page, "\n## {}\n\n| field | here | |\n|---|---|---|\n", section.title);
         for field in section.fields {
@@ -109,7 +113,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_refused_as_not_supported() {
-        for section in SECTIONS {
+        for section in SECTIONS.iter().chain(DISCOVERIES) {
             for field in section.fields {
                 if let Answer::Refused(told) = section.answer(field) {
                     assert!(
@@ -125,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_field_stands_once_in_its_section() {
-        for section in SECTIONS {
+        for section in SECTIONS.iter().chain(DISCOVERIES) {
             let keys: BTreeSet<_> = section.fields.iter().map(|field| field.0).collect();
             assert_eq!(keys.len(), section.fields.len(), "{}", section.title);
         }
@@ -133,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_nobody_knows_is_not_taken_for_supported() {
-        for section in SECTIONS {
+        for section in SECTIONS.iter().chain(DISCOVERIES) {
             let answer = section.answer(&Field("no_such_field", "1", ""));
             assert!(matches!(answer, Answer::Refused(_)), "{}: {answer:?}", section.title);
         }
