@@ -11,10 +11,7 @@ const AGENT: &str = env!("CARGO_BIN_EXE_starling");
 const REFUSED: &[(&str, &str)] = &[
     ("rw1-retries-400", "a 400 is bisected, so that one bad sample does not cost the batch"),
     ("rwb-429-no-retry", "a 429 asks for patience: dropping the samples would lose data"),
-    (
-        "scrape_config_files_glob.good.yml",
-        "includes a file with cloud discovery, which comes later",
-    ),
+    ("scrape_config_files_glob.good.yml", "includes a file with a discovery that is not here"),
 ];
 
 /// Every step of the command line against every corpus.
