@@ -22,6 +22,8 @@ SUFFIXES_SKIPPED = {".rs", ".py", ".toml", ".json", ".yml", ".yaml", ".c", ".h",
 TEXTS_SKIPPED = {
     ("zstd-sys", "zstd/COPYING"): "the GPL, to which zstd/LICENSE (BSD) is the alternative chosen",
 }
+# Crates under the MIT licence whose text stays in their repository, as their packages leave it out.
+TEXTS_LEFT_OUT = {"base64-simd", "vsimd"}
 # A longer text than any licence is: something else has such a name.
 TEXT_BYTES_MAX = 200_000
 
@@ -38,6 +40,8 @@ def main(triple):
         found = texts_of(package)
         if not found and "Apache-2.0" in re.split(r"[ ()]+", licence):
             found = [(ROOT / "LICENSE").read_text(encoding="utf-8")]
+        if not found and licence == "MIT" and package["name"] in TEXTS_LEFT_OUT:
+            found = [mit(f"the authors of {package['name']}, {package['repository']}")]
         if not found:
             faults.append(f"{name}: no text of its licence `{licence}` in {package['manifest_path']}'s folder")
             continue
@@ -45,6 +49,10 @@ def main(triple):
     if faults:
         sys.exit("packaging/notices.py:\n  " + "\n  ".join(faults))
     write(crates, texts)
+
+
+def mit(holders):
+    return (ROOT / "packaging/MIT.txt").read_text(encoding="utf-8").format(holders=holders)
 
 
 def linked(triple):
