@@ -9,7 +9,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use prometheus_client::registry::Registry;
 use starling::{
     config::{
-        Destination, HttpClient, MetadataSending, OutboxSettings, Queue, WhenFull,
+        Destination, HttpClient, MetadataSending, OutboxSettings, Queue, TypedUrl, WhenFull,
         WriteCompression, WriteMessage,
     },
     model::{
@@ -44,7 +44,7 @@ fn destination(name: &str) -> Arc<Destination> {
         name: name.into(),
         fleet_name: name.into(),
         // Nobody listens: what is measured stays in the outbox.
-        url: "http://127.0.0.1:1/".to_owned(),
+        url: TypedUrl::new("http://127.0.0.1:1/"),
         timeout: Duration::from_secs(1),
         http: HttpClient::default(),
         external_labels: [("replica", name)].into_iter().collect(),

@@ -31,6 +31,8 @@ preparing=$!
 cargo test --no-run
 wait "$preparing" || { cat "$log" && exit 1; }
 
+bash benches/stages/count.sh || outcome=1
+
 beside '--test=appliance' \
   '--lib --bins --test=tidy --test=conformance --test=simulation --test=api --test=browser --test=integration'
 # What is judged by the clock: it mostly waits, for boots and for time to pass, and so finds the

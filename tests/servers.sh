@@ -31,6 +31,8 @@ if [ ! -x "$folder/usr/bin/victoria-metrics" ]; then
   for file in "$scratch"/root/usr/bin/*; do
     [[ " ${keep[*]} " == *" ${file##*/} "* ]] || rm "$file"
   done
+  # Not every server names its version itself.
+  (cd "$scratch" && ls -- *.deb) >"$scratch/root/packages"
   rm -rf "$folder" "$scratch/root/usr/share"
   mv "$scratch/root" "$folder"
 fi

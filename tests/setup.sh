@@ -5,7 +5,7 @@ set -eu
 
 packages=(prometheus prometheus-node-exporter openssl python3 python3-venv python3-yaml python3-snappy curl
   jq iproute2 nftables faketime avahi-daemon avahi-utils dbus chromium chromium-driver
-  mmdebstrap systemd-container lintian rpm rpmlint shellcheck)
+  mmdebstrap systemd-container lintian rpm rpmlint shellcheck valgrind)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||

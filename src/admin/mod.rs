@@ -6,6 +6,7 @@ mod door;
 mod listen;
 mod listing;
 mod meters;
+mod pieces;
 mod selector;
 mod view;
 mod web;
@@ -130,8 +131,6 @@ struct Window {
     hostname: String,
     /// Where it is itself found, as `host:port`.
     api_address: String,
-    /// Which endpoints there are.
-    document: api::Document,
     /// Those who listen to events; there is room for so many.
     listeners: Arc<Semaphore>,
     /// Ends what would go on for ever.
@@ -168,7 +167,6 @@ impl Admin {
             sources: self.sources,
             api_address: self.addresses.first().map(SocketAddr::to_string).unwrap_or_default(),
             hostname: host::name(),
-            document: api::Document::new(),
             listeners: api::events::listeners(),
             stop: stop.clone(),
             runtime: tokio::runtime::Handle::current(),
@@ -232,7 +230,7 @@ fn server(
             .wrap(from_fn(guard))
             .wrap(from_fn(door::enter))
             .wrap(Compress::default())
-            .configure(|app| api::routes(app, &window.document))
+            .configure(api::routes)
     })
     .workers(WORKERS)
     .max_connections(CONNECTIONS_MAX / WORKERS)

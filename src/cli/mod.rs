@@ -13,7 +13,7 @@ mod signals;
 
 use std::{
     collections::BTreeMap,
-    fs,
+    env, fs,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -39,9 +39,17 @@ use crate::{
 /// Scrapes Prometheus targets and sends what they say by remote write, losing nothing.
 #[derive(Parser)]
 #[command(name = "starling", version, propagate_version = true)]
-struct Line {
+struct Line<C: Subcommand = Command> {
     #[command(subcommand)]
-    command: Command,
+    command: C,
+}
+
+/// What a service says. Clap makes all that it could be asked of what it is given: for the one who
+/// stays, that would be half a megabyte of memory for commands that are not his.
+#[derive(Subcommand)]
+enum Agent {
+    /// Run the agent until SIGTERM or SIGINT; SIGHUP loads the configuration again
+    Run(Run),
 }
 
 #[derive(Subcommand)]
@@ -180,7 +188,13 @@ const THREADS_DEFAULT_MAX: usize = 4;
 
 /// Does what the command line says. Exit code 1 is a failure, 2 a command line that says nothing.
 pub fn main() -> ExitCode {
-    let outcome = match Line::parse().command {
+    let command = if env::args_os().nth(1).is_some_and(|word| word == "run") {
+        let Agent::Run(flags) = Line::<Agent>::parse().command;
+        Command::Run(flags)
+    } else {
+        Line::<Command>::parse().command
+    };
+    let outcome = match command {
         Command::Run(flags) => flags.run().map(|()| ExitCode::SUCCESS),
         Command::Check { files, strict, web, cluster } => cluster.typed().and_then(|cluster| {
             let WebFlags { listen_address, config_file } = web;
@@ -205,12 +219,12 @@ pub fn main() -> ExitCode {
             Ok(0)
         }),
         Command::Completions { shell } => on_output(|out| {
-            clap_complete::generate(shell, &mut Line::command(), "starling", out);
+            clap_complete::generate(shell, &mut Line::<Command>::command(), "starling", out);
             Ok(0)
         }),
-        Command::Man { dir: None } => {
-            on_output(|out| clap_mangen::Man::new(Line::command()).render(out).map(|()| 0))
-        }
+        Command::Man { dir: None } => on_output(|out| {
+            clap_mangen::Man::new(Line::<Command>::command()).render(out).map(|()| 0)
+        }),
         Command::Man { dir: Some(dir) } => man_pages(&dir).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|reason| {
@@ -311,7 +325,7 @@ fn on_output(
 fn man_pages(dir: &Path) -> Result<(), String> {
     let write = || {
         fs::create_dir_all(dir)?;
-        clap_mangen::generate_to(Line::command(), dir)
+        clap_mangen::generate_to(Line::<Command>::command(), dir)
     };
     write().map_err(|error| format!("can't write manual pages to `{}`: {error}", dir.display()))
 }
@@ -322,7 +336,25 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        Line::command().debug_assert();
+        Line::<Command>::command().debug_assert();
+    }
+
+    /// Whichever of the two reads it.
+    #[test]
+    fn the_agent_says_the_same_alone_as_among_all_commands() {
+        let check = |words: &[&str]| {
+            let line = || ["starling", "run"].iter().chain(words);
+            let among = Line::<Command>::try_parse_from(line()).err().map(|e| e.to_string());
+            let alone = Line::<Agent>::try_parse_from(line()).err().map(|e| e.to_string());
+            assert!(among.is_some(), "{words:?} is neither help nor a fault");
+            assert_eq!(alone, among, "{words:?}");
+        };
+        check(&["--help"]);
+        check(&["-h"]);
+        check(&["--version"]);
+        check(&["--runtime.threads=0"]);
+        check(&["--log.levels=info"]);
+        check(&["more"]);
     }
 
     /// Manual pages are named after commands; a command without one would be missed by packages.
@@ -331,9 +363,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         man_pages(folder.path()).unwrap();
         let mut script = Vec::new();
-        clap_complete::generate(Shell::Bash, &mut Line::command(), "starling", &mut script);
+        clap_complete::generate(
+            Shell::Bash,
+            &mut Line::<Command>::command(),
+            "starling",
+            &mut script,
+        );
         let script = String::from_utf8(script).unwrap();
-        for command in Line::command().get_subcommands().map(clap::Command::get_name) {
+        for command in Line::<Command>::command().get_subcommands().map(clap::Command::get_name) {
             let page = folder.path().join(format!("starling-{command}.1"));
             assert!(page.is_file(), "{}", page.display());
             assert!(script.contains(&format!("starling__subcmd__{command})")), "{command}");
@@ -357,8 +394,13 @@ mod tests {
 
     #[test]
     fn flags_are_told_as_they_are_in_force() {
-        let line =
-            Line::parse_from(["starling", "run", "--log.format=json", "--config.file", "a.yml"]);
+        let line = Line::<Command>::parse_from([
+            "starling",
+            "run",
+            "--log.format=json",
+            "--config.file",
+            "a.yml",
+        ]);
         let Command::Run(run) = line.command else { panic!("`run` is `run`") };
         let flags = run.flags(3);
         let check = |name: &str, expected: &str| assert_eq!(flags[name], expected, "{name}");

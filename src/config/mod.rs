@@ -158,7 +158,7 @@ pub struct OAuth2 {
     pub client_id: String,
     pub grant: Grant,
     pub scopes: Vec<String>,
-    pub token_url: String,
+    pub token_url: TypedUrl,
     /// Sent along with each request for a token.
     pub endpoint_params: BTreeMap<String, Secret>,
     pub tls: Tls,
@@ -294,6 +294,32 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// A URL as typed. Users and passwords may stand in it, and tokens in its query.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct TypedUrl(String);
+
+impl TypedUrl {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// For whoever asks there.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// For a log or a view: without the credentials that may stand in it.
+    pub fn shown(&self) -> String {
+        discovery::without_credentials(&self.0)
+    }
+}
+
+impl std::fmt::Debug for TypedUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(&self.shown(), f)
+    }
+}
+
 /// Where a job's targets come from. Equal settings are run once, whichever jobs name them.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "a job has a handful")]
@@ -304,7 +330,7 @@ pub enum Discovery {
         refresh_interval: Duration,
     },
     Http {
-        url: String,
+        url: TypedUrl,
         refresh_interval: Duration,
         client: HttpClient,
     },
@@ -348,7 +374,7 @@ pub struct Destination {
     /// What the members of a fleet call it among themselves, as its URL may differ from host to host:
     /// the name as typed, else its place among those without one, as `#1`.
     pub fleet_name: Arc<str>,
-    pub url: String,
+    pub url: TypedUrl,
     pub timeout: Duration,
     pub http: HttpClient,
     pub external_labels: Labels,
@@ -396,7 +422,7 @@ pub struct MetadataSending {
 impl Destination {
     /// The URL for a log or a view: without the credentials that may stand in it.
     pub fn shown_url(&self) -> String {
-        discovery::without_credentials(&self.url)
+        self.url.shown()
     }
 }
 

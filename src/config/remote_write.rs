@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     config::{
-        Destination, Global, HttpClient, MetadataSending, Queue, Secret, Source, WriteCompression,
-        WriteMessage,
+        Destination, Global, HttpClient, MetadataSending, Queue, Secret, Source, TypedUrl,
+        WriteCompression, WriteMessage,
         decode::{Findings, Section, shown},
         discovery, http,
         problem::Place,
@@ -92,7 +92,7 @@ fn destination(node: &Node, global: &Global, findings: &mut Findings) -> Option<
         } else {
             name.as_str().into()
         },
-        url,
+        url: TypedUrl::new(url),
         timeout,
         http,
         external_labels: global.external_labels.clone(),
@@ -228,8 +228,9 @@ fn metadata(section: &mut Section<'_, '_>) -> MetadataSending {
 
 fn queue(section: &mut Section<'_, '_>) -> Queue {
     let mut queue = Queue {
-        samples_per_send_max: 5_000,
-        batch_send_deadline: Duration::from_secs(1),
+        samples_per_send_max: 10_000,
+        // With this and an answer of as long, a sample is through before it must be on disk.
+        batch_send_deadline: Duration::from_millis(300),
         min_backoff: Duration::from_millis(30),
         max_backoff: Duration::from_secs(5),
         sample_age_limit: Duration::ZERO,

@@ -265,7 +265,7 @@ fn discoveries(found: &[Discovery]) -> Vec<Field> {
             Discovery::Http { url: at, refresh_interval, client: settings } => {
                 let mut fields = client(settings);
                 fields.push(("refresh_interval", Some(duration(*refresh_interval))));
-                fields.push(("url", Some(url(at))));
+                fields.push(("url", Some(url(at.expose()))));
                 ("http_sd_configs", map(fields))
             }
             Discovery::Dns { names, record, port, refresh_interval } => (

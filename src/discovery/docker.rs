@@ -35,7 +35,9 @@ impl Docker {
             Some(DockerDoor::Socket(path)) => {
                 (Api::over_socket(path, refresh), SOCKET_URL.to_owned())
             }
-            Some(DockerDoor::Url(base)) => (Ok(Api::new(client, refresh)), base),
+            Some(DockerDoor::Url(base)) => {
+                (Ok(Api::new(client, refresh)), base.expose().to_owned())
+            }
             None => (Err("`host` names no daemon".to_owned()), String::new()),
         };
         Self { api, base, settings }
@@ -81,7 +83,7 @@ impl Docker {
 pub(super) fn decode(answer: &[u8]) -> Vec<Labels> {
     let containers: Vec<Container> = serde_json::from_slice(answer).unwrap_or_default();
     let settings = Settings {
-        host: String::new(),
+        host: crate::config::TypedUrl::default(),
         port: 80,
         filters: Vec::new(),
         host_networking_host: "localhost".to_owned(),

@@ -1,10 +1,11 @@
-//! `file_sd_configs`: groups in JSON and YAML files, read when something in their folders changes
-//! and every refresh interval.
+//! `file_sd_configs`: groups in JSON and YAML files, looked at when something in their folders changes
+//! and every refresh interval, and read when they are not as they were.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -32,6 +33,9 @@ const QUIET: Duration = Duration::from_millis(50);
 const UNQUIET_MAX: Duration = Duration::from_secs(1);
 /// A larger file is refused; its previous groups stay.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+/// A file that was changed so shortly before it was read may be changed again without a sign: file
+/// systems count time in ticks.
+const STAMP_AGE_MS_MIN: i64 = 2_000;
 
 pub(super) async fn run(patterns: Vec<String>, refresh_interval: Duration, rounds: Rounds) {
     let mut watch = FolderWatch::new();
@@ -39,9 +43,9 @@ pub(super) async fn run(patterns: Vec<String>, refresh_interval: Duration, round
     loop {
         // The watches come first: a change while the files are being read is then told as an event.
         watch.follow(&patterns);
-        let wanted = patterns.clone();
+        let (wanted, known) = (patterns.clone(), files.stamps());
         let began_ms = clock::now_ms();
-        let reading = spawn_blocking(move || read_all(&wanted));
+        let reading = spawn_blocking(move || read_all(&wanted, &known, began_ms));
         let next = Instant::now() + refresh_interval;
         let round = match reading.await {
             Ok(reading) => files.learn(reading, began_ms),
@@ -59,46 +63,101 @@ pub(super) async fn run(patterns: Vec<String>, refresh_interval: Duration, round
 #[derive(Debug, Default)]
 struct Reading {
     /// Each file that exists, by its name as the pattern spells it.
-    files: BTreeMap<String, Result<Vec<TargetGroup>, String>>,
+    files: BTreeMap<String, Content>,
     /// Folders that could not be listed, and why.
     unlisted: BTreeMap<String, String>,
 }
 
-/// The last good groups of each file.
+#[derive(Debug)]
+enum Content {
+    /// As it was read before.
+    Same,
+    Groups(Vec<TargetGroup>, Option<Stamp>),
+    Bad(String),
+}
+
+/// While it stays, so does what the file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64),
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// `None` where the file is too young to be known by it.
+    fn of(file: &fs::Metadata, now_ms: i64) -> Option<Self> {
+        let changed = (file.ctime(), file.ctime_nsec());
+        let age_ms = now_ms - changed.0.saturating_mul(1_000) - changed.1 / 1_000_000;
+        (age_ms >= STAMP_AGE_MS_MIN).then(|| Self {
+            file: (file.dev(), file.ino()),
+            bytes: file.len(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed,
+        })
+    }
+}
+
+/// The last good groups of a file, and what it is known by if it still holds them.
+#[derive(Debug)]
+struct Kept {
+    groups: Vec<TargetGroup>,
+    stamp: Option<Stamp>,
+}
+
 #[derive(Debug, Default)]
-struct Files(BTreeMap<String, Vec<TargetGroup>>);
+struct Files(BTreeMap<String, Kept>);
 
 impl Files {
+    fn stamps(&self) -> BTreeMap<String, Stamp> {
+        let known = self.0.iter().filter_map(|(file, kept)| Some((file.clone(), kept.stamp?)));
+        known.collect()
+    }
+
     /// A file that can't be read or understood keeps its groups, as does one in a folder that can't
     /// be listed; one that is gone loses them.
     fn learn(&mut self, reading: Reading, began_ms: i64) -> Round {
         let Reading { files, unlisted } = reading;
+        let before = self.0.len();
         self.0.retain(|file, _| files.contains_key(file) || unlisted.contains_key(split(file).0));
+        // The first round has none to be the same as.
+        let mut has_changed = before == 0 || self.0.len() < before;
         let mut faults: Vec<String> = unlisted.into_values().collect();
-        for (file, groups) in files {
-            match groups {
-                Ok(groups) => drop(self.0.insert(file, groups)),
-                Err(why) => faults.push(format!("`{file}`: {why}")),
+        for (file, content) in files {
+            match content {
+                Content::Same => {}
+                Content::Groups(groups, stamp) => {
+                    self.0.insert(file, Kept { groups, stamp });
+                    has_changed = true;
+                }
+                Content::Bad(why) => {
+                    faults.push(format!("`{file}`: {why}"));
+                    if let Some(kept) = self.0.get_mut(&file) {
+                        kept.stamp = None;
+                    }
+                }
             }
         }
-        let groups = self.0.values().flatten().cloned().collect();
-        Round { began_ms, groups: Some(groups), faults }
+        let all = || self.0.values().flat_map(|kept| &kept.groups).cloned().collect();
+        Round { began_ms, groups: has_changed.then(all), faults }
     }
 }
 
-fn read_all(patterns: &[String]) -> Reading {
+/// Without what those that are known hold.
+fn read_all(patterns: &[String], known: &BTreeMap<String, Stamp>, now_ms: i64) -> Reading {
     let mut reading = Reading::default();
     for pattern in patterns {
         match matching(pattern) {
             Ok(files) => {
                 for file in files {
-                    let groups = match read(&file) {
+                    let content = match read(&file, known.get(&file), now_ms) {
                         // Removed between being listed and being read.
                         Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                        Err(error) => Err(error.to_string()),
-                        Ok(content) => groups_of(&file, &content),
+                        Err(error) => Content::Bad(error.to_string()),
+                        Ok(content) => content,
                     };
-                    reading.files.insert(file, groups);
+                    reading.files.insert(file, content);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -146,17 +205,26 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-fn read(file: &str) -> io::Result<Vec<u8>> {
+fn read(path: &str, known: Option<&Stamp>, now_ms: i64) -> io::Result<Content> {
+    let found = fs::metadata(path)?;
     // Opening a pipe would wait for its other end.
-    if !fs::metadata(file)?.is_file() {
+    if !found.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
+    if known.is_some() && known == Stamp::of(&found, now_ms).as_ref() {
+        return Ok(Content::Same);
+    }
+    let file = File::open(path)?;
+    let stamp = Stamp::of(&file.metadata()?, now_ms);
     let mut content = Vec::new();
-    File::open(file)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut content)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut content)?;
     if content.len() as u64 > FILE_BYTES_MAX {
         return Err(io::Error::other(format!("larger than {FILE_BYTES_MAX} bytes")));
     }
-    Ok(content)
+    Ok(match groups_of(path, &content) {
+        Ok(groups) => Content::Groups(groups, stamp),
+        Err(why) => Content::Bad(why),
+    })
 }
 
 fn groups_of(file: &str, content: &[u8]) -> Result<Vec<TargetGroup>, String> {
@@ -288,7 +356,12 @@ mod tests {
             files: files
                 .iter()
                 .map(|(file, outcome)| {
-                    ((*file).to_owned(), outcome.map(groups_of).map_err(str::to_owned))
+                    let content = match outcome {
+                        Ok("same") => Content::Same,
+                        Ok(addresses) => Content::Groups(groups_of(addresses), None),
+                        Err(why) => Content::Bad((*why).to_owned()),
+                    };
+                    ((*file).to_owned(), content)
                 })
                 .collect(),
             unlisted: unlisted.iter().map(|f| ((*f).to_owned(), format!("`{f}`: no"))).collect(),
@@ -298,21 +371,58 @@ mod tests {
     #[test]
     fn what_can_not_be_read_keeps_its_groups() {
         let mut files = Files::default();
+        let mut last = Vec::new();
         let mut check = |reading: Reading, addresses: &[&str], faults: &[&str]| {
             let round = files.learn(reading, 0);
-            let groups = round.groups.unwrap();
-            let found: Vec<&str> = groups
-                .iter()
-                .flat_map(|group| &group.targets)
-                .map(|target| target.get("__address__"))
-                .collect();
+            last = round.groups.unwrap_or_else(|| std::mem::take(&mut last));
+            let targets = last.iter().flat_map(|group: &TargetGroup| &group.targets);
+            let found: Vec<&str> = targets.map(|target| target.get("__address__")).collect();
             assert_eq!(found, addresses);
             assert_eq!(round.faults, faults);
         };
         check(reading(&[("d/a", Ok("1")), ("d/b", Ok("2 3"))], &[]), &["1", "2", "3"], &[]);
         check(reading(&[("d/a", Err("bad")), ("d/b", Ok("4"))], &[]), &["1", "4"], &["`d/a`: bad"]);
         check(reading(&[("d/a", Err("bad"))], &[]), &["1"], &["`d/a`: bad"]);
+        check(reading(&[("d/a", Ok("same"))], &[]), &["1"], &[]);
         check(reading(&[], &["d/"]), &["1"], &["`d/`: no"]);
         check(reading(&[("e/new", Err("bad"))], &[]), &[], &["`e/new`: bad"]);
+    }
+    /// As in a folder where something else, a log perhaps, is written to all day.
+    #[test]
+    fn a_file_that_stays_is_not_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json").to_str().unwrap().to_owned();
+        let patterns = [path.clone()];
+        let text = |host: &str| format!(r#"[{{"targets": ["{host}:1"]}}]"#);
+        fs::write(&path, text("a")).unwrap();
+        let now_ms = clock::now_ms();
+        let mut files = Files::default();
+        let mut look = |now_ms| {
+            let reading = read_all(&patterns, &files.stamps(), now_ms);
+            let round = files.learn(reading, now_ms);
+            round.groups.map(|groups| groups[0].targets[0].get("__address__").to_owned())
+        };
+        assert_eq!(look(now_ms).as_deref(), Some("a:1"));
+        assert_eq!(look(now_ms).as_deref(), Some("a:1"), "it is too young to be known");
+        let later_ms = now_ms + STAMP_AGE_MS_MIN + 1_000;
+        assert_eq!(look(later_ms).as_deref(), Some("a:1"));
+        assert_eq!(look(later_ms), None);
+        fs::write(&path, text("b")).unwrap();
+        assert_eq!(look(later_ms).as_deref(), Some("b:1"));
+        assert_eq!(look(later_ms), None);
+        // Another file in its place, as old and as long.
+        let other = folder.path().join("new");
+        fs::write(&other, text("c")).unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_eq!(look(later_ms).as_deref(), Some("c:1"));
+        fs::write(&path, "[").unwrap();
+        assert_eq!(look(later_ms), None);
+        fs::write(&path, text("c")).unwrap();
+        assert_eq!(look(later_ms).as_deref(), Some("c:1"));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(
+            files.learn(read_all(&patterns, &files.stamps(), later_ms), 0).groups,
+            Some(vec![])
+        );
     }
 }

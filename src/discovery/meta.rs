@@ -34,7 +34,7 @@ pub(super) fn host_port(host: &str, port: impl std::fmt::Display) -> String {
 }
 
 /// One target: its address, and labels that are left out where their value is empty.
-pub(super) fn target<N: AsRef<str>, V: Into<String>>(
+pub(super) fn target<N: AsRef<str>, V: AsRef<str>>(
     address: String,
     labels: impl IntoIterator<Item = (N, V)>,
 ) -> Labels {

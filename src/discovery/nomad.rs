@@ -63,7 +63,7 @@ impl Nomad {
         if self.settings.allow_stale {
             query.push(("stale", ""));
         }
-        api::url(&self.settings.server, path, &query)
+        api::url(self.settings.server.expose(), path, &query)
     }
 }
 

@@ -19,6 +19,13 @@ use crate::{
     },
 };
 
+/// Targets that nothing else is said of are due at multiples of this. What is due together is asked,
+/// read and sent with one waking up: that took a third of the processor time of 1,000 small targets
+/// every 5 s, and two thirds of that of 200 larger ones.
+const SPREAD_STEP_MS: u64 = 100;
+/// A short interval has at least so many steps.
+const STEPS_MIN: u64 = 20;
+
 /// Which forms of a histogram are taken of a target that has several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Histograms {
@@ -94,11 +101,12 @@ pub(super) fn phase_label(phase: Phase) -> Option<(&'static str, String)> {
 pub fn phase_ms(target: &Target, key: StreamKey) -> i64 {
     let interval_ms = milliseconds(target.interval).max(1);
     let spread = key.0 % interval_ms;
+    let step = SPREAD_STEP_MS.min(interval_ms / STEPS_MIN).max(1);
     let phase = match phase(&target.labels) {
         Ok(Phase::Offset(offset)) => milliseconds(offset) % interval_ms,
         Ok(Phase::Aligned(align)) => spread - spread % milliseconds(align).max(1),
         // One that can't be read was refused where the target was found.
-        Ok(Phase::Spread) | Err(_) => spread,
+        Ok(Phase::Spread) | Err(_) => spread - spread % step,
     };
     i64::try_from(phase).expect("a phase is below an interval, and that is a quarter of all time")
 }
@@ -176,7 +184,7 @@ mod tests {
             };
             assert_eq!(phase_ms(&target, StreamKey(key)), expected, "{own:?} {key}");
         };
-        for (key, spread, tens, hours) in [(47_250, 47_250, 40_000, 0), (61_001, 1_001, 0, 0)] {
+        for (key, spread, tens, hours) in [(47_250, 47_200, 40_000, 0), (61_101, 1_100, 0, 0)] {
             check(60_000, key, &[(ADDRESS, "a")], spread);
             check(60_000, key, &[(SCRAPE_ALIGN_INTERVAL, "10s")], tens);
             check(60_000, key, &[(SCRAPE_ALIGN_INTERVAL, "1m")], hours);
@@ -186,6 +194,10 @@ mod tests {
             check(60_000, key, &[(SCRAPE_OFFSET, "65s"), (SCRAPE_ALIGN_INTERVAL, "10s")], 5_000);
             check(60_000, key, &[(SCRAPE_OFFSET, "soon")], spread);
         }
+        // Steps of a short interval are shorter, and of the shortest a millisecond.
+        check(1_000, 777, &[], 750);
+        check(15, 7, &[], 7);
+        check(60_000, 777, &[(SCRAPE_OFFSET, "33ms")], 33);
         assert_eq!(
             phase(&labels(&[(SCRAPE_OFFSET, "1x")])),
             Err("error parsing __scrape_offset__: unknown unit \"x\" in duration \"1x\"".to_owned())

@@ -93,7 +93,7 @@ pub async fn run(
                 file::run(files, refresh_interval, rounds).await;
             }
             Discovery::Http { url, refresh_interval, client } => {
-                http::run(url, refresh_interval, client, rounds).await;
+                http::run(url.expose().to_owned(), refresh_interval, client, rounds).await;
             }
             Discovery::Dns { names, record, port, refresh_interval } => {
                 let asked = dns::Asked { names, record, port };

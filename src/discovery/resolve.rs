@@ -203,6 +203,8 @@ fn target(job: &Job, mut labels: Labels) -> Result<Target, String> {
         labels.set(INSTANCE, address.as_str());
     }
 
+    labels.shrink();
+
     let query = url::query(&params(job, &labels));
     let (scheme, path) = (labels.get(SCHEME), labels.get(METRICS_PATH));
     let url = url::of(scheme, &address, path, &query);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::member::NodeId;
+use crate::{model::member::NodeId, runtime::clock::STEP_MS_MAX};
 
 /// What time it is, from outside: pure code reads no clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,13 +17,14 @@ pub struct Now {
 const SAMPLES_MAX: usize = 8;
 /// An exchange that took longer says nothing about a clock.
 const ROUND_TRIP_MS_MAX: i64 = 2000;
-/// A wall clock that leaves the monotonic one by more has been set, and what was measured is void.
-const STEP_MS_MAX: i64 = 100;
 /// Fleet time is led to where it belongs by so much at a beat, so that no tick is run twice or out
 /// of turn …
 const SLEW_MS_MAX: i64 = 10;
-/// … and set at once where it is further off: then it was not known before.
+/// … and set at once where it is further off, and most clocks say so: then it was not known before.
 const SLEWED_MS_MAX: i64 = 1000;
+/// Where no two clocks agree it goes on for so many beats, as one of them was set and may be set
+/// right; two halves of a fleet that went apart must meet all the same.
+const FAR_BEATS_MAX: u32 = 600;
 
 #[derive(Default)]
 pub struct FleetClock {
@@ -33,6 +34,8 @@ pub struct FleetClock {
     offset_ms: i64,
     /// Where `offset_ms` is led.
     target_ms: i64,
+    /// For so many beats it has been too far from there to be led.
+    far_beats: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -78,7 +81,13 @@ impl FleetClock {
         let standing = now.wall_ms.saturating_sub(mono);
         let jump = self.standing.replace(standing).map_or(0, |before| standing - before);
         if jump.abs() > STEP_MS_MAX {
-            self.peers.clear();
+            if jump > 0 {
+                // The host may have been suspended, and so what was measured is void.
+                self.peers.clear();
+            }
+            for sample in self.peers.values_mut().flatten() {
+                sample.offset_ms = sample.offset_ms.saturating_sub(jump);
+            }
             // Fleet time goes on where it was, until the peers are heard again.
             self.offset_ms = self.offset_ms.saturating_sub(jump);
             self.target_ms = self.offset_ms;
@@ -117,12 +126,25 @@ impl FleetClock {
         self.offset_ms = self.target_ms;
     }
 
-    /// Leads fleet time a step to where it belongs.
-    pub fn beat(&mut self) {
+    /// Leads fleet time a step to where it belongs. A few clocks do not say where that is, where
+    /// `knows_all` is false: others are still to be measured.
+    pub fn beat(&mut self, knows_all: bool) {
         let off = self.target_ms - self.offset_ms;
-        let step =
-            if off.abs() > SLEWED_MS_MAX { off } else { off.clamp(-SLEW_MS_MAX, SLEW_MS_MAX) };
-        self.offset_ms += step;
+        let is_far = off.abs() > SLEWED_MS_MAX;
+        self.far_beats = if is_far { self.far_beats + 1 } else { 0 };
+        let is_sure = knows_all && self.is_agreed() || self.far_beats > FAR_BEATS_MAX;
+        self.offset_ms += match is_far {
+            true if is_sure => off,
+            false if knows_all => off.clamp(-SLEW_MS_MAX, SLEW_MS_MAX),
+            true | false => 0,
+        };
+    }
+
+    /// Most clocks show what fleet time is led to.
+    fn is_agreed(&self) -> bool {
+        let clocks = self.clocks();
+        let is_near = |offset: &&i64| (**offset - self.target_ms).abs() <= SLEWED_MS_MAX;
+        clocks.iter().filter(is_near).count() * 2 > clocks.len()
     }
 
     /// Only the living count.
@@ -134,9 +156,14 @@ impl FleetClock {
         }
     }
 
-    fn settle(&mut self) {
+    /// How far each is ahead of this node's, and this one.
+    fn clocks(&self) -> Vec<i64> {
         let peers = self.peers.keys().filter_map(|&peer| self.peer_offset_ms(peer));
-        let mut offsets: Vec<i64> = std::iter::once(0).chain(peers).collect();
+        std::iter::once(0).chain(peers).collect()
+    }
+
+    fn settle(&mut self) {
+        let mut offsets = self.clocks();
         if offsets.len() == 1 {
             // Alone: fleet time goes on as it went.
             return;
@@ -186,18 +213,36 @@ mod tests {
 
     #[test]
     fn fleet_time_is_led_and_set_only_where_it_is_far_off() {
-        let check = |theirs_ms, expected: [i64; 3]| {
+        let check = |theirs_ms: &[i64], knows_all, expected: [i64; 3]| {
             let mut clock = FleetClock::default();
-            clock.observe(NodeId(1), 0, theirs_ms, 0);
+            for (id, theirs_ms) in (1..).zip(theirs_ms) {
+                clock.observe(NodeId(id), 0, *theirs_ms, 0);
+            }
             let found = expected.map(|_| {
-                clock.beat();
+                clock.beat(knows_all);
                 clock.offset_ms()
             });
-            assert_eq!(found, expected);
+            assert_eq!(found, expected, "{theirs_ms:?} {knows_all}");
         };
-        check(50, [10, 20, 25]);
-        check(-50, [-10, -20, -25]);
-        check(5000, [2500, 2500, 2500]);
+        check(&[50], true, [10, 20, 25]);
+        check(&[-50], true, [-10, -20, -25]);
+        check(&[5000, 5000], true, [5000, 5000, 5000]);
+        // Others are to be asked yet.
+        check(&[50], false, [0; 3]);
+        check(&[5000, 5000], false, [0; 3]);
+        // One of two was set, and who knows which.
+        check(&[5000], true, [0; 3]);
+        check(&[-3_600_000, 3_600_000, 3_600_000], true, [0; 3]);
+    }
+
+    #[test]
+    fn two_that_went_apart_meet_in_the_middle() {
+        let mut clock = FleetClock::default();
+        clock.observe(NodeId(1), 0, 5000, 0);
+        (0..FAR_BEATS_MAX).for_each(|_| clock.beat(true));
+        assert_eq!(clock.offset_ms(), 0);
+        clock.beat(true);
+        assert_eq!(clock.offset_ms(), 2500);
     }
 
     #[test]

@@ -257,7 +257,8 @@ impl Membership {
     fn beat(&mut self, now: Now) {
         self.effects.push(Effect::Wake { after_ms: BEAT_MS, timer: Timer::Beat });
         if self.swim.is_joined() && self.hold.is_none() {
-            self.clock.beat();
+            let knows_all = self.knows_time();
+            self.clock.beat(knows_all);
         } else {
             self.clock.set();
         }

@@ -150,8 +150,8 @@ pub struct Fleet {
     roster: watch::Sender<Arc<Roster>>,
     status: watch::Sender<Arc<Status>>,
     started: Instant,
-    /// When the node was last told the time.
-    told: Instant,
+    /// What the node was last told the time is.
+    told: wall::Reading,
     lease: Lease,
     time: wall::FleetTime,
     meters: Meters,
@@ -211,7 +211,7 @@ impl Fleet {
             lease: lease.clone(),
             time: time.clone(),
         };
-        let started = Instant::now();
+        let told = wall::Reading::now();
         let part = Self {
             settings,
             node,
@@ -220,8 +220,8 @@ impl Fleet {
             commands,
             roster,
             status,
-            started,
-            told: started,
+            started: told.at,
+            told,
             lease,
             time,
             meters: Meters::new(registry),
@@ -324,14 +324,14 @@ impl Fleet {
     }
 
     fn now(&mut self) -> Now {
-        self.told = Instant::now();
-        let mono = self.told.saturating_duration_since(self.started);
+        self.told = wall::Reading::now();
+        let mono = self.told.at.saturating_duration_since(self.started);
         let mono_ms = u64::try_from(mono.as_millis()).expect("a process does not run for ever");
-        Now { mono_ms, wall_ms: wall::now_ms() }
+        Now { mono_ms, wall_ms: self.told.wall_us.div_euclid(1000) }
     }
 
     fn wake_at(&self) -> Instant {
-        self.told + Duration::from_millis(self.node.next_wake_ms().max(1))
+        self.told.at + Duration::from_millis(self.node.next_wake_ms().max(1))
     }
 
     fn flush(&mut self) {
@@ -343,7 +343,7 @@ impl Fleet {
 
     fn publish(&mut self, status_due: &mut Instant) {
         let membership = &mut self.node.membership;
-        self.time.set_offset(membership.fleet_offset_ms());
+        self.time.lead(self.told, membership.fleet_offset_ms());
         let is_new = membership.take_changed() && {
             let before = self.roster.borrow().clone();
             let roster = membership.roster(before.version + 1);
@@ -372,7 +372,7 @@ impl Fleet {
     fn vouch(&self) {
         match self.node.membership.standing() {
             Standing::Active { .. } | Standing::Leaving { .. } => {
-                if self.told.elapsed() < FRESH {
+                if self.told.at.elapsed() < FRESH {
                     self.lease.renew(Duration::from_millis(STALL_MS));
                 }
             }

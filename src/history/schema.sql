@@ -120,7 +120,7 @@ CREATE TABLE config_versions (
     cause   TEXT    NOT NULL,  -- start, file, signal, order
     changes TEXT    NOT NULL,  -- the lines that changed, secrets removed
     refused TEXT,              -- why it did not come into force
-    UNIQUE (by_node, at_ms)
+    UNIQUE (by_node, at_ms, digest, cause)
 ) STRICT;
 CREATE INDEX config_versions_at ON config_versions (at_ms);
 

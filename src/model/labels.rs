@@ -1,13 +1,21 @@
 //! A label set: names and values, sorted by name, each name once, no empty value.
 
+use std::cmp::Ordering;
+
 use xxhash_rust::xxh3::Xxh3;
 
 pub const METRIC_NAME: &str = "__name__";
 
 /// Labels sorted by name (byte order, as remote write demands). Setting a label to the empty
 /// string removes it: in Prometheus' data model an empty value and an absent label are the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Labels(Vec<(String, String)>);
+/// A hundred thousand targets have two sets each, so that a set is one text and not two of each label.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// Name, value, name, value, …
+    text: String,
+    /// Where each of these ends.
+    ends: Vec<u32>,
+}
 
 impl Labels {
     pub fn new() -> Self {
@@ -16,49 +24,73 @@ impl Labels {
 
     /// The value of `name`, or the empty string where there is none.
     pub fn get(&self, name: &str) -> &str {
-        self.position(name).map_or("", |at| &self.0[at].1)
+        self.position(name).map_or("", |at| self.at(at).1)
     }
 
     pub fn contains(&self, name: &str) -> bool {
         self.position(name).is_ok()
     }
 
-    pub fn set(&mut self, name: &str, value: impl Into<String>) {
-        let value = value.into();
+    pub fn set(&mut self, name: &str, value: impl AsRef<str>) {
+        let value = value.as_ref();
         match (self.position(name), value.is_empty()) {
-            (Ok(at), true) => drop(self.0.remove(at)),
-            (Ok(at), false) => self.0[at].1 = value,
+            (Ok(at), true) => self.remove_at(at),
+            (Ok(at), false) => {
+                let (begin, end) = (self.end(2 * at), self.end(2 * at + 1));
+                self.text.replace_range(begin..end, value);
+                self.move_ends(2 * at + 1, end - begin, value.len());
+            }
             (Err(_), true) => {}
-            (Err(at), false) => self.0.insert(at, (name.to_owned(), value)),
+            (Err(at), false) => {
+                let begin = self.begin(at);
+                self.text.insert_str(begin, value);
+                self.text.insert_str(begin, name);
+                self.ends.splice(2 * at..2 * at, [short(begin); 2]);
+                self.move_ends(2 * at, 0, name.len());
+                self.move_ends(2 * at + 1, 0, value.len());
+            }
         }
     }
 
     pub fn remove(&mut self, name: &str) {
         if let Ok(at) = self.position(name) {
-            self.0.remove(at);
+            self.remove_at(at);
         }
     }
 
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &str) -> bool) {
-        self.0.retain(|(name, value)| keep(name, value));
+        let mut kept = Self::new();
+        for (name, value) in self.iter().filter(|(name, value)| keep(name, value)) {
+            kept.text.push_str(name);
+            kept.ends.push(short(kept.text.len()));
+            kept.text.push_str(value);
+            kept.ends.push(short(kept.text.len()));
+        }
+        *self = kept;
     }
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        (0..self.len()).map(|at| self.at(at))
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.ends.len() / 2
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ends.is_empty()
+    }
+
+    /// Gives back what was kept for labels to come: for sets that stay.
+    pub fn shrink(&mut self) {
+        self.text.shrink_to_fit();
+        self.ends.shrink_to_fit();
     }
 
     /// A hash that is the same on every host and in every version (XXH3, 128 bits).
     pub fn hash(&self) -> u128 {
         let mut hasher = Xxh3::new();
-        for (name, value) in &self.0 {
+        for (name, value) in self.iter() {
             // 0xFF is in no UTF-8 text, so no two label sets give the same bytes.
             hasher.update(name.as_bytes());
             hasher.update(&[0xff]);
@@ -69,16 +101,75 @@ impl Labels {
     }
 
     fn position(&self, name: &str) -> Result<usize, usize> {
-        self.0.binary_search_by(|(own, _)| own.as_str().cmp(name))
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.at(middle).0.cmp(name) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => high = middle,
+            }
+        }
+        Err(low)
+    }
+
+    fn at(&self, at: usize) -> (&str, &str) {
+        let (begin, middle, end) = (self.begin(at), self.end(2 * at), self.end(2 * at + 1));
+        (&self.text[begin..middle], &self.text[middle..end])
+    }
+
+    /// Of the label at that place.
+    fn begin(&self, at: usize) -> usize {
+        if at == 0 { 0 } else { self.end(2 * at - 1) }
+    }
+
+    fn end(&self, piece: usize) -> usize {
+        self.ends[piece] as usize
+    }
+
+    fn remove_at(&mut self, at: usize) {
+        let (begin, end) = (self.begin(at), self.end(2 * at + 1));
+        self.text.replace_range(begin..end, "");
+        self.ends.drain(2 * at..=2 * at + 1);
+        self.move_ends(2 * at, end - begin, 0);
+    }
+
+    /// From that piece on, where what was so long before is so long now.
+    fn move_ends(&mut self, from: usize, before: usize, now: usize) {
+        for end in &mut self.ends[from..] {
+            *end = short(*end as usize + now - before);
+        }
     }
 }
 
-impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Labels {
+fn short(at: usize) -> u32 {
+    u32::try_from(at).expect("labels come from bodies and files that are much smaller than 4 GiB")
+}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Labels {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.iter().cmp(other.iter())
+    }
+}
+
+impl std::fmt::Debug for Labels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Labels {
     /// Of a name that comes twice, the last value stays.
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
         let mut labels = Self::new();
         for (name, value) in pairs {
-            labels.set(&name.into(), value);
+            labels.set(name.as_ref(), value);
         }
         labels
     }
@@ -88,7 +179,7 @@ impl std::fmt::Display for Labels {
     /// As Prometheus prints a label set: `{a="b", c="d"}`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("{")?;
-        for (n, (name, value)) in self.0.iter().enumerate() {
+        for (n, (name, value)) in self.iter().enumerate() {
             let comma = if n == 0 { "" } else { ", " };
             write!(f, "{comma}{name}={value:?}")?;
         }
@@ -108,6 +199,49 @@ mod tests {
         labels.set("B", "0");
         assert_eq!(labels.to_string(), r#"{B="0", b="2"}"#);
         assert_eq!(labels.get("nothing"), "");
+    }
+
+    /// Beside a map, which is what a label set means.
+    #[test]
+    fn whatever_is_done_to_it_it_is_a_sorted_map() {
+        use std::collections::BTreeMap;
+
+        use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+        let mut rng = StdRng::seed_from_u64(1);
+        let names = ["", "a", "aa", "b", "ä", "__name__", "job", "instance"];
+        let values = ["", "1", "zwölf", "a much longer value than the others"];
+        let (mut labels, mut map) = (Labels::new(), BTreeMap::new());
+        let mut before = (labels.clone(), map.clone());
+        for step in 0..20_000 {
+            let name = names[rng.random_range(0..names.len())];
+            let value = values[rng.random_range(0..values.len())];
+            match rng.random_range(0..20) {
+                0..15 if value.is_empty() => {
+                    labels.set(name, value);
+                    map.remove(name);
+                }
+                0..15 => {
+                    labels.set(name, value);
+                    map.insert(name, value);
+                }
+                15..18 => {
+                    labels.remove(name);
+                    map.remove(name);
+                }
+                18 => {
+                    labels.retain(|own, _| own > name);
+                    map.retain(|own, _| *own > name);
+                }
+                _ => before = (labels.clone(), map.clone()),
+            }
+            assert!(labels.iter().eq(map.iter().map(|(n, v)| (*n, *v))), "{step}: {labels:?}");
+            assert_eq!((labels.len(), labels.is_empty()), (map.len(), map.is_empty()));
+            assert_eq!(labels.get(name), *map.get(name).unwrap_or(&""));
+            let again: Labels = map.iter().rev().map(|(n, v)| (*n, *v)).collect();
+            assert_eq!((&labels, labels.hash()), (&again, again.hash()));
+            assert_eq!(labels.cmp(&before.0), map.cmp(&before.1));
+        }
     }
 
     #[test]

@@ -13,12 +13,24 @@ use crate::{
         entry::Entry,
     },
     wire::remote_write::{
-        Compressor, Counts, DecodeError, Fragment, V1Writer, V2Writer, join, split, unpack,
+        Compressor, Counts, Fragment, V1Writer, V2Writer, join, split, unpack_all,
     },
 };
 
 /// Of Zstandard; the levels above cost more than they save.
 const ZSTD_LEVEL: i32 = 1;
+
+/// What is kept from one body to the next; each made when it is first needed.
+#[derive(Default)]
+pub(super) struct Tools {
+    snappy: Compressor,
+    zstd: Option<Zstd>,
+}
+
+struct Zstd {
+    compressor: zstd::bulk::Compressor<'static>,
+    scratch: Vec<u8>,
+}
 
 /// The part of a record that an attempt sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +72,7 @@ pub(super) fn build(
     signal: Signal,
     form: Form,
     parts: &[(Cut, Bytes)],
-    compressor: &mut Option<Compressor>,
+    tools: &mut Option<Tools>,
 ) -> Result<Body, u64> {
     match signal {
         Signal::Metrics => {
@@ -70,12 +82,12 @@ pub(super) fn build(
                 let fragment = if cut.whole {
                     whole
                 } else {
-                    let compressor = compressor.get_or_insert_default();
-                    extract(whole, &cut.samples, compressor).ok_or(cut.sequence)?
+                    let Tools { snappy, .. } = tools.get_or_insert_default();
+                    extract(whole, &cut.samples, snappy).ok_or(cut.sequence)?
                 };
                 fragments.push((cut, fragment));
             }
-            assemble(form, &fragments, compressor)
+            assemble(form, &fragments, tools)
         }
     }
 }
@@ -84,48 +96,63 @@ pub(super) fn build(
 fn assemble(
     form: Form,
     fragments: &[(&Cut, Fragment)],
-    compressor: &mut Option<Compressor>,
+    tools: &mut Option<Tools>,
 ) -> Result<Body, u64> {
-    let (raw, counts) = match (form.message, form.packing, form.rewrites) {
-        (WriteMessage::V1, Packing::Snappy, false) => {
-            let only = fragments.iter().map(|(_, fragment)| fragment);
-            let sent = Sent { form, counts: plain_counts(fragments) };
-            return Ok(Body { bytes: join(only).into(), sent });
-        }
-        (WriteMessage::V1, Packing::Zstd, false) => {
-            let mut raw = Vec::new();
-            for (cut, fragment) in fragments {
-                raw.extend_from_slice(&unpack(fragment).map_err(|_| cut.sequence)?);
-            }
-            (raw, plain_counts(fragments))
-        }
-        (WriteMessage::V1, _, true) => {
-            let mut writer = V1Writer::default();
-            for (cut, fragment) in fragments {
-                let added = unpack(fragment).and_then(|raw| Ok(writer.add(&raw)?));
-                added.map_err(|_: DecodeError| cut.sequence)?;
-            }
-            writer.finish()
-        }
-        (WriteMessage::V2, ..) => {
-            let mut raws = Vec::with_capacity(fragments.len());
-            for (cut, fragment) in fragments {
-                raws.push((cut.sequence, unpack(fragment).map_err(|_| cut.sequence)?));
-            }
-            let mut writer = V2Writer::default();
-            for (sequence, raw) in &raws {
-                writer.add(raw).map_err(|_| *sequence)?;
-            }
-            writer.finish()
-        }
+    if (form.message, form.packing, form.rewrites) == (WriteMessage::V1, Packing::Snappy, false) {
+        let sent = Sent { form, counts: plain_counts(fragments) };
+        return Ok(Body { bytes: join(only(fragments)).into(), sent });
+    }
+    let Some((raw, counts)) = write(form, fragments) else {
+        // Which of them it is that can't be taken apart.
+        let bad = fragments.iter().find(|one| write(form, std::slice::from_ref(one)).is_none());
+        return Err(bad.or(fragments.last()).map_or(0, |(cut, _)| cut.sequence));
     };
+    let tools = tools.get_or_insert_default();
     let bytes = match form.packing {
-        Packing::Snappy => compressor.get_or_insert_default().body(&raw),
-        Packing::Zstd => zstd::bulk::compress(&raw, ZSTD_LEVEL)
-            .expect("memory for a body of bounded size is there")
-            .into(),
+        Packing::Snappy => tools.snappy.body(&raw),
+        Packing::Zstd => tools.zstd.get_or_insert_with(Zstd::new).body(&raw),
     };
     Ok(Body { bytes, sent: Sent { form, counts } })
+}
+
+/// The message before it is compressed; `None` where something in it can't be taken apart.
+fn write(form: Form, fragments: &[(&Cut, Fragment)]) -> Option<(Vec<u8>, Counts)> {
+    let raw = unpack_all(only(fragments)).ok()?;
+    match (form.message, form.rewrites) {
+        (WriteMessage::V1, false) => Some((raw, plain_counts(fragments))),
+        (WriteMessage::V1, true) => {
+            let mut writer = V1Writer::default();
+            writer.add(&raw).ok()?;
+            Some(writer.finish())
+        }
+        (WriteMessage::V2, _) => {
+            let mut writer = V2Writer::default();
+            writer.add(&raw).ok()?;
+            Some(writer.finish())
+        }
+    }
+}
+
+fn only<'a>(fragments: &'a [(&Cut, Fragment)]) -> impl Iterator<Item = &'a Fragment> + Clone {
+    fragments.iter().map(|(_, fragment)| fragment)
+}
+
+impl Zstd {
+    fn new() -> Self {
+        let compressor =
+            zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("the level is one of zstd's");
+        Self { compressor, scratch: Vec::new() }
+    }
+
+    fn body(&mut self, raw: &[u8]) -> Bytes {
+        self.scratch.clear();
+        self.scratch.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+        self.compressor
+            .compress_to_buffer(raw, &mut self.scratch)
+            .expect("the buffer has room for the worst case");
+        // What is sent may wait long for its answer: without the room that was not needed.
+        Bytes::copy_from_slice(&self.scratch)
+    }
 }
 
 /// Of records that nobody has looked into.

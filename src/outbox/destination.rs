@@ -266,7 +266,8 @@ impl DestinationLoop {
     }
 
     fn due_ms(&self, now_ms: i64) -> i64 {
-        let start_ms = self.queue.start_due_ms(self.ending.is_some()).filter(|_| self.sends());
+        let at_once = self.ending.is_some();
+        let start_ms = self.queue.start_due_ms(now_ms, at_once).filter(|_| self.sends());
         let writable_ms = self.disk.writable_ms();
         let write_ms = self.queue.write_due_ms().zip(writable_ms).map(|(due, may)| due.max(may));
         let end_ms = self.ending.map(|ending| ending.until_ms).filter(|end_ms| *end_ms > now_ms);
@@ -319,9 +320,8 @@ impl DestinationLoop {
         let verdict = judge(&posted.answer, &posted.sent, clock::now_ms());
         let turn = self.requests.heard(posted, verdict, now_ms);
         self.reporter.turned(turn);
-        let Posted { lane, ticket, request_bytes, .. } = *posted;
-        let answered =
-            self.queue.answer(lane, ticket, verdict, request_bytes, now_ms, &mut self.chance);
+        let Posted { ticket, request_bytes, .. } = *posted;
+        let answered = self.queue.answer(ticket, verdict, request_bytes, now_ms, &mut self.chance);
         self.reporter.answered(posted, verdict, &answered);
         self.line_work.request_ended(&mut self.queue, now_ms);
     }
@@ -330,9 +330,9 @@ impl DestinationLoop {
         self.reporter.unreadable(failed);
         if failed.not_now.is_some() {
             let later = Verdict::Retry { wait_ms: Some(READ_RETRY_MS), maybe_stored: false };
-            self.queue.answer(failed.lane, failed.ticket, later, 0, now_ms, &mut self.chance);
+            self.queue.answer(failed.ticket, later, 0, now_ms, &mut self.chance);
         } else {
-            self.queue.take_back(failed.lane, failed.ticket, &failed.lost);
+            self.queue.take_back(failed.ticket, &failed.lost);
         }
         self.line_work.request_ended(&mut self.queue, now_ms);
     }

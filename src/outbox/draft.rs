@@ -16,12 +16,18 @@ const ROUNDS_MAX: u32 = 16;
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     records: usize,
-    samples: u32,
-    bytes: u64,
-    raw_bytes: u64,
+    size: Size,
     newest: HashMap<StreamKey, Newest>,
     /// The next record does not fit, so there is nothing to wait for.
     full: bool,
+}
+
+/// What a request, or a part of one, takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    samples: u32,
+    bytes: u64,
+    raw_bytes: u64,
 }
 
 /// What a draft has of a stream.
@@ -37,14 +43,17 @@ impl Draft {
         self.records
     }
 
+    pub(super) fn size(&self) -> Size {
+        self.size
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.full
     }
 
     pub(super) fn clear(&mut self) {
         self.newest.clear();
-        (self.records, self.samples, self.full) = (0, 0, false);
-        (self.bytes, self.raw_bytes) = (0, 0);
+        (self.records, self.size, self.full) = (0, Size::default(), false);
     }
 
     /// Takes what fits of the first records.
@@ -64,25 +73,56 @@ impl Draft {
 
     /// The record behind those it has; it always takes one, so that nothing is stuck.
     pub(super) fn consider(&mut self, entry: &Entry, rules: &Rules, took_ms: i64) {
-        let samples = self.samples.saturating_add(entry.samples);
-        let bytes = self.bytes.saturating_add(u64::from(entry.bytes));
-        let raw_bytes = self.raw_bytes.saturating_add(u64::from(entry.raw_length));
+        let size = self.size.with(Size::of(entry));
         let newest = match self.newest.get(&entry.stream) {
             None => Some(Newest::of(entry)),
             Some(newest) => newest.followed_by(entry, took_ms),
         };
-        let fits = newest.is_some()
-            && samples <= rules.request_samples_max
-            && bytes <= rules.request_bytes_max
-            && raw_bytes <= REQUEST_RAW_BYTES_MAX;
+        let fits = newest.is_some() && size.fits(rules);
         if !fits && self.records > 0 {
             self.full = true;
             return;
         }
         self.newest.extend(newest.map(|newest| (entry.stream, newest)));
-        (self.samples, self.bytes, self.raw_bytes) = (samples, bytes, raw_bytes);
+        self.size = size;
         self.records += 1;
-        self.full = samples >= rules.request_samples_max || bytes >= rules.request_bytes_max;
+        self.full = size.fills(rules);
+    }
+}
+
+impl Size {
+    fn of(entry: &Entry) -> Self {
+        let (bytes, raw_bytes) = (u64::from(entry.bytes), u64::from(entry.raw_length));
+        Self { samples: entry.samples, bytes, raw_bytes }
+    }
+
+    pub(super) fn with(self, other: Self) -> Self {
+        Self {
+            samples: self.samples.saturating_add(other.samples),
+            bytes: self.bytes.saturating_add(other.bytes),
+            raw_bytes: self.raw_bytes.saturating_add(other.raw_bytes),
+        }
+    }
+
+    pub(super) fn without(self, other: Self) -> Self {
+        Self {
+            samples: self.samples.saturating_sub(other.samples),
+            bytes: self.bytes.saturating_sub(other.bytes),
+            raw_bytes: self.raw_bytes.saturating_sub(other.raw_bytes),
+        }
+    }
+
+    pub(super) fn fits(self, rules: &Rules) -> bool {
+        self.samples <= rules.request_samples_max
+            && self.bytes <= rules.request_bytes_max
+            && self.raw_bytes <= REQUEST_RAW_BYTES_MAX
+    }
+
+    /// There is nothing to wait for.
+    pub(super) fn fills(self, rules: &Rules) -> bool {
+        self.samples >= rules.request_samples_max
+            || self.bytes >= rules.request_bytes_max
+            || self.raw_bytes >= REQUEST_RAW_BYTES_MAX
     }
 }
 

@@ -8,8 +8,9 @@ use hashbrown::HashMap;
 
 use crate::outbox::progress::Line;
 
-/// What is not acknowledged by then is written to disk: a crash costs at most that, and the write.
-pub(super) const WRITE_AFTER_MS: i64 = 500;
+/// What is not acknowledged by then is written to disk, which leaves the disk as much time as makes a
+/// second. Longer than a request waits for company and its answer takes, or all would be written.
+pub(super) const WRITE_AFTER_MS: i64 = 700;
 /// What is younger waits for the next write, as its acknowledgement may spare it the disk.
 const WRITE_AGE_MS_MIN: i64 = 100;
 /// What one write takes; the rest follows in the next.
@@ -94,14 +95,16 @@ impl Fresh {
     /// allows: the oldest stay, as they leave first; what comes later is read back.
     pub(super) fn written(&mut self, bytes_max: u64) -> Vec<Unwritten> {
         let written = std::mem::take(&mut self.writing);
+        for record in &written {
+            let body = self.bodies.get(&record.sequence);
+            self.unwritten_bytes -= body.map_or(0, |body| body.len() as u64);
+        }
         for record in written.iter().rev() {
-            let Some(body) = self.bodies.get(&record.sequence) else { continue };
-            let bytes = body.len() as u64;
-            self.unwritten_bytes -= bytes;
-            if self.bytes > bytes_max {
-                self.bodies.remove(&record.sequence);
-                self.bytes -= bytes;
+            if self.bytes - self.unwritten_bytes <= bytes_max {
+                break;
             }
+            let body = self.bodies.remove(&record.sequence);
+            self.bytes -= body.map_or(0, |body| body.len() as u64);
         }
         written
     }

@@ -8,7 +8,7 @@ use rand::{Rng, RngExt};
 use crate::{
     model::slot::Slot,
     outbox::{
-        draft::Draft,
+        draft::{Draft, Size},
         entries::{Entries, Taken},
         entry::Entry,
         loss::Reason,
@@ -18,6 +18,10 @@ use crate::{
 
 /// What the search for bad samples may spend on one request; the undecided rest is then given up.
 const SEARCH_REQUESTS_MAX: u32 = 128;
+
+/// A lane that had something bad, or something too large, sends alone for so long: others would have
+/// to send theirs again each time.
+const ALONE_MS: i64 = 60_000;
 
 /// Of a request, compressed, until a 413 teaches better.
 pub(super) const REQUEST_BYTES_MAX: u64 = 8 << 20;
@@ -74,6 +78,8 @@ pub(super) struct Lane {
     backoff_ms: i64,
     /// An attempt was made whose outcome nobody knows, and none since whose outcome is known.
     maybe_stored: bool,
+    /// Shares no request before.
+    alone_until_ms: i64,
     /// The last that is done with.
     position: u64,
 }
@@ -192,6 +198,18 @@ impl Lane {
         Some(ready_ms.max(self.not_before_ms))
     }
 
+    /// What it has for a request that it shares with others; `None` while something of its own is being
+    /// delivered, or is not known to be well.
+    pub(super) fn share(&self, now_ms: i64) -> Option<Size> {
+        let is_well = self.request.is_none()
+            && self.in_flight.is_none()
+            && self.backoff_ms == 0
+            && self.not_before_ms <= now_ms
+            && self.alone_until_ms <= now_ms
+            && !self.maybe_stored;
+        (is_well && self.draft.records() > 0).then(|| self.draft.size())
+    }
+
     /// The next attempt; the caller has asked `due_ms` whether it is time.
     pub(super) fn start(&mut self, ticket: u64, now_ms: i64, rules: &Rules) -> Option<Attempt> {
         if self.in_flight.is_some() {
@@ -212,7 +230,8 @@ impl Lane {
         Some(Attempt { ticket, entries, samples: part, repeat })
     }
 
-    /// The attempt did not come to a request: what it needs is not there yet, or no longer.
+    /// The attempt came to nothing: what it needs is not there yet, or no longer; or it was a part of
+    /// a request whose answer does not say which part it is about.
     pub(super) fn take_back(&mut self, ticket: u64) {
         if self.in_flight == Some(ticket) {
             self.in_flight = None;
@@ -258,8 +277,9 @@ impl Lane {
             | Verdict::Rejected
             | Verdict::Refused => {}
         }
-        self.backoff_ms = 0;
-        self.not_before_ms = 0;
+        self.try_at_once();
+        let alone_ms = if verdict.is_of_some() { ALONE_MS } else { 0 };
+        self.alone_until_ms = self.alone_until_ms.max(now_ms.saturating_add(alone_ms));
         // Records were dropped under the request: what it held is formed anew.
         let Some(request) = &mut self.request else { return outcome };
         request.repeat = 0;

@@ -26,6 +26,8 @@ use crate::outbox::{
 
 pub(super) const SEGMENT_MAGIC: [u8; 8] = *b"STLSEGM2";
 const EXTENSION: &str = "segment";
+/// What is gathered before it is handed to the kernel; one sync follows for all.
+const WRITE_BYTES: usize = 256 << 10;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LogSettings {
@@ -215,6 +217,9 @@ impl Log {
             let length = u32::try_from(length).expect("a frame is smaller than a segment");
             writer.bytes += u64::from(length);
             places.push(Place { segment: writer.segment, offset, length });
+            if buffer.len() >= WRITE_BYTES {
+                self.hand_over(&mut buffer)?;
+            }
         }
         self.flush(&mut buffer)
     }
@@ -290,17 +295,27 @@ impl Log {
         Ok(())
     }
 
-    /// After an error the file is left as it is: a sync that has failed once says nothing any more.
     fn flush(&mut self, buffer: &mut Vec<u8>) -> Result<(), DiskError> {
+        self.hand_over(buffer)?;
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        let written = writer.file.write_all(buffer).and_then(|()| writer.file.sync_data());
-        buffer.clear();
-        if let Err(e) = written {
+        if let Err(e) = writer.file.sync_data() {
             self.abandon_segment();
             return Err(self.error("can't write a segment", &e));
         }
         if let Some(segment) = self.segments.get_mut(&writer.segment) {
             segment.bytes = writer.bytes;
+        }
+        Ok(())
+    }
+
+    /// After an error the file is left as it is: a sync that has failed once says nothing any more.
+    fn hand_over(&mut self, buffer: &mut Vec<u8>) -> Result<(), DiskError> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let written = writer.file.write_all(buffer);
+        buffer.clear();
+        if let Err(e) = written {
+            self.abandon_segment();
+            return Err(self.error("can't write a segment", &e));
         }
         Ok(())
     }

@@ -29,6 +29,7 @@ mod requests;
 mod sender;
 mod sent;
 mod settings;
+mod shaping;
 pub mod verdict;
 mod view;
 
@@ -47,7 +48,8 @@ use tracing::{info, warn};
 
 pub use crate::outbox::{
     families::Families,
-    packer::{Packed, Packer, SeriesBlobs, Shaping, Shapings},
+    packer::{Packed, Packer},
+    shaping::{SeriesBlobs, SeriesRun, Shaping, Shapings},
     view::{DiskView, LaneState, LaneView, QueueView},
 };
 use crate::{

@@ -1,26 +1,18 @@
 //! Between a scraped series and bytes: each destination's labels are encoded once a series, then
 //! every scrape puts values behind them and compresses. The result goes to the queues as batches.
 
-use std::{
-    mem,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{mem, sync::Arc};
 
 use bytes::Bytes;
 
 use crate::{
-    config::{Destination, WriteMessage},
     model::{
         batch::{Batch, Signal},
-        labels::{Labels, METRIC_NAME},
-        relabel::{self, Rule},
-        sample::{Point, PointValue},
+        sample::Point,
         slot::StreamKey,
     },
-    wire::{
-        protobuf::push_varint,
-        remote_write::{Compressor, Metadata, encode_labels, push_series},
-    },
+    outbox::shaping::{SeriesBlobs, SeriesRun, Shapings},
+    wire::remote_write::{Compressor, push_series},
 };
 
 /// Snappy works block by block, so what fills one can be compressed and forgotten: a scrape of any
@@ -30,39 +22,8 @@ const BLOCK_BYTES_MAX: usize = 64 << 10;
 const BATCH_RAW_BYTES_MAX: usize = 4 << 20;
 /// Of a sample, besides its labels and exemplars.
 const SAMPLE_BYTES_MAX: usize = 50;
-/// Tools for packing that are kept between scrapes; more are made when that many pack at once.
-const TOOLS_KEPT_MAX: usize = 16;
-const PLAIN_KEPT_MAX: usize = 8;
-
-/// What becomes of a series on its way to a destination.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Shaping {
-    /// Added where the series lacks that label.
-    pub external_labels: Labels,
-    pub write_relabel: Vec<Rule>,
-    pub exemplars: bool,
-    /// Native ones; where they do not go, the series that have nothing else do not either.
-    pub histograms: bool,
-    /// With 2.0 goes what 1.0 has no place for: metadata and starts.
-    pub message: WriteMessage,
-    /// Of one batch, and so of one request.
-    pub samples_max: usize,
-}
-
-/// The distinct shapings of all destinations: usually one, however many destinations there are.
-#[derive(Debug, Default)]
-pub struct Shapings {
-    shapings: Vec<(Shaping, Users)>,
-    tools: Mutex<Vec<Tools>>,
-}
-
-/// The destinations that a shaping is for, by what the fleet calls them.
-type Users = Vec<Arc<str>>;
-
-/// The labels of one series as each shaping makes them, encoded. For a single shaping the blob
-/// itself; else each with its length before it. An empty one: the series does not go there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SeriesBlobs(Box<[u8]>);
+/// Of piles.
+const BUFFERS_KEPT_MAX: usize = 8;
 
 /// One scrape, ready for the queues.
 #[derive(Debug)]
@@ -90,10 +51,14 @@ pub struct Packer {
 
 /// What packing needs and no target should keep for itself: 100 KB and more.
 #[derive(Debug, Default)]
-struct Tools {
+pub(super) struct Tools {
     compressor: Option<Compressor>,
-    plain: Vec<Vec<u8>>,
+    /// Of piles.
+    buffers: Vec<Buffers>,
 }
+
+/// Plain and packed.
+type Buffers = (Vec<u8>, Vec<u8>);
 
 /// Where a batch comes from.
 #[derive(Clone, Copy, Debug)]
@@ -107,143 +72,12 @@ struct Origin {
 #[derive(Debug, Default)]
 struct Pile {
     plain: Vec<u8>,
-    fragments: Vec<Bytes>,
-    /// Of the fragments, unpacked.
+    /// Fragments, one behind the other.
+    packed: Vec<u8>,
+    /// Of `packed`, unpacked.
     raw_length: usize,
     samples: usize,
     oldest_ms: i64,
-}
-
-impl Shapings {
-    pub fn of(destinations: &[Arc<Destination>]) -> Self {
-        let mut shapings: Vec<(Shaping, Users)> = Vec::new();
-        for destination in destinations {
-            let shaping = Shaping {
-                external_labels: destination.external_labels.clone(),
-                write_relabel: destination.write_relabel.clone(),
-                exemplars: destination.send_exemplars,
-                histograms: destination.send_native_histograms,
-                message: destination.message,
-                samples_max: destination.queue.samples_per_send_max.max(1),
-            };
-            let name = Arc::clone(&destination.fleet_name);
-            match shapings.iter_mut().find(|(other, _)| *other == shaping) {
-                Some((_, users)) => users.push(name),
-                None => shapings.push((shaping, vec![name])),
-            }
-        }
-        Self { shapings, tools: Mutex::default() }
-    }
-
-    /// Whether a series that was encoded by `other` means the same here.
-    pub fn is_same_as(&self, other: &Self) -> bool {
-        self.shapings == other.shapings
-    }
-
-    /// Whether any destination takes exemplars; where none does they need not be decoded.
-    pub fn wants_exemplars(&self) -> bool {
-        self.shapings.iter().any(|(shaping, _)| shaping.exemplars)
-    }
-
-    /// Whether any destination takes native histograms; where none does they need not be decoded.
-    pub fn wants_histograms(&self) -> bool {
-        self.shapings.iter().any(|(shaping, _)| shaping.histograms)
-    }
-
-    /// Whether any destination gets what targets say of a series with the series. Where that has
-    /// changed, encode the series anew.
-    pub fn wants_metadata(&self) -> bool {
-        self.shapings.iter().any(|(shaping, _)| shaping.is_v2())
-    }
-
-    /// Whether any destination takes the instants since when series have counted.
-    pub fn wants_starts(&self) -> bool {
-        self.wants_metadata()
-    }
-
-    /// Once a series, not once a sample. The metadata goes to those that want it with each series.
-    pub fn encode(&self, labels: &Labels, metadata: Option<&Metadata<'_>>) -> SeriesBlobs {
-        self.gather(self.shapings.iter().map(|(shaping, _)| shaping.encode(labels, metadata)))
-    }
-
-    /// The names of the destinations that each shaping is for.
-    pub fn users(&self) -> impl ExactSizeIterator<Item = &[Arc<str>]> {
-        self.shapings.iter().map(|(_, users)| users.as_slice())
-    }
-
-    /// One blob a shaping, in the order of `users`, made one.
-    pub fn gather(&self, blobs: impl IntoIterator<Item = impl AsRef<[u8]>>) -> SeriesBlobs {
-        let mut all = Vec::new();
-        for blob in blobs {
-            let blob = blob.as_ref();
-            if self.shapings.len() > 1 {
-                push_varint(&mut all, blob.len() as u64);
-            }
-            all.extend_from_slice(blob);
-        }
-        SeriesBlobs(all.into_boxed_slice())
-    }
-
-    /// The blob of each shaping, in the order of `users`.
-    pub fn part<'a>(&self, blobs: &'a SeriesBlobs) -> impl Iterator<Item = &'a [u8]> {
-        let (count, mut rest) = (self.shapings.len(), &*blobs.0);
-        let next = move |_| if count == 1 { Some(rest) } else { next_blob(&mut rest) };
-        (0..count).map_while(next)
-    }
-
-    fn borrow_tools(&self) -> Tools {
-        let mut kept = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.pop().unwrap_or_default()
-    }
-
-    fn give_back(&self, tools: Tools) {
-        let mut kept = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < TOOLS_KEPT_MAX {
-            kept.push(tools);
-        }
-    }
-}
-
-impl Shaping {
-    /// Empty where a rule drops the series, or leaves it without a name.
-    fn encode(&self, labels: &Labels, metadata: Option<&Metadata<'_>>) -> Vec<u8> {
-        let metadata = metadata.filter(|_| self.is_v2());
-        if self.external_labels.is_empty() && self.write_relabel.is_empty() {
-            let is_named = labels.contains(METRIC_NAME);
-            return if is_named { encode_labels(labels, metadata) } else { Vec::new() };
-        }
-        let mut labels = labels.clone();
-        for (name, value) in self.external_labels.iter() {
-            if !labels.contains(name) {
-                labels.set(name, value);
-            }
-        }
-        match relabel::apply(&self.write_relabel, labels) {
-            Some(labels) if labels.contains(METRIC_NAME) => encode_labels(&labels, metadata),
-            Some(_) | None => Vec::new(),
-        }
-    }
-
-    /// What of a point goes there; `None`: not even its value.
-    #[inline]
-    fn part_of<'a>(&self, point: &Point<'a>) -> Option<Point<'a>> {
-        let takes = match point.value {
-            PointValue::Float(_) => true,
-            PointValue::Histogram(_) => self.histograms,
-        };
-        takes.then(|| Point {
-            start_ms: point.start_ms.filter(|_| self.is_v2()),
-            exemplars: if self.exemplars { point.exemplars } else { &[] },
-            ..*point
-        })
-    }
-
-    fn is_v2(&self) -> bool {
-        match self.message {
-            WriteMessage::V1 => false,
-            WriteMessage::V2 => true,
-        }
-    }
 }
 
 impl Packed {
@@ -257,8 +91,9 @@ impl Packed {
 
     /// What goes to the destination of that name, in order.
     pub fn batches_for(&self, name: &str) -> Vec<Batch> {
-        let users = |number: usize| &self.shapings.shapings[number].1;
-        let own = self.batches.iter().filter(|(n, _)| users(*n).iter().any(|user| **user == *name));
+        let is_user =
+            |number: usize| self.shapings.users_of(number).iter().any(|user| **user == *name);
+        let own = self.batches.iter().filter(|(number, _)| is_user(*number));
         own.map(|(_, batch)| batch.clone()).collect()
     }
 }
@@ -307,14 +142,42 @@ impl Packer {
         if layer >= self.layers.len() {
             self.grow(layer);
         }
-        if self.shapings.shapings.len() == 1 {
-            self.push_to(0, layer, &blobs.0, point);
-            return;
-        }
-        let mut rest = &*blobs.0;
-        for number in 0..self.shapings.shapings.len() {
-            let Some(blob) = next_blob(&mut rest) else { return };
+        let count = self.layers[layer].len();
+        for (number, blob) in blobs.parts(count).enumerate() {
             self.push_to(number, layer, blob, point);
+        }
+    }
+
+    /// A float of each series of the run, in order, all at the same time, which it `takes`. The same
+    /// as to push one after the other, and much cheaper.
+    pub fn push_run(
+        &mut self,
+        run: &SeriesRun,
+        values: &(impl Iterator<Item = f64> + Clone),
+        timestamp_ms: i64,
+        layer: usize,
+    ) {
+        if layer >= self.layers.len() {
+            self.grow(layer);
+        }
+        for (number, skeleton) in run.skeletons().iter().enumerate() {
+            let samples = skeleton.samples() as usize;
+            if samples == 0 {
+                continue;
+            }
+            let samples_max = self.shapings.shaping(number).samples_max;
+            if self.layers[layer][number].samples + samples > samples_max {
+                self.seal(number, layer);
+            }
+            let pile = &mut self.layers[layer][number];
+            pile.compress(&mut self.tools);
+            skeleton.write(values.clone(), timestamp_ms, &mut pile.packed);
+            pile.raw_length += skeleton.raw_length() as usize;
+            pile.samples += samples;
+            pile.oldest_ms = pile.oldest_ms.min(timestamp_ms);
+            if pile.is_full(samples_max) {
+                self.seal(number, layer);
+            }
         }
     }
 
@@ -323,7 +186,7 @@ impl Packer {
             for (number, mut pile) in row.into_iter().enumerate() {
                 let origin = self.origin_of(layer);
                 self.batches.extend(pile.seal(&mut self.tools, origin).map(|b| (number, b)));
-                self.tools.keep(pile.plain);
+                self.tools.keep(pile);
             }
         }
         self.shapings.give_back(mem::take(&mut self.tools));
@@ -335,8 +198,9 @@ impl Packer {
 
     #[inline]
     fn push_to(&mut self, number: usize, layer: usize, blob: &[u8], point: &Point<'_>) {
-        let shaping = &self.shapings.shapings[number].0;
+        let shaping = self.shapings.shaping(number);
         let Some(point) = shaping.part_of(point).filter(|_| !blob.is_empty()) else { return };
+        let samples_max = shaping.samples_max;
         let pile = &mut self.layers[layer][number];
         if pile.plain.len() + blob.len() + SAMPLE_BYTES_MAX > BLOCK_BYTES_MAX {
             pile.compress(&mut self.tools);
@@ -344,13 +208,15 @@ impl Packer {
         push_series(&mut pile.plain, blob, &point);
         pile.samples += 1;
         pile.oldest_ms = pile.oldest_ms.min(point.timestamp_ms);
-        let full = pile.samples >= shaping.samples_max
-            || pile.raw_length + pile.plain.len() >= BATCH_RAW_BYTES_MAX;
-        if full {
-            let origin = self.origin_of(layer);
-            let pile = &mut self.layers[layer][number];
-            self.batches.extend(pile.seal(&mut self.tools, origin).map(|b| (number, b)));
+        if pile.is_full(samples_max) {
+            self.seal(number, layer);
         }
+    }
+
+    fn seal(&mut self, number: usize, layer: usize) {
+        let origin = self.origin_of(layer);
+        let pile = &mut self.layers[layer][number];
+        self.batches.extend(pile.seal(&mut self.tools, origin).map(|b| (number, b)));
     }
 
     fn origin_of(&mut self, layer: usize) -> Origin {
@@ -361,26 +227,37 @@ impl Packer {
 
     fn grow(&mut self, layer: usize) {
         while self.layers.len() <= layer {
-            let shapings = self.shapings.shapings.len();
             let tools = &mut self.tools;
-            let row = (0..shapings).map(|_| Pile::with(tools.plain.pop().unwrap_or_default()));
+            let row = self.shapings.each().map(|_| tools.pile());
             self.layers.push(row.collect());
         }
     }
 }
 
 impl Tools {
-    fn keep(&mut self, mut plain: Vec<u8>) {
+    fn pile(&mut self) -> Pile {
+        let (plain, packed) = self.buffers.pop().unwrap_or_default();
+        Pile::with(plain, packed)
+    }
+
+    fn keep(&mut self, pile: Pile) {
+        let Pile { mut plain, mut packed, .. } = pile;
         plain.clear();
-        if self.plain.len() < PLAIN_KEPT_MAX && plain.capacity() <= 2 * BLOCK_BYTES_MAX {
-            self.plain.push(plain);
+        packed.clear();
+        let is_small = plain.capacity().max(packed.capacity()) <= 2 * BLOCK_BYTES_MAX;
+        if self.buffers.len() < BUFFERS_KEPT_MAX && is_small {
+            self.buffers.push((plain, packed));
         }
     }
 }
 
 impl Pile {
-    fn with(plain: Vec<u8>) -> Self {
-        Self { plain, oldest_ms: i64::MAX, ..Self::default() }
+    fn with(plain: Vec<u8>, packed: Vec<u8>) -> Self {
+        Self { plain, packed, oldest_ms: i64::MAX, ..Self::default() }
+    }
+
+    fn is_full(&self, samples_max: usize) -> bool {
+        self.samples >= samples_max || self.raw_length + self.plain.len() >= BATCH_RAW_BYTES_MAX
     }
 
     fn compress(&mut self, tools: &mut Tools) {
@@ -388,7 +265,7 @@ impl Pile {
             return;
         }
         let compressor = tools.compressor.get_or_insert_default();
-        self.fragments.push(compressor.compress(&self.plain).bytes);
+        compressor.append(&self.plain, &mut self.packed);
         self.raw_length += self.plain.len();
         self.plain.clear();
     }
@@ -397,11 +274,9 @@ impl Pile {
     fn seal(&mut self, tools: &mut Tools, origin: Origin) -> Option<Batch> {
         let Origin { stream, round, since_ms } = origin;
         self.compress(tools);
-        let bytes = match self.fragments.len() {
-            0 => return None,
-            1 => self.fragments.remove(0),
-            _ => self.fragments.concat().into(),
-        };
+        if self.packed.is_empty() {
+            return None;
+        }
         let batch = Batch {
             signal: Signal::Metrics,
             tenant: Arc::from(""),
@@ -411,46 +286,33 @@ impl Pile {
             samples: u32::try_from(self.samples).expect("a batch is cut long before"),
             oldest_ms: self.oldest_ms,
             raw_length: u32::try_from(self.raw_length).expect("a batch is cut long before"),
-            bytes,
+            bytes: Bytes::copy_from_slice(&self.packed),
         };
-        *self = Self::with(mem::take(&mut self.plain));
+        self.packed.clear();
+        *self = Self::with(mem::take(&mut self.plain), mem::take(&mut self.packed));
         Some(batch)
     }
-}
-
-/// Takes the first blob off `rest`.
-#[inline]
-fn next_blob<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let mut length = 0;
-    for (n, byte) in rest.iter().enumerate().take(5) {
-        length |= usize::from(byte & 0x7f) << (7 * n);
-        if *byte < 0x80 {
-            let (blob, behind) = rest[n + 1..].split_at_checked(length)?;
-            *rest = behind;
-            return Some(blob);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        config::{HttpClient, MetadataSending, Queue, WriteCompression, WriteMessage},
+        config::{Destination, HttpClient, MetadataSending, Queue, WriteCompression, WriteMessage},
         model::{
             histogram::{Counts, Histogram, ResetHint},
-            relabel::{Action, NameValidation, RuleSpec},
-            sample::Exemplar,
+            labels::Labels,
+            relabel::{Action, NameValidation, Rule, RuleSpec},
+            sample::{Exemplar, PointValue},
         },
-        wire::remote_write::{Fragment, TimeSeries, decode, join},
+        wire::remote_write::{Fragment, Metadata, TimeSeries, decode, join},
     };
 
     fn destination(name: &str, change: impl FnOnce(&mut Destination)) -> Arc<Destination> {
         let mut destination = Destination {
             fleet_name: name.into(),
             name: name.into(),
-            url: String::new(),
+            url: crate::config::TypedUrl::default(),
             timeout: std::time::Duration::ZERO,
             http: HttpClient::default(),
             external_labels: Labels::new(),
@@ -542,7 +404,7 @@ mod tests {
             destination("plain as well", |_| {}),
         ];
         let mut packer = packer(&destinations);
-        assert_eq!(packer.shapings().shapings.len(), 4);
+        assert_eq!(packer.shapings().users().len(), 4);
         packer.begin(StreamKey(1), 0, None);
         for n in 1..=3 {
             push(&mut packer, &series(n), 0.0, 0);

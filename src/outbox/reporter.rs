@@ -39,7 +39,8 @@ pub(super) struct Reporter {
     last_failure: String,
     /// The last one that cost samples.
     last_refusal: String,
-    hold_reasons: BTreeMap<usize, String>,
+    /// The last one that holds a tenant.
+    last_hold: String,
     untold: Losses,
     tell_losses_ms: i64,
     is_failing: bool,
@@ -64,7 +65,7 @@ impl Reporter {
             last_answer: None,
             last_failure: String::new(),
             last_refusal: String::new(),
-            hold_reasons: BTreeMap::new(),
+            last_hold: String::new(),
             untold: Losses::default(),
             tell_losses_ms: i64::MIN,
             is_failing: false,
@@ -87,7 +88,7 @@ impl Reporter {
         match verdict {
             Verdict::Stored | Verdict::OtherForm { .. } => {}
             Verdict::Retry { .. } => self.last_failure.clone_from(&text),
-            Verdict::Hold => drop(self.hold_reasons.insert(posted.lane, text.clone())),
+            Verdict::Hold => self.last_hold.clone_from(&text),
             Verdict::StoredPartly { .. }
             | Verdict::TooLarge
             | Verdict::Rejected
@@ -102,7 +103,6 @@ impl Reporter {
                 "destination refuses us, everything is kept until it does not"
             ),
             Some(false) => {
-                self.hold_reasons.clear();
                 info!(destination = %self.name, "destination no longer refuses us");
             }
             None => {}
@@ -320,10 +320,9 @@ impl Reporter {
     }
 
     fn lane_views(&self, queue: &Queue, now_ms: i64) -> Vec<LaneView> {
-        let reason = self.hold_reasons.values().next().cloned().unwrap_or_default();
         let view = |(key, lane): (&LaneKey, &Lane)| {
             let state = if queue.is_held(key) {
-                LaneState::Held(reason.clone())
+                LaneState::Held(self.last_hold.clone())
             } else if lane.is_in_flight() {
                 LaneState::InFlight
             } else if lane.is_backing_off(now_ms) {
@@ -366,11 +365,11 @@ mod tests {
         let meters = Meters::new(&mut Registry::default()).of(&name);
         let mut reporter = Reporter::new(name, watch::channel(Arc::default()).0, meters);
         let stored = Answer::Status(Reply::of(204));
-        for (lane, answer) in [(0, Answer::Timeout), (1, stored)] {
+        for answer in [Answer::Timeout, stored] {
             let sent = Sent::default();
             let verdict = judge(&answer, &sent, 0);
             let (ticket, repeat, request_bytes, took) = (0, 0, 0, Duration::ZERO);
-            let posted = Posted { lane, ticket, repeat, answer, sent, request_bytes, took };
+            let posted = Posted { ticket, repeat, answer, sent, request_bytes, took };
             reporter.answered(&posted, verdict, &Answered::default());
         }
         assert_eq!(reporter.last_failure, Answer::Timeout.to_string());

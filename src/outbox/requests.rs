@@ -14,12 +14,12 @@ use tokio::{
 use crate::{
     model::batch::Signal,
     outbox::{
-        body::{Body, Cut, build, cuts},
+        body::{Body, Cut, Tools, build, cuts},
         dialect::{Dialect, Form, Sent, Turn},
         disk::Wanted,
         families::Families,
         log::Found,
-        queue::{Queue, Start},
+        queue::{Queue, Share, Start},
         sender::Sender,
         verdict::{Answer, Verdict},
     },
@@ -37,15 +37,21 @@ pub(super) struct Requests {
     under_way: FuturesUnordered<BoxFuture<'static, Ended>>,
     /// A round of metadata is on its way.
     tells: bool,
-    compressor: Option<Compressor>,
+    tools: Option<Tools>,
 }
 
 struct Gathering {
-    lane: usize,
     ticket: u64,
     repeat: u32,
     signal: Signal,
-    parts: Vec<(Cut, Option<Bytes>)>,
+    parts: Vec<Part>,
+}
+
+/// Of a record in that lane.
+struct Part {
+    lane: usize,
+    cut: Cut,
+    body: Option<Bytes>,
 }
 
 /// What was under way and is over.
@@ -69,7 +75,6 @@ pub(super) struct Told {
 /// A request that has ended.
 #[derive(Debug)]
 pub(super) struct Posted {
-    pub(super) lane: usize,
     pub(super) ticket: u64,
     pub(super) repeat: u32,
     pub(super) answer: Answer,
@@ -81,7 +86,6 @@ pub(super) struct Posted {
 /// An attempt that did not become a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Failed {
-    pub(super) lane: usize,
     pub(super) ticket: u64,
     /// Records that can't be had any more.
     pub(super) lost: Vec<u64>,
@@ -98,7 +102,7 @@ impl Requests {
             reading: HashMap::new(),
             under_way: FuturesUnordered::new(),
             tells: false,
-            compressor: None,
+            tools: None,
         }
     }
 
@@ -156,14 +160,15 @@ impl Requests {
     }
 
     pub(super) fn begin(&mut self, start: Start, queue: &Queue, now_ms: i64) -> Result<(), Failed> {
-        let Start { lane, signal, attempt } = start;
-        let parts = cuts(&attempt.entries, &attempt.samples).into_iter().map(|cut| {
-            let body = queue.body(cut.sequence).cloned();
-            (cut, body)
+        let Start { ticket, signal, repeat, shares } = start;
+        let parts = shares.iter().flat_map(|Share { lane, entries, samples }| {
+            cuts(entries, samples).into_iter().map(|cut| {
+                let body = queue.body(cut.sequence).cloned();
+                Part { lane: *lane, cut, body }
+            })
         });
-        let (ticket, repeat) = (attempt.ticket, attempt.repeat);
-        let gathering = Gathering { lane, ticket, repeat, signal, parts: parts.collect() };
-        if gathering.parts.iter().all(|(_, body)| body.is_some()) {
+        let gathering = Gathering { ticket, repeat, signal, parts: parts.collect() };
+        if gathering.parts.iter().all(|part| part.body.is_some()) {
             return self.post(&gathering, now_ms);
         }
         self.waiting.push(gathering);
@@ -176,9 +181,9 @@ impl Requests {
         let mut wanted = Vec::new();
         let mut failed = Vec::new();
         for gathering in self.waiting.drain(..) {
-            let missing = gathering.parts.iter().filter(|(_, body)| body.is_none());
-            let places = missing.map(|(cut, _)| {
-                queue.place(gathering.lane, cut.sequence).map(|place| (cut.sequence, place))
+            let missing = gathering.parts.iter().filter(|part| part.body.is_none());
+            let places = missing.map(|Part { lane, cut, .. }| {
+                queue.place(*lane, cut.sequence).map(|place| (cut.sequence, place))
             });
             // `None`: the record has been dropped, and the request with it.
             if let Some(records) = places.collect::<Option<Vec<_>>>() {
@@ -201,11 +206,11 @@ impl Requests {
         let Some(mut gathering) = self.reading.remove(&ticket) else { return Ok(()) };
         let mut lost = Vec::new();
         let mut not_now = None;
-        let missing = gathering.parts.iter_mut().filter(|(_, body)| body.is_none());
-        for ((cut, body), found) in missing.zip(found) {
+        let missing = gathering.parts.iter_mut().filter(|part| part.body.is_none());
+        for (part, found) in missing.zip(found) {
             match found {
-                Found::Batch(bytes) => *body = Some(bytes),
-                Found::Lost => lost.push(cut.sequence),
+                Found::Batch(bytes) => part.body = Some(bytes),
+                Found::Lost => lost.push(part.cut.sequence),
                 Found::NotNow(reason) => not_now = Some(reason),
             }
         }
@@ -226,15 +231,15 @@ impl Requests {
     fn post(&mut self, gathering: &Gathering, now_ms: i64) -> Result<(), Failed> {
         let parts = gathering.parts.iter();
         let parts: Vec<(Cut, Bytes)> =
-            parts.filter_map(|(cut, body)| Some((cut.clone(), body.clone()?))).collect();
+            parts.filter_map(|part| Some((part.cut.clone(), part.body.clone()?))).collect();
         let form = self.dialect.form(now_ms);
-        let body = match build(gathering.signal, form, &parts, &mut self.compressor) {
+        let body = match build(gathering.signal, form, &parts, &mut self.tools) {
             Ok(body) => body,
             Err(sequence) => return Err(gathering.failed(vec![sequence], None)),
         };
         let Body { bytes, sent } = body;
         let sender = Arc::clone(&self.sender);
-        let Gathering { lane, ticket, repeat, .. } = *gathering;
+        let Gathering { ticket, repeat, .. } = *gathering;
         self.under_way.push(Box::pin(async move {
             let (started, request_bytes) = (Instant::now(), bytes.len());
             let answer = if sent.counts.samples + sent.counts.histograms == 0 {
@@ -243,7 +248,7 @@ impl Requests {
                 sender.post(bytes, form, repeat).await
             };
             let took = started.elapsed();
-            Ended::Posted(Posted { lane, ticket, repeat, answer, sent, request_bytes, took })
+            Ended::Posted(Posted { ticket, repeat, answer, sent, request_bytes, took })
         }));
         Ok(())
     }
@@ -251,6 +256,6 @@ impl Requests {
 
 impl Gathering {
     fn failed(&self, lost: Vec<u64>, not_now: Option<String>) -> Failed {
-        Failed { lane: self.lane, ticket: self.ticket, lost, not_now }
+        Failed { ticket: self.ticket, lost, not_now }
     }
 }

@@ -53,7 +53,7 @@ impl Sender {
         let caller = if rotates { Caller::rotating(&settings) } else { Caller::new(&settings) };
         Self {
             caller,
-            url: destination.url.clone(),
+            url: destination.url.expose().to_owned(),
             timeout: destination.timeout,
             follow_redirects: http.follow_redirects,
             has_credentials: http.basic_auth.is_some()

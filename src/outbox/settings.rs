@@ -9,8 +9,12 @@ use crate::{
 
 /// Unsent records of a destination; each takes 64 bytes of memory, and beyond it the oldest goes.
 const RECORDS_MAX: usize = 1 << 22;
-/// Batches of a destination in memory; what is on disk and does not fit is read back.
+/// Batches of a destination that are in memory alone, where the disk does not take them.
 const MEMORY_BYTES_MAX: u64 = 64 << 20;
+/// Batches that are on disk and stay in memory; of what does not fit the youngest are read back. A
+/// destination that is down for long costs no more memory than that, and one that answers within
+/// seconds costs no reading: it holds a few full requests.
+const WRITTEN_BYTES_MAX: u64 = 4 << 20;
 /// A tenant that the destination refuses is tried again after so many of the longest backoff: every
 /// 30 s, where nothing else is configured.
 const HOLD_BACKOFFS: i64 = 6;
@@ -34,8 +38,10 @@ pub(super) struct Limits {
     /// Unsent, in memory or on disk.
     pub(super) bytes_max: u64,
     pub(super) records_max: usize,
-    /// Batches kept in memory: those not written yet, and of those written the oldest.
+    /// Batches in memory alone.
     pub(super) memory_bytes_max: u64,
+    /// Batches in memory that are on disk as well: beyond it, they are on disk alone.
+    pub(super) written_bytes_max: u64,
     /// 0 is no limit, in both.
     pub(super) age_ms_max: i64,
     pub(super) sample_age_ms_max: i64,
@@ -56,6 +62,7 @@ impl Settings {
                 bytes_max: outbox.bytes_max,
                 records_max: RECORDS_MAX,
                 memory_bytes_max: MEMORY_BYTES_MAX.min(outbox.bytes_max),
+                written_bytes_max: WRITTEN_BYTES_MAX.min(outbox.bytes_max),
                 age_ms_max: ms(outbox.age_max),
                 sample_age_ms_max: ms(queue.sample_age_limit),
                 late_ms_max: ms(destination.out_of_order_window),

@@ -3,7 +3,10 @@
 
 use crate::{
     config::WriteMessage,
-    outbox::dialect::{Packing, Sent},
+    outbox::{
+        dialect::{Packing, Sent},
+        loss::Reason,
+    },
     wire::remote_write::Counts,
 };
 
@@ -76,6 +79,32 @@ pub enum Verdict {
     Hold,
     /// Not to be had with these bytes, and not to be narrowed down: they are given up.
     Refused,
+}
+
+impl Verdict {
+    /// It is about some of the samples, and does not say which.
+    pub(super) fn is_of_some(self) -> bool {
+        match self {
+            Self::TooLarge | Self::Rejected | Self::Refused => true,
+            Self::Stored
+            | Self::StoredPartly { .. }
+            | Self::OtherForm { .. }
+            | Self::Retry { .. }
+            | Self::Hold => false,
+        }
+    }
+
+    /// What it says of the others, when so many samples of some are counted as lost by it.
+    pub(super) fn of_the_rest(self, lost: &[(Reason, u32)]) -> Self {
+        let Self::StoredPartly { refused, unsendable } = self else { return self };
+        let counted = |reason: Reason| -> u32 {
+            lost.iter().filter(|(other, _)| *other == reason).map(|(_, samples)| samples).sum()
+        };
+        Self::StoredPartly {
+            refused: refused.saturating_sub(counted(Reason::NotWritten)),
+            unsendable: unsendable.saturating_sub(counted(Reason::Unsendable)),
+        }
+    }
 }
 
 /// 429 is retried although Prometheus by default drops it: it asks for patience, not for loss.

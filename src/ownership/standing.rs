@@ -39,8 +39,9 @@ impl Ownership {
                 }
             }
         }
-        self.look_at_hold();
         self.roster_changed();
+        // Behind the duties: who goes on goes on with those.
+        self.look_at_hold();
         if has_overrides {
             self.grant(&status);
         }

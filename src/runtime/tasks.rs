@@ -19,20 +19,19 @@ pub fn spawn<T: Send + 'static>(
     name: &'static str,
     part: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<Option<T>> {
-    tokio::spawn(async move {
-        match AssertUnwindSafe(part).catch_unwind().await {
-            Ok(outcome) => Some(outcome),
-            Err(panic) => {
-                let reason = panic
-                    .downcast_ref::<String>()
-                    .map(String::as_str)
-                    .or_else(|| panic.downcast_ref::<&str>().copied())
-                    .unwrap_or("no message");
-                error!(task = name, error = reason, "a task panicked");
-                None
-            }
+    // No `async` block: it would hold `part` twice, before it is awaited and while it is.
+    tokio::spawn(AssertUnwindSafe(part).catch_unwind().map(move |outcome| match outcome {
+        Ok(outcome) => Some(outcome),
+        Err(panic) => {
+            let reason = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            error!(task = name, error = reason, "a task panicked");
+            None
         }
-    })
+    }))
 }
 
 /// Runs what takes as long as reading `bytes` without holding up the tasks that wait for this thread.

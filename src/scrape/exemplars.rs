@@ -11,7 +11,7 @@ const EXEMPLARS_MAX: usize = 128;
 
 /// The last exemplar of each series that has any, by the hash of its labels.
 #[derive(Debug, Default)]
-pub(super) struct LastExemplars(HashMap<u128, Last>);
+pub(super) struct LastExemplars(HashMap<u64, Last>);
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Last {
@@ -27,7 +27,7 @@ impl LastExemplars {
     /// one; and what was the last one until now. `timestamp_ms` is the sample's.
     pub(super) fn news(
         &mut self,
-        series: u128,
+        series: u64,
         kind: Kind,
         shown: Vec<Exemplar>,
         timestamp_ms: i64,
@@ -65,14 +65,14 @@ impl LastExemplars {
     }
 
     /// The exemplars were not kept: they may come again.
-    pub(super) fn take_back(&mut self, series: u128, before: Option<Last>) {
+    pub(super) fn take_back(&mut self, series: u64, before: Option<Last>) {
         match before {
             Some(last) => drop(self.0.insert(series, last)),
             None => drop(self.0.remove(&series)),
         }
     }
 
-    pub(super) fn retain(&mut self, is_known: impl Fn(u128) -> bool) {
+    pub(super) fn retain(&mut self, is_known: impl Fn(u64) -> bool) {
         self.0.retain(|series, _| is_known(*series));
     }
 }

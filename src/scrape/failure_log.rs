@@ -12,9 +12,13 @@ use std::{
 use prometheus_client::metrics::counter::Counter;
 use serde_json::json;
 use tokio::{sync::mpsc, task::spawn_blocking};
-use tracing::warn;
+use tracing::{info, warn};
 
-use crate::model::{target::Target, time::rfc3339};
+use crate::{
+    config::Job,
+    model::{target::Target, time::rfc3339},
+    scrape::failure::Failure,
+};
 
 /// Lines that wait to be written; those beyond are counted and not written.
 const LINES_MAX: usize = 1024;
@@ -64,7 +68,36 @@ impl FailureLog {
         (Self { lines: sender, unwritten }, writer)
     }
 
-    pub(super) fn write(&self, line: Line) {
+    /// In the agent's log on change: a target that goes on failing as it did is no news. `change` is
+    /// from the last scrape to this one, and `text` what this one's failure says.
+    pub(super) fn tell(
+        &self,
+        own: &Job,
+        target: &Target,
+        change: (Option<&Failure>, Option<&Failure>),
+        text: Option<&str>,
+        now_ms: i64,
+    ) {
+        if let (Some(file), Some(text)) = (&own.scrape_failure_log_file, text) {
+            self.write(Line::new(file, target, &shown_url(target), text, now_ms));
+        }
+        let is_news = match change {
+            (None, None) => false,
+            (Some(before), Some(now)) => !before.is_like(now),
+            (None, Some(_)) | (Some(_), None) => true,
+        };
+        if !is_news {
+            return;
+        }
+        let (job, url) = (&*target.job, shown_url(target));
+        if let Some(error) = text {
+            warn!(job, url, error, "scrape failed");
+        } else {
+            info!(job, url, "scrape succeeds again");
+        }
+    }
+
+    fn write(&self, line: Line) {
         if self.lines.try_send(line).is_err() {
             self.unwritten.inc();
         }

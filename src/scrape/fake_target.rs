@@ -25,6 +25,10 @@ pub(super) enum Reply {
     Keep(Vec<u8>),
     /// And close the connection.
     Close(Vec<u8>),
+    /// Byte by byte, and wait for the next request.
+    Slow(Vec<u8>),
+    /// And, when the first one was sent, the second without being asked.
+    Late(Vec<u8>, Vec<u8>),
     /// And say nothing more.
     Hang(Vec<u8>),
     /// And then the second one over and over.
@@ -169,6 +173,21 @@ async fn answer(
             Reply::Keep(bytes) => {
                 if stream.write_all(&bytes).await.is_err() || stream.flush().await.is_err() {
                     return;
+                }
+            }
+            Reply::Slow(bytes) => {
+                for byte in bytes {
+                    if stream.write_u8(byte).await.is_err() || stream.flush().await.is_err() {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+            Reply::Late(bytes, more) => {
+                for bytes in [bytes, more] {
+                    if stream.write_all(&bytes).await.is_err() || stream.flush().await.is_err() {
+                        return;
+                    }
                 }
             }
             Reply::Close(bytes) => {

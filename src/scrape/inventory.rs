@@ -6,6 +6,7 @@
 //! to meet the series where it was stored.
 
 use std::{
+    borrow::Cow,
     io::{Read, Write},
     sync::Arc,
 };
@@ -33,7 +34,7 @@ pub(super) struct Inventory {
     /// The series about the scrape itself, in their order; empty where one was not written.
     pub(super) reports: Vec<SeriesBlobs>,
     /// By the hash of their labels.
-    pub(super) series: Vec<(u128, Kind, SeriesBlobs)>,
+    pub(super) series: Vec<(u64, Kind, SeriesBlobs)>,
 }
 
 /// In the order in which they are written.
@@ -42,9 +43,9 @@ enum Item<'a> {
     /// For whom the blobs behind it are, in their order: the destinations of each shaping.
     Users(#[serde(borrow)] Vec<Vec<&'a str>>),
     Report(#[serde(borrow)] Vec<&'a [u8]>),
-    Series([u8; 16], #[serde(borrow)] Vec<&'a [u8]>),
+    Series([u8; 8], #[serde(borrow)] Vec<&'a [u8]>),
     /// The same of one whose values are native histograms.
-    HistogramSeries([u8; 16], #[serde(borrow)] Vec<&'a [u8]>),
+    HistogramSeries([u8; 8], #[serde(borrow)] Vec<&'a [u8]>),
 }
 
 pub(super) struct Writer {
@@ -75,11 +76,11 @@ impl Writer {
     pub(super) fn series<'a>(
         &mut self,
         shapings: &Shapings,
-        series: impl Iterator<Item = (u128, Kind, &'a SeriesBlobs)>,
+        series: impl Iterator<Item = (u64, Kind, Cow<'a, SeriesBlobs>)>,
     ) {
         self.users(shapings);
         for (identity, kind, blobs) in series {
-            let (identity, blobs) = (identity.to_le_bytes(), shapings.part(blobs).collect());
+            let (identity, blobs) = (identity.to_le_bytes(), shapings.part(&blobs).collect());
             self.add(&match kind {
                 Kind::Float => Item::Series(identity, blobs),
                 Kind::Histogram => Item::HistogramSeries(identity, blobs),
@@ -142,11 +143,11 @@ impl Inventory {
                 Item::Users(users) => sources = sources_of(shapings, &users),
                 Item::Report(blobs) => inventory.reports.push(blobs_for(blobs)),
                 Item::Series(identity, blobs) => {
-                    let identity = u128::from_le_bytes(identity);
+                    let identity = u64::from_le_bytes(identity);
                     inventory.series.push((identity, Kind::Float, blobs_for(blobs)));
                 }
                 Item::HistogramSeries(identity, blobs) => {
-                    let identity = u128::from_le_bytes(identity);
+                    let identity = u64::from_le_bytes(identity);
                     inventory.series.push((identity, Kind::Histogram, blobs_for(blobs)));
                 }
             }
@@ -205,7 +206,7 @@ mod tests {
                 .zip(KINDS)
                 .enumerate()
                 .skip(1)
-                .map(|(n, (b, kind))| (n as u128, kind, b)),
+                .map(|(n, (b, kind))| (n as u64, kind, Cow::Borrowed(b))),
         );
         let (packed, left_out) = writer.finish();
         assert_eq!(left_out, 0);
@@ -220,7 +221,7 @@ mod tests {
         {
             let (here, inventory) = pass(destinations, destinations);
             assert_eq!(inventory.reports, [here.encode(&labels(0), None)], "{destinations:?}");
-            let expected = [1, 2].map(|n| (n as u128, KINDS[n], here.encode(&labels(n), None)));
+            let expected = [1, 2].map(|n| (n as u64, KINDS[n], here.encode(&labels(n), None)));
             assert_eq!(inventory.series, expected, "{destinations:?}");
         }
     }
@@ -255,14 +256,14 @@ mod tests {
     fn what_is_too_much_is_left_out_and_counted() {
         let here = shapings(&[("a", "1")]);
         let mut writer = Writer::new();
-        let noise = |n: usize| xxhash_rust::xxh3::xxh3_128(&n.to_le_bytes());
+        let noise = |n: usize| xxhash_rust::xxh3::xxh3_64(&n.to_le_bytes());
         let count = 60_000;
         for n in 0..count {
-            let hex: String = (0..4)
-                .fold(String::new(), |hex, part| hex + &format!("{:032x}", noise(n * 4 + part)));
+            let hex: String = (0..8)
+                .fold(String::new(), |hex, part| hex + &format!("{:016x}", noise(n * 8 + part)));
             let series: Labels = [("__name__", "m"), ("n", &hex)].into_iter().collect();
             let blobs = here.encode(&series, None);
-            writer.series(&here, std::iter::once((noise(n), Kind::Float, &blobs)));
+            writer.series(&here, std::iter::once((noise(n), Kind::Float, Cow::Borrowed(&blobs))));
         }
         let (packed, left_out) = writer.finish();
         assert!(packed.len() <= PACKED_BYTES_MAX && packed.len() > PACKED_BYTES_MAX / 2);
@@ -287,10 +288,10 @@ mod tests {
         }
         let mut writer = Writer::new();
         writer.series(&here, [].into_iter());
-        writer.add(&Item::Series([1; 16], vec![b"no labels"]));
+        writer.add(&Item::Series([1; 8], vec![b"no labels"]));
         let (packed, _) = writer.finish();
         let inventory = Inventory::unpack(&packed, &here).unwrap();
-        let expected = (u128::from_le_bytes([1; 16]), Kind::Float, SeriesBlobs::default());
+        let expected = (u64::from_le_bytes([1; 8]), Kind::Float, SeriesBlobs::default());
         assert_eq!(inventory.series, [expected]);
     }
 }

@@ -362,7 +362,8 @@ impl Loops {
             self.ended.clone(),
             Arc::clone(&board),
         );
-        let task = tasks::spawn("target", target_loop.run(stop.clone()));
+        let running = Box::new(target_loop).run(stop.clone());
+        let task = tasks::spawn("target", running);
         Running { number, desk, board, task }
     }
 

@@ -24,6 +24,11 @@ const TEXT_BYTES_MAX: usize = 1 << 20;
 pub(super) struct Fingerprint(u64);
 
 impl Fingerprint {
+    /// A line of metadata by the hash of its text.
+    pub(super) fn add_line(&mut self, hash: u64) {
+        self.0 = self.0.wrapping_add(hash);
+    }
+
     pub(super) fn add(&mut self, entry: &Entry<'_>) {
         let hash = |seed, family: &str, text: &str| {
             let hash = xxh3_64_with_seed(family.as_bytes(), seed);

@@ -36,6 +36,7 @@ mod target_loop;
 mod test_job;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

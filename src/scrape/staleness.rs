@@ -78,6 +78,12 @@ impl Presence {
         Self { last_ms, seen: round, live: Some(kind), tracked: Some(kind), times: 0 }
     }
 
+    /// Of a series that has had plain floats alone, the last one at `last_ms` in the round `seen`.
+    pub(super) fn resumed(is_live: bool, seen: u32, last_ms: i64) -> Self {
+        let live = is_live.then_some(Kind::Float);
+        Self { last_ms, seen, live, tracked: Some(Kind::Float), times: 1 }
+    }
+
     pub(super) fn see(&mut self, rounds: Rounds, sight: Sight) -> Verdict {
         let is_new = self.seen == 0 || self.seen < rounds.kept;
         let again = self.seen == rounds.now;

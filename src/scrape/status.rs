@@ -175,8 +175,8 @@ pub(super) struct Content {
     /// were another member's count.
     pub(super) samples_expected: Option<usize>,
     pub(super) metadata: Arc<[Told]>,
-    /// Of the last scrapes, the latest last.
-    durations: VecDeque<Duration>,
+    /// Of the last scrapes, the latest last, in microseconds: there are as many of these as targets.
+    durations_us: VecDeque<u32>,
 }
 
 impl Board {
@@ -197,7 +197,7 @@ impl Board {
                 status,
                 samples_expected: None,
                 metadata: Arc::default(),
-                durations: VecDeque::new(),
+                durations_us: VecDeque::new(),
             }),
             loops: AtomicUsize::new(0),
             meters,
@@ -215,7 +215,11 @@ impl Board {
         let content = self.lock();
         Scraped {
             status: content.status.clone(),
-            durations: content.durations.iter().copied().collect(),
+            durations: content
+                .durations_us
+                .iter()
+                .map(|us| Duration::from_micros(u64::from(*us)))
+                .collect(),
             is_at_work: self.loops.load(Ordering::Relaxed) > 0
                 && !(is_on_hold && duties::is_divided(&duties)),
             duties,
@@ -238,10 +242,11 @@ impl Board {
             self.meters.targets_of(status.health).inc();
             self.tell(content.status.health, &status);
         }
-        if content.durations.len() == DURATIONS_MAX {
-            content.durations.pop_front();
+        if content.durations_us.len() == DURATIONS_MAX {
+            content.durations_us.pop_front();
         }
-        content.durations.push_back(status.duration);
+        let duration_us = status.duration.as_micros();
+        content.durations_us.push_back(u32::try_from(duration_us).unwrap_or(u32::MAX));
         content.status = status;
     }
 

@@ -1,25 +1,28 @@
 //! The life of one target: waits for its tick, fetches, reads, packs, appends, tells. Decides
 //! nothing itself; `schedule`, `read` and `staleness` do.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep, timeout},
 };
-use tracing::{info, warn};
 
 use crate::{
     outbox::{self, Packed, Shapings},
     ownership::{assign::Ending, orders::Knowledge},
     runtime::{clock::FleetTime, lease::Lease, stop::Stop, tasks::beside_others},
     scrape::{
-        course::{self, Step},
+        course::Step,
         desk::{Course, Desk, Orders, Setup},
         duties::{is_divided, next_since_ms},
         ended::{Ended, PanicGuard},
         failure::Failure,
-        failure_log::{FailureLog, Line, shown_url},
+        failure_log::FailureLog,
         fetch::{Fetcher, Page, Shared},
         gap::Gap,
         handover::unpack,
@@ -29,15 +32,13 @@ use crate::{
         report::Report,
         schedule::{Schedule, Tick},
         status::{Board, Changes, Health, TargetStatus},
+        waiting::next_step,
     },
     wire::content_type,
 };
 
 /// A scrape that is under way when the agent stops may take so long to end, or it never was.
 const STOP_GRACE: Duration = Duration::from_secs(2);
-
-/// How often is looked whether the right to scrape has come back.
-const LEASE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Of a series, when what is known of a target is packed: so long does it take.
 const SERIES_PACKED_BYTES: usize = 128;
@@ -129,28 +130,33 @@ impl TargetLoop {
     }
 
     /// Ends when the agent stops, without a marker where its target is not gone; or when its pool
-    /// lets it go.
-    pub(super) async fn run(mut self, stop: Stop) {
+    /// lets it go. Boxed, as a future holds what it takes by value twice.
+    pub(super) async fn run(mut self: Box<Self>, stop: Stop) {
         let _guard = PanicGuard::new(self.number, &self.ended);
         let _attended = self.board.attend();
         let desk = Arc::clone(&self.desk);
+        // Once for all scrapes: who waits for it anew stands in a line that all loops share.
+        let mut raised = pin!(stop.raised());
         loop {
             let late_markers = self.take_orders();
             if !late_markers.is_empty() {
                 tokio::select! {
-                    () = grace(&stop) => return,
+                    () = grace(&stop, raised.as_mut()) => return,
                     () = self.append(late_markers) => {}
                 }
             }
+            if stop.is_raised() {
+                return self.stop().await;
+            }
             tokio::select! {
                 biased;
-                () = stop.raised() => return self.stop().await,
+                () = &mut raised => return self.stop().await,
                 () = desk.news() => {}
                 next = next_step(
                     &self.context, self.course, self.on_hold, self.ended_at, &mut self.schedule,
                 ) => {
                     let is_last = tokio::select! {
-                        () = grace(&stop) => true,
+                        () = grace(&stop, raised.as_mut()) => true,
                         is_last = self.make(next) => is_last,
                     };
                     if is_last {
@@ -176,9 +182,12 @@ impl TargetLoop {
         }
         // What each member scrapes for itself is nobody else's by then.
         let on_hold = on_hold && is_divided(&duties);
+        if on_hold {
+            self.schedule.hold();
+        }
         self.schedule.set_duties(duties);
-        if self.on_hold && !on_hold {
-            self.schedule.skip();
+        if !on_hold {
+            self.schedule.resume();
         }
         match course {
             Course::Scrape if catch_up_ms.is_some() => self.schedule.set_catch_up(catch_up_ms),
@@ -304,7 +313,10 @@ impl TargetLoop {
         if !Arc::ptr_eq(self.reader.shapings(), &self.shapings.borrow()) {
             self.change_reader();
         }
+        let fetch = Arc::clone(&self.context.fetch);
+        let turn = fetch.turn(page.as_ref().ok()).await;
         let mut outcome = self.take(page, started, moment);
+        drop(turn);
         let packed = std::mem::take(&mut outcome.packed);
         let ends_series = !outcome.failure.as_ref().is_some_and(Failure::is_over_limit);
         self.last_moment = ends_series.then_some(moment);
@@ -322,12 +334,7 @@ impl TargetLoop {
 
     fn take(&mut self, page: Result<Page, Failure>, started: Instant, moment: Moment) -> Outcome {
         let (body_bytes, counts, failure) = match page {
-            Ok(page) => {
-                let bytes = page.body.len();
-                let (counts, outcome) = beside_others(bytes, || self.read(&page, moment));
-                self.context.fetch.buffers.give_back(page.body);
-                (bytes, counts, outcome.err())
-            }
+            Ok(page) => beside_others(page.bytes_expected(), || self.open(&page, moment)),
             Err(failure) => {
                 self.reader.begin(moment);
                 (0, Counts::default(), Some(failure))
@@ -350,23 +357,41 @@ impl TargetLoop {
         Outcome { counts, failure, body_bytes, took, packed }
     }
 
-    fn read(&mut self, page: &Page, moment: Moment) -> (Counts, Result<(), Failure>) {
+    /// Also tells how long the body is.
+    fn open(&mut self, page: &Page, moment: Moment) -> (usize, Counts, Option<Failure>) {
+        let unpackers = &Arc::clone(&self.context).fetch.unpackers;
+        let mut unpacker = unpackers.take(page.bytes_expected());
+        let (bytes, (counts, outcome)) = match page.body(&mut unpacker) {
+            Ok(body) => (body.len(), self.read(page.content_type.as_deref(), body, moment)),
+            Err(failure) => {
+                self.reader.begin(moment);
+                (0, (Counts::default(), Err(failure)))
+            }
+        };
+        unpackers.give_back(unpacker);
+        (bytes, counts, outcome.err())
+    }
+
+    fn read(
+        &mut self,
+        content_type: Option<&str>,
+        body: &[u8],
+        moment: Moment,
+    ) -> (Counts, Result<(), Failure>) {
         let fallback = self.setup.job.fallback_scrape_protocol;
-        let format = match content_type::parser_for(page.content_type.as_deref(), fallback) {
-            Ok(format) => format,
+        let format = match content_type::parser_for(content_type, fallback) {
             // Of nothing there is nothing to read, whatever it calls itself.
-            Err(_) if page.body.is_empty() => content_type::Format::PrometheusText,
+            _ if body.is_empty() => content_type::Format::PrometheusText,
+            Ok(format) => format,
             Err(reason) => {
                 self.reader.begin(moment);
                 return (Counts::default(), Err(Failure::ContentType(reason)));
             }
         };
-        let format =
-            if page.body.is_empty() { content_type::Format::PrometheusText } else { format };
-        let (counts, outcome) = self.reader.read(format, &page.body, moment);
+        let (counts, outcome) = self.reader.read(format, body, moment);
         if outcome.is_ok() && counts.metadata != self.metadata {
             self.metadata = counts.metadata;
-            let told = self.context.library.get(counts.metadata, format, &page.body);
+            let told = self.context.library.get(counts.metadata, format, body);
             self.board.set_metadata(told);
         }
         (counts, outcome)
@@ -382,7 +407,9 @@ impl TargetLoop {
         }
         self.expect(counts.relabelled, failure.is_some());
         let last_error = failure.as_ref().map(ToString::to_string);
-        self.log(failure.as_ref(), last_error.as_deref(), now_ms);
+        let change = (self.failure.as_ref(), failure.as_ref());
+        let target = &self.setup.target;
+        self.context.failures.tell(&self.setup.job, target, change, last_error.as_deref(), now_ms);
         self.board.write(TargetStatus {
             target: Arc::clone(&self.setup.target),
             health: if failure.is_none() { Health::Up } else { Health::Down },
@@ -401,29 +428,6 @@ impl TargetLoop {
         if !is_passing || self.board.samples_expected().is_none() {
             let reports = self.reader.report_count();
             self.board.expect_samples(reports + if has_failed { 0 } else { samples });
-        }
-    }
-
-    /// On change: a target that goes on failing as it did is no news.
-    fn log(&self, failure: Option<&Failure>, text: Option<&str>, now_ms: i64) {
-        let target = &self.setup.target;
-        if let (Some(file), Some(text)) = (&self.setup.job.scrape_failure_log_file, text) {
-            let line = Line::new(file, target, &shown_url(target), text, now_ms);
-            self.context.failures.write(line);
-        }
-        let is_news = match (&self.failure, failure) {
-            (None, None) => false,
-            (Some(before), Some(now)) => !before.is_like(now),
-            (None, Some(_)) | (Some(_), None) => true,
-        };
-        if !is_news {
-            return;
-        }
-        let (job, url) = (&*target.job, shown_url(target));
-        if let Some(error) = text {
-            warn!(job, url, error, "scrape failed");
-        } else {
-            info!(job, url, "scrape succeeds again");
         }
     }
 
@@ -463,32 +467,10 @@ impl TargetLoop {
     }
 }
 
-/// Resolves when there is something to do.
-async fn next_step(
-    context: &Context,
-    course: Course,
-    on_hold: bool,
-    ended_at: Option<u64>,
-    schedule: &mut Schedule,
-) -> Step {
-    loop {
-        let is_divided = is_divided(schedule.duties());
-        // What is this member's alone nobody else would scrape meanwhile.
-        let on_hold = on_hold && is_divided;
-        // A tick that waits for it is still taken within its interval.
-        if is_divided && !context.lease.is_valid() {
-            sleep(LEASE_PAUSE).await;
-            continue;
-        }
-        match course::next_step(course, on_hold, ended_at, schedule, context.time.now_us()) {
-            Step::Sleep(wait) => sleep(wait).await,
-            Step::Wait => std::future::pending().await,
-            step => return step,
-        }
+/// `raised` may have resolved before.
+async fn grace(stop: &Stop, raised: Pin<&mut impl Future<Output = ()>>) {
+    if !stop.is_raised() {
+        raised.await;
     }
-}
-
-async fn grace(stop: &Stop) {
-    stop.raised().await;
     sleep(STOP_GRACE).await;
 }

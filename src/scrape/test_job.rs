@@ -80,7 +80,7 @@ pub(super) fn destination(external_labels: &[(&str, &str)], url: String) -> Arc<
     Arc::new(Destination {
         name: DESTINATION.into(),
         fleet_name: DESTINATION.into(),
-        url,
+        url: crate::config::TypedUrl::new(url),
         timeout: Duration::from_secs(5),
         http: HttpClient::default(),
         external_labels: external_labels.iter().copied().collect(),

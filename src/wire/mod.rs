@@ -23,7 +23,7 @@ pub use self::{
     content_type::Format,
     exemplars::Exemplars,
     exposed::{Exposed, ParseOptions},
-    parser::{Entry, MetricKind, ParseError, Parser, Value},
+    parser::{Entry, MetricKind, ParseError, Parser, Place, Value},
     series::{LabelPair, Series},
 };
 

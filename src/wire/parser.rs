@@ -128,6 +128,20 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
+/// Where a parser stands: it can go back there.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    at: usize,
+    kind: MetricKind,
+}
+
+impl Place {
+    /// Whether what was read up to the one ends where the other begins.
+    pub fn is_at(self, other: Self) -> bool {
+        self.at == other.at
+    }
+}
+
 /// Reads a body from front to back. As an iterator it ends after the first error.
 #[derive(Debug)]
 pub struct Parser<'a> {
@@ -228,6 +242,79 @@ impl<'a> Parser<'a> {
             self.lexer.at = start;
         }
         value
+    }
+
+    /// Skips the next line if it is metadata of `length` bytes that `is_known`: that has been read
+    /// before, and said `kind`. Otherwise nothing is consumed.
+    #[inline]
+    pub fn skip_metadata(
+        &mut self,
+        length: usize,
+        kind: Option<MetricKind>,
+        is_known: impl FnOnce(&[u8]) -> bool,
+    ) -> bool {
+        let start = self.lexer.at;
+        let Some((text, [b'\n', ..])) = self.lexer.body[start..].split_at_checked(length) else {
+            return false;
+        };
+        if !self.remembers_metadata() || !is_known(text) {
+            return false;
+        }
+        self.lexer.line_start = start;
+        self.lexer.at = start + length + 1;
+        self.kind = kind.unwrap_or(self.kind);
+        true
+    }
+
+    /// Whether lines of metadata can be recognised by their text.
+    pub fn remembers_metadata(&self) -> bool {
+        match self.grammar {
+            Grammar::Exposition | Grammar::OpenMetrics => true,
+            Grammar::OpenMetricsWithStarts(_) | Grammar::Transcript { .. } => false,
+        }
+    }
+
+    /// The line of the entry that was read last, without its end; only of text.
+    pub fn line(&self) -> &'a [u8] {
+        let line = &self.lexer.body[self.lexer.line_start..self.lexer.at];
+        line.strip_suffix(b"\n").unwrap_or(line)
+    }
+
+    /// The next entry if it is no sample; else nothing is consumed.
+    pub fn next_comment(&mut self) -> Option<Result<Entry<'a>, ParseError>> {
+        let is_comment = match self.grammar {
+            Grammar::Exposition | Grammar::OpenMetrics => self.lexer.peek() == Some(b'#'),
+            Grammar::OpenMetricsWithStarts(_) => false,
+            Grammar::Transcript { .. } => transcript::is_comment(&self.lexer),
+        };
+        if is_comment { self.entry().transpose() } else { None }
+    }
+
+    /// `None` where what it has read cannot be read again.
+    pub fn place(&self) -> Option<Place> {
+        match self.grammar {
+            Grammar::Exposition | Grammar::OpenMetrics | Grammar::Transcript { .. } => {
+                Some(Place { at: self.lexer.at, kind: self.kind })
+            }
+            Grammar::OpenMetricsWithStarts(_) => None,
+        }
+    }
+
+    pub fn go_back(&mut self, place: Place) {
+        (self.lexer.at, self.kind) = (place.at, place.kind);
+    }
+
+    /// What has been read since `start`, once more. Only of text.
+    #[must_use]
+    pub fn again(&self, start: Place, end: Place) -> Parser<'a> {
+        let grammar = match self.grammar {
+            Grammar::OpenMetrics => Grammar::OpenMetrics,
+            Grammar::Exposition
+            | Grammar::OpenMetricsWithStarts(_)
+            | Grammar::Transcript { .. } => Grammar::Exposition,
+        };
+        let lexer = Lexer::new(&self.lexer.body[start.at..end.at]);
+        Parser { lexer, grammar, kind: start.kind, ended: false }
     }
 
     /// What follows a text that is known to be well formed.

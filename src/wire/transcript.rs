@@ -239,6 +239,11 @@ pub(super) fn entry<'a>(lexer: &mut Lexer<'a>, histograms: &'a [Histogram]) -> O
     })
 }
 
+/// Whether there is a record at the cursor, and no sample.
+pub(super) fn is_comment(lexer: &Lexer<'_>) -> bool {
+    lexer.peek().is_some_and(|record| record != SERIES)
+}
+
 /// The text of the sample at the cursor if it is `length` bytes long. The cursor stays.
 #[inline]
 pub(super) fn series_text<'a>(lexer: &Lexer<'a>, length: usize) -> Option<&'a [u8]> {

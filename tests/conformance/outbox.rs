@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use starling::{
-    config::{Destination, HttpClient, MetadataSending, Queue, WriteCompression, WriteMessage},
+    config::{
+        Destination, HttpClient, MetadataSending, Queue, TypedUrl, WriteCompression, WriteMessage,
+    },
     model::{
         labels::{Labels, METRIC_NAME},
         sample::{Point, PointValue},
@@ -43,7 +45,7 @@ fn sent(series: &Labels, external_labels: Labels) -> Labels {
     let destination = Destination {
         name: "any".into(),
         fleet_name: "any".into(),
-        url: String::new(),
+        url: TypedUrl::new(""),
         timeout: Duration::ZERO,
         http: HttpClient::default(),
         external_labels,

@@ -261,7 +261,7 @@ fn a_real_journal_is_asked_by_field() {
     check(failed, "URL", "http://127.0.0.1:1/metrics");
     check(failed, "PRIORITY", "4");
     check(failed, "SYSLOG_IDENTIFIER", "starling");
-    check(failed, "TARGET", "starling::scrape::target_loop");
+    check(failed, "TARGET", "starling::scrape::failure_log");
     let message = failed["MESSAGE"].as_str().unwrap();
     assert!(message.starts_with("scrape failed job=dead url=http://127.0.0.1:1/metrics error="));
     assert!(read("warnings").lines().any(|line| line == message), "{}", read("warnings"));

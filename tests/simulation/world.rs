@@ -15,6 +15,7 @@ use starling::{
         standing::Standing,
     },
     model::member::{Interval, Member, MemberState, NodeId},
+    runtime::clock::Lead,
 };
 
 /// What a socket keeps for a process that does not read.
@@ -54,6 +55,8 @@ pub(crate) struct Host {
     /// What its process is configured with when it starts next.
     pub(crate) weight: u32,
     wake_us: Option<u64>,
+    /// Since the process has looked at its clocks for the first time.
+    lead: Option<Lead>,
     /// When its process started.
     pub(crate) born_us: u64,
 }
@@ -124,6 +127,7 @@ impl World {
         let node = Node::new(Membership::new(settings, self.rng.random()), sealer);
         let host = &mut self.hosts[n];
         host.node = Some(node);
+        host.lead = None;
         host.born_us = self.now_us;
         host.inbox.clear();
         host.hung_until_us = None;
@@ -251,7 +255,9 @@ impl World {
 
     fn flush(&mut self, n: usize) {
         let from = self.hosts[n].address;
+        let (mono_us, wall_us) = self.clocks_us(n);
         let Some(node) = &mut self.hosts[n].node else { return };
+        let lead = Lead::new(mono_us, wall_us, node.membership.fleet_offset_ms());
         let next_wake_us = self.now_us + node.next_wake_ms() * 1000;
         for (to, datagram) in node.take_datagrams() {
             // 28: what UDP and IPv4 add.
@@ -265,6 +271,7 @@ impl World {
             }
             self.network.send(self.now_us, &delivery);
         }
+        self.hosts[n].lead = Some(lead);
         if self.hosts[n].hung_until_us.is_none() {
             self.schedule(n, next_wake_us);
         }
@@ -288,8 +295,20 @@ impl World {
 
     /// What `n` takes for the time of the fleet.
     pub(crate) fn fleet_ms(&self, n: usize) -> i64 {
-        let offset = self.hosts[n].node.as_ref().map_or(0, |n| n.membership.fleet_offset_ms());
-        self.now(n).wall_ms + offset
+        let (mono_us, wall_us) = self.clocks_us(n);
+        self.hosts[n].lead.map_or(wall_us, |lead| lead.at_us(mono_us, wall_us)).div_euclid(1000)
+    }
+
+    /// Whether `n` knows it.
+    pub(crate) fn knows_time(&self, n: usize) -> bool {
+        let (mono_us, wall_us) = self.clocks_us(n);
+        self.hosts[n].lead.is_none_or(|lead| lead.is_known(mono_us, wall_us))
+    }
+
+    /// The monotonic clock and the wall clock.
+    fn clocks_us(&self, n: usize) -> (i64, i64) {
+        let Now { mono_ms, wall_ms } = self.now(n);
+        (mono_ms as i64 * 1000, wall_ms * 1000)
     }
 
     pub(crate) fn running(&self) -> impl Iterator<Item = (usize, &Node)> {
@@ -365,6 +384,7 @@ impl Host {
             skew_ms: 0,
             weight: 100,
             wake_us: None,
+            lead: None,
             born_us: 0,
         }
     }

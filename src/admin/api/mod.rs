@@ -15,6 +15,8 @@ mod prometheus;
 mod question;
 mod targets;
 
+use std::collections::BTreeSet;
+
 use actix_web::{
     FromRequest, Handler, HttpRequest, HttpResponse, Resource,
     error::{InternalError, JsonPayloadError},
@@ -22,73 +24,75 @@ use actix_web::{
         Method,
         header::{self, HeaderValue},
     },
-    web::{self, Data, JsonConfig, QueryConfig, ServiceConfig},
+    web::{self, JsonConfig, QueryConfig, ServiceConfig},
 };
-use utoipa::openapi::{OpenApi, path::Operation};
+use utoipa::openapi::{HttpMethod, OpenApi};
 
 pub(super) use self::answer::problem;
 #[cfg(test)]
 pub(super) use self::question::node_id;
-use crate::admin::{Window, api::answer::refused, web as page};
+use crate::admin::{api::answer::refused, web as page};
 
 /// Of any order or question; larger ones are refused.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// Path and methods stand at each handler, in its `utoipa::path`, and nowhere else.
+/// Path and methods stand at each handler, in its `utoipa::path`, and nowhere else. That makes a type
+/// beside the handler, whose name no macro can put together here.
 macro_rules! endpoints {
-    ($($room:ident::$handler:ident,)+) => {
+    ($($room:ident::{$handler:ident, $described:ident},)+) => {
         #[derive(utoipa::OpenApi)]
         #[openapi(paths($($room::$handler),+))]
         struct Gathered;
 
-        fn route_all(app: &mut ServiceConfig, document: &OpenApi) {
-            $(app.service(resource(&Endpoint::find(document, stringify!($handler)), &$room::$handler));)+
+        fn route_all(app: &mut ServiceConfig) {
+            $(app.service(resource(&Endpoint::of::<$room::$described>(), &$room::$handler));)+
+        }
+
+        /// In the order of the table.
+        fn paths() -> Vec<String> {
+            vec![$(<$room::$described as utoipa::Path>::path()),+]
         }
     };
 }
 
 endpoints! {
-    life::healthy,
-    life::ready,
-    life::reload,
-    life::quit,
-    prometheus::metrics,
-    prometheus::targets,
-    prometheus::metadata,
-    prometheus::scrape_pools,
-    prometheus::status_config,
-    prometheus::status_flags,
-    prometheus::status_runtime,
-    prometheus::status_build,
-    fleet::fleet,
-    fleet_targets::fleet_targets,
-    fleet::verify,
-    fleet::plan,
-    fleet::fleet_queues,
-    fleet::fleet_config,
-    fleet::queues,
-    discovery::discovery,
-    targets::explain,
-    targets::past,
-    history::history,
-    events::events,
-    orders::drain,
-    orders::undrain,
-    openapi::openapi,
+    life::{healthy, __path_healthy},
+    life::{ready, __path_ready},
+    life::{reload, __path_reload},
+    life::{quit, __path_quit},
+    prometheus::{metrics, __path_metrics},
+    prometheus::{targets, __path_targets},
+    prometheus::{metadata, __path_metadata},
+    prometheus::{scrape_pools, __path_scrape_pools},
+    prometheus::{status_config, __path_status_config},
+    prometheus::{status_flags, __path_status_flags},
+    prometheus::{status_runtime, __path_status_runtime},
+    prometheus::{status_build, __path_status_build},
+    fleet::{fleet, __path_fleet},
+    fleet_targets::{fleet_targets, __path_fleet_targets},
+    fleet::{verify, __path_verify},
+    fleet::{plan, __path_plan},
+    fleet::{fleet_queues, __path_fleet_queues},
+    fleet::{fleet_config, __path_fleet_config},
+    fleet::{queues, __path_queues},
+    discovery::{discovery, __path_discovery},
+    targets::{explain, __path_explain},
+    targets::{past, __path_past},
+    history::{history, __path_history},
+    events::{events, __path_events},
+    orders::{drain, __path_drain},
+    orders::{undrain, __path_undrain},
+    openapi::{openapi, __path_openapi},
 }
 
-/// Of all endpoints; the page's files are none.
-#[derive(Clone)]
-pub(super) struct Document(OpenApi);
-
-impl Document {
-    pub(super) fn new() -> Self {
-        Self(openapi::finished(<Gathered as utoipa::OpenApi>::openapi()))
-    }
+/// Of all endpoints; the page's files are none. It is megabytes, and asked for by few: it is made for
+/// each who asks.
+fn document() -> OpenApi {
+    openapi::finished(<Gathered as utoipa::OpenApi>::openapi())
 }
 
-pub(super) fn routes(app: &mut ServiceConfig, document: &Document) {
-    route_all(app, &document.0);
+pub(super) fn routes(app: &mut ServiceConfig) {
+    route_all(app);
     for path in page::paths() {
         let file = Endpoint { path: path.to_owned(), methods: vec![Method::GET, Method::HEAD] };
         app.service(resource(&file, &page::file));
@@ -103,18 +107,14 @@ struct Endpoint {
 }
 
 impl Endpoint {
-    fn find(document: &OpenApi, handler: &str) -> Self {
-        let named = |one: &Operation| one.operation_id.as_deref() == Some(handler);
-        let (path, item) = (document.paths.paths.iter())
-            .find(|(_, item)| openapi::operations(item).any(|(_, one)| named(one)))
-            .expect("the document has every handler of the table, under its name");
-        let methods = openapi::operations(item).flat_map(|(method, _)| match method {
-            "get" => [Some(Method::GET), Some(Method::HEAD)],
-            "post" => [Some(Method::POST), None],
-            "put" => [Some(Method::PUT), None],
-            other => unreachable!("no endpoint is described for `{other}`"),
+    fn of<Described: utoipa::Path>() -> Self {
+        let methods = Described::methods().into_iter().flat_map(|method| match method {
+            HttpMethod::Get => [Some(Method::GET), Some(Method::HEAD)],
+            HttpMethod::Post => [Some(Method::POST), None],
+            HttpMethod::Put => [Some(Method::PUT), None],
+            _ => unreachable!("no endpoint takes another method"),
         });
-        Self { path: path.clone(), methods: methods.flatten().collect() }
+        Self { path: Described::path(), methods: methods.flatten().collect() }
     }
 
     fn allowed(&self) -> String {
@@ -172,7 +172,7 @@ fn body_fault() -> JsonConfig {
     })
 }
 
-async fn unknown(window: Data<Window>, request: HttpRequest) -> HttpResponse {
+async fn unknown(request: HttpRequest) -> HttpResponse {
     const PROMETHEUS_ONLY: [&str; 8] =
         ["query", "query_range", "series", "labels", "label", "rules", "alerts", "query_exemplars"];
 
@@ -181,8 +181,8 @@ async fn unknown(window: Data<Window>, request: HttpRequest) -> HttpResponse {
     let hint = if first.is_some_and(|first| PROMETHEUS_ONLY.contains(&first)) {
         "Starling keeps no samples to query; ask where `remote_write` sends them".to_owned()
     } else {
-        let paths: Vec<String> =
-            window.document.0.paths.paths.keys().map(|path| format!("`{path}`")).collect();
+        let paths: BTreeSet<String> = paths().iter().map(|path| format!("`{path}`")).collect();
+        let paths: Vec<String> = paths.into_iter().collect();
         format!("there are `/`, {}", paths.join(", "))
     };
     problem(404, &format!("nothing is at `{path}`; {hint}"))

@@ -1,25 +1,22 @@
 //! The document that describes all endpoints: what `utoipa` gathers from the handlers and the shapes,
 //! and what holds for all of them alike, which is said here once.
 
-use actix_web::{HttpRequest, HttpResponse, web::Data};
+use actix_web::{HttpRequest, HttpResponse};
 use utoipa::{
     Number, PartialSchema,
     openapi::{
         ContentBuilder, Header, Info, License, ObjectBuilder, OpenApi, Ref, RefOr, Response,
         Schema,
-        path::{Operation, PathItem},
+        path::Operation,
         schema::Type,
         security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
 
 use crate::{
-    admin::{
-        Window,
-        api::{
-            answer::listed,
-            question::{Asked, Nothing},
-        },
+    admin::api::{
+        answer::listed,
+        question::{Asked, Nothing},
     },
     runtime::build,
 };
@@ -46,12 +43,8 @@ const SENT: [&str; 2] = ["Plan", "Joining"];
     get, path = "/api/openapi.json", tag = "life",
     responses((status = 200, body = Object, description = "an OpenAPI 3.1 document"), (status = 304))
 )]
-pub(super) async fn openapi(
-    window: Data<Window>,
-    request: HttpRequest,
-    _: Asked<Nothing>,
-) -> HttpResponse {
-    listed(&request, &window.document.0)
+pub(super) async fn openapi(request: HttpRequest, _: Asked<Nothing>) -> HttpResponse {
+    listed(&request, &super::document())
 }
 
 /// The document, with all that the handlers do not say themselves.
@@ -94,13 +87,6 @@ pub(super) fn finished(mut document: OpenApi) -> OpenApi {
         }
     }
     document
-}
-
-/// The methods of a path, and what is said of each.
-pub(super) fn operations(item: &PathItem) -> impl Iterator<Item = (&'static str, &Operation)> {
-    [("get", &item.get), ("post", &item.post), ("put", &item.put)]
-        .into_iter()
-        .filter_map(|(method, operation)| Some((method, operation.as_ref()?)))
 }
 
 fn require_all(name: &str, schema: &mut RefOr<Schema>) {

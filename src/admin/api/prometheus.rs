@@ -12,6 +12,7 @@ use crate::{
     admin::{
         Window,
         api::answer::{problem, refused, success},
+        pieces,
         selector::Selector,
         view,
     },
@@ -52,7 +53,7 @@ pub(super) struct TargetsQuestion {
 #[utoipa::path(
     get, path = "/api/v1/targets", tag = "Prometheus", params(TargetsQuestion),
     responses(
-        (status = 200, body = view::Success<view::Targets>, description = "the targets"),
+        (status = 200, body = view::Success<view::Targets<'_>>, description = "the targets"),
         (status = 400, body = view::Failure<'_>, description = "the question can't be read")
     )
 )]
@@ -62,19 +63,15 @@ pub(super) async fn targets(
 ) -> HttpResponse {
     let state = question.state.to_lowercase();
     let pool = question.into_inner().scrape_pool;
-    // A list of ten thousand takes longer than others should wait for this thread.
-    let answer = web::block(move || {
-        let is_asked_for = |name| matches!(state.as_str(), "" | "any") || state == name;
+    let is_asked_for = |name| matches!(state.as_str(), "" | "any") || state == name;
+    let (active, dropped) = (is_asked_for("active"), is_asked_for("dropped"));
+    pieces::json(move |pen| {
         let targets = window.sources.targets.borrow().clone();
         let jobs =
             targets.jobs.iter().filter(|found| pool.is_empty() || *found.job.job_name == *pool);
-        let (active, dropped) = (is_asked_for("active"), is_asked_for("dropped"));
-        serde_json::to_vec(&view::Success::of(view::targets(jobs, &window, active, dropped)))
-    });
-    match answer.await {
-        Ok(Ok(body)) => HttpResponse::Ok().content_type("application/json").body(body),
-        Ok(Err(_)) | Err(_) => problem(500, "the targets could not be written"),
-    }
+        let told = view::targets(jobs, &window, active, dropped);
+        serde_json::to_writer(pen, &view::Success::of(told))
+    })
 }
 
 #[derive(Deserialize, IntoParams)]

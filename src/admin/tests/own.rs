@@ -117,7 +117,7 @@ async fn a_kept_target_is_explained_step_by_step() {
     assert_eq!(placement["ranking"][0]["weight"], 100);
     let schedule = &told["schedule"];
     assert_eq!(schedule["interval_seconds"], 60.0);
-    let phase_ms = key % 60_000;
+    let phase_ms = key % 60_000 / 100 * 100;
     #[expect(clippy::cast_precision_loss, reason = "below a minute")]
     let phase = phase_ms as f64 / 1000.0;
     assert_eq!(schedule["phase_seconds"], json!(phase));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::{
@@ -51,9 +51,11 @@ impl<'a> Failure<'a> {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_field_names, reason = "the names are Prometheus'")]
-pub(in crate::admin) struct Targets {
-    active_targets: Vec<ActiveTarget>,
-    dropped_targets: Vec<Dropped>,
+pub(in crate::admin) struct Targets<'a> {
+    #[schema(value_type = Vec<ActiveTarget>)]
+    active_targets: Each<'a, ActiveTarget>,
+    #[schema(value_type = Vec<Dropped>)]
+    dropped_targets: Each<'a, Dropped>,
     /// `null` where dropped targets are not asked for.
     dropped_target_counts: Option<BTreeMap<String, usize>>,
 }
@@ -84,19 +86,33 @@ struct Dropped {
     error: Option<String>,
 }
 
+/// Made one by one, while they are written.
+struct Each<'a, T>(Box<dyn Fn() -> Items<'a, T> + 'a>);
+
+type Items<'a, T> = Box<dyn Iterator<Item = T> + 'a>;
+
+impl<T: Serialize> Serialize for Each<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
 pub(in crate::admin) fn targets<'a>(
-    jobs: impl Iterator<Item = &'a JobTargets> + Clone,
-    window: &Window,
+    jobs: impl Iterator<Item = &'a JobTargets> + Clone + 'a,
+    window: &'a Window,
     active: bool,
     dropped: bool,
-) -> Targets {
-    let active = jobs.clone().filter(|_| active).flat_map(|found| found.active.iter());
-    let listed = jobs.clone().filter(|_| dropped);
+) -> Targets<'a> {
+    let listed = jobs.clone().filter(move |_| active).flat_map(|found| found.active.iter());
+    let active_targets = move || {
+        Box::new(listed.clone().map(|target| active_target(target, window))) as Items<'a, _>
+    };
+    let of_job =
+        |found: &'a JobTargets| found.dropped.iter().map(|target| dropped_target(found, target));
+    let listed = jobs.clone().filter(move |_| dropped).flat_map(of_job);
     Targets {
-        active_targets: active.map(|target| active_target(target, window)).collect(),
-        dropped_targets: listed
-            .flat_map(|found| found.dropped.iter().map(|target| dropped_target(found, target)))
-            .collect(),
+        active_targets: Each(Box::new(active_targets)),
+        dropped_targets: Each(Box::new(move || Box::new(listed.clone()))),
         dropped_target_counts: dropped.then(|| {
             jobs.map(|found| (found.job.job_name.to_string(), found.dropped_total)).collect()
         }),

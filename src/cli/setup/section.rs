@@ -168,7 +168,7 @@ fn sorted(peers: &[String]) -> String {
 }
 
 fn compare_destinations(place: &str, found: &Config, url: &str) -> Result<(), String> {
-    if found.destinations.iter().any(|destination| destination.url == url) {
+    if found.destinations.iter().any(|destination| destination.url.expose() == url) {
         return Ok(());
     }
     let urls: Vec<String> = found
@@ -224,10 +224,9 @@ fn appended(
         )
     })?;
     let is_as_asked = compare_cluster("", &after.cluster, asked).is_ok()
-        && asked
-            .remote_write
-            .as_ref()
-            .is_none_or(|url| after.destinations.iter().any(|destination| destination.url == *url));
+        && asked.remote_write.as_ref().is_none_or(|url| {
+            after.destinations.iter().any(|destination| destination.url.expose() == url)
+        });
     if !is_as_asked || rest(&after, before, asked) != rest(before, before, asked) {
         return Err(format!(
             "{}: its form lets nothing be added at its end, so it stays as it is; add this by hand:\n\n{addition}",

@@ -1,7 +1,7 @@
 //! `consul_sd_configs`: the services of a Consul datacenter.
 
 use crate::config::{
-    BasicAuth, HttpClient, Secret, Source,
+    BasicAuth, HttpClient, Secret, Source, TypedUrl,
     decode::{Section, shown},
     discovery::Provider,
     http, labels,
@@ -16,7 +16,7 @@ use crate::model::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consul {
     /// Host and port.
-    pub server: String,
+    pub server: TypedUrl,
     pub scheme: String,
     /// Before the path of the API; begins with a slash and ends in none, or is empty.
     pub path_prefix: String,
@@ -59,7 +59,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClien
     check_server(section, &scheme, &server);
     let node_meta = labels::pairs(section, "node_meta", NameValidation::Utf8);
     let consul = Consul {
-        server,
+        server: TypedUrl::new(server),
         scheme,
         path_prefix: path_prefix(section.text("path_prefix").unwrap_or("")),
         token: section.secret("token"),
@@ -125,7 +125,7 @@ impl Consul {
     pub(super) fn fields(&self) -> Vec<Field> {
         let node_meta = self.node_meta.iter().map(|(key, value)| (key.clone(), text(&**value)));
         vec![
-            ("server", Some(text(hidden::url(&self.server)))),
+            ("server", Some(text(hidden::url(self.server.expose())))),
             ("path_prefix", some_text(&self.path_prefix)),
             ("token", self.token.as_ref().map(|_| text(SECRET))),
             ("datacenter", some_text(&self.datacenter)),

@@ -5,7 +5,7 @@ use std::path::Path;
 use url::Url;
 
 use crate::config::{
-    HttpClient,
+    HttpClient, TypedUrl,
     decode::{Findings, Section},
     discovery::{Provider, port},
     http,
@@ -17,7 +17,7 @@ use crate::config::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Docker {
     /// As typed: `unix:///var/run/docker.sock`, `tcp://host:2375`, an HTTP URL.
-    pub host: String,
+    pub host: TypedUrl,
     /// Of containers that expose none.
     pub port: u16,
     /// Names and their values, as the daemon's API takes them.
@@ -33,24 +33,25 @@ pub struct Docker {
 pub enum DockerDoor<'d> {
     Socket(&'d Path),
     /// An HTTP URL, without a slash at the end.
-    Url(String),
+    Url(TypedUrl),
 }
 
 impl Docker {
     /// `None`: nothing that a daemon could be asked at.
     pub fn door(&self) -> Option<DockerDoor<'_>> {
-        let (scheme, rest) = self.host.split_once("://")?;
+        let host = self.host.expose();
+        let (scheme, rest) = host.split_once("://")?;
         let base = match scheme {
             "unix" => {
                 return rest.starts_with('/').then(|| DockerDoor::Socket(Path::new(rest)));
             }
             // As Docker's own clients do where no TLS is asked for: that is what `https` is for.
             "tcp" => format!("http://{rest}"),
-            "http" | "https" => self.host.clone(),
+            "http" | "https" => host.to_owned(),
             _ => return None,
         };
         Url::parse(&base).ok()?.host_str()?;
-        Some(DockerDoor::Url(base.trim_end_matches('/').to_owned()))
+        Some(DockerDoor::Url(TypedUrl::new(base.trim_end_matches('/'))))
     }
 
     pub(super) fn fields(&self) -> Vec<Field> {
@@ -58,7 +59,7 @@ impl Docker {
             map([("name", Some(text(&**name))), ("values", Some(texts(values)))])
         });
         vec![
-            ("host", Some(url(&self.host))),
+            ("host", Some(url(self.host.expose()))),
             ("port", Some(number(self.port))),
             ("filters", some_list(filters.collect())),
             ("host_networking_host", Some(text(&*self.host_networking_host))),
@@ -69,7 +70,7 @@ impl Docker {
 
 #[expect(clippy::unnecessary_wraps, reason = "of other kinds there may be none")]
 pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClient)> {
-    let host = section.text("host").unwrap_or("").to_owned();
+    let host = TypedUrl::new(section.text("host").unwrap_or(""));
     let port = port(section);
     let nodes = section.entries("filters", "empty or null filter in docker_sd_configs");
     let filters = nodes.into_iter().filter_map(|node| filter(node, section.findings)).collect();
@@ -78,7 +79,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClien
     let match_first_network = section.boolean("match_first_network").unwrap_or(true);
     let docker = Docker { host, port, filters, host_networking_host, match_first_network };
     let place = section.place_of("host");
-    if docker.host.is_empty() {
+    if docker.host.expose().is_empty() {
         section.problem(place, "host missing (`host`)");
     } else if docker.door().is_none() {
         section.problem(

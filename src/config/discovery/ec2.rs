@@ -1,7 +1,7 @@
 //! `ec2_sd_configs`: the instances of an AWS account in one region.
 
 use crate::config::{
-    HttpClient, SigV4,
+    HttpClient, SigV4, TypedUrl,
     decode::{Findings, Section},
     discovery::{Provider, port, url_fault},
     http,
@@ -15,7 +15,7 @@ pub struct Ec2 {
     /// Who asks, and in which region.
     pub sigv4: SigV4,
     /// `None`: that of the region.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<TypedUrl>,
     pub port: u16,
     /// Which instances EC2 is asked for; all of them hold at once.
     pub filters: Vec<Ec2Filter>,
@@ -40,7 +40,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClien
 }
 
 /// A bare host is asked over HTTPS.
-fn endpoint(section: &mut Section<'_, '_>) -> Option<String> {
+fn endpoint(section: &mut Section<'_, '_>) -> Option<TypedUrl> {
     let typed = section.text("endpoint").filter(|typed| !typed.is_empty())?;
     let endpoint =
         if typed.contains("://") { typed.to_owned() } else { format!("https://{typed}") };
@@ -48,7 +48,7 @@ fn endpoint(section: &mut Section<'_, '_>) -> Option<String> {
         let place = section.place_of("endpoint");
         section.problem(place, format!("`endpoint`: {fault}"));
     }
-    Some(endpoint)
+    Some(TypedUrl::new(endpoint))
 }
 
 fn filter(node: &Node, findings: &mut Findings) -> Option<Ec2Filter> {
@@ -70,7 +70,7 @@ impl Ec2 {
         // A key of destinations alone.
         fields.retain(|(key, _)| *key != "service_name");
         fields.extend([
-            ("endpoint", self.endpoint.as_deref().map(url)),
+            ("endpoint", self.endpoint.as_ref().map(|endpoint| url(endpoint.expose()))),
             ("port", Some(number(self.port))),
             ("filters", some_list(filters)),
         ]);

@@ -30,7 +30,7 @@ pub use crate::config::discovery::{
 
 use crate::{
     config::{
-        Discovery, DnsRecord,
+        Discovery, DnsRecord, TypedUrl,
         decode::{Findings, Section, nearest, shown},
         http, labels,
         problem::Place,
@@ -197,7 +197,7 @@ fn http(node: &Node, findings: &mut Findings) -> Option<Discovery> {
     let refresh_interval = refresh(&mut section, Duration::from_secs(60));
     let client = http::client(&mut section, true);
     section.close();
-    Some(Discovery::Http { url, refresh_interval, client })
+    Some(Discovery::Http { url: TypedUrl::new(url), refresh_interval, client })
 }
 
 fn dns(node: &Node, findings: &mut Findings) -> Option<Discovery> {

@@ -1,7 +1,7 @@
 //! `nomad_sd_configs`: the services that Nomad itself has registered.
 
 use crate::config::{
-    HttpClient,
+    HttpClient, TypedUrl,
     decode::Section,
     discovery::Provider,
     http,
@@ -12,7 +12,7 @@ use crate::config::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nomad {
     /// The URL of the API.
-    pub server: String,
+    pub server: TypedUrl,
     pub region: String,
     pub namespace: String,
     /// Any server may answer, not only the leader.
@@ -31,7 +31,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClien
         section.problem(place, format!("`server`: {fault}"));
     }
     let nomad = Nomad {
-        server,
+        server: TypedUrl::new(server),
         region: section.text("region").unwrap_or("global").to_owned(),
         namespace: section.text("namespace").unwrap_or("default").to_owned(),
         allow_stale: section.boolean("allow_stale").unwrap_or(true),
@@ -43,7 +43,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<(Provider, HttpClien
 impl Nomad {
     pub(super) fn fields(&self) -> Vec<Field> {
         vec![
-            ("server", Some(url(&self.server))),
+            ("server", Some(url(self.server.expose()))),
             ("region", some_text(&self.region)),
             ("namespace", some_text(&self.namespace)),
             ("allow_stale", Some(flag(self.allow_stale))),

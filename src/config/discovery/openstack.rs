@@ -2,7 +2,7 @@
 
 use crate::{
     config::{
-        HttpClient, Secret,
+        HttpClient, Secret, TypedUrl,
         decode::{Section, shown},
         discovery::{Provider, port},
         http,
@@ -27,7 +27,7 @@ pub struct OpenStack {
 /// Who asks Keystone; each field is empty where it is not set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenStackIdentity {
-    pub endpoint: String,
+    pub endpoint: TypedUrl,
     pub username: String,
     pub user_id: String,
     pub password: Option<Secret>,
@@ -146,7 +146,7 @@ fn availability(section: &mut Section<'_, '_>) -> Option<OpenStackAvailability> 
 fn identity(section: &mut Section<'_, '_>) -> Option<OpenStackIdentity> {
     let mut text = |key| section.text(key).unwrap_or("").to_owned();
     let mut identity = OpenStackIdentity {
-        endpoint: text("identity_endpoint"),
+        endpoint: TypedUrl::new(text("identity_endpoint")),
         username: text("username"),
         user_id: text("userid"),
         project_name: text("project_name"),
@@ -159,7 +159,7 @@ fn identity(section: &mut Section<'_, '_>) -> Option<OpenStackIdentity> {
     };
     identity.password = section.secret("password");
     identity.application_credential_secret = section.secret("application_credential_secret");
-    if !identity.endpoint.is_empty() {
+    if !identity.endpoint.expose().is_empty() {
         return Some(identity);
     }
     if identity != OpenStackIdentity::default() {
@@ -190,7 +190,7 @@ impl OpenStackIdentity {
     fn fields(&self) -> Vec<Field> {
         let hidden = |secret: &Option<Secret>| secret.as_ref().map(|_| text(SECRET));
         vec![
-            ("identity_endpoint", Some(url(&self.endpoint))),
+            ("identity_endpoint", Some(url(self.endpoint.expose()))),
             ("username", some_text(&self.username)),
             ("userid", some_text(&self.user_id)),
             ("password", hidden(&self.password)),

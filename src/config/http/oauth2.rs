@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Number, Value as Json};
 
 use crate::config::{
-    Assertion, Grant, OAuth2, Secret, SignatureAlgorithm,
+    Assertion, Grant, OAuth2, Secret, SignatureAlgorithm, TypedUrl,
     decode::{Findings, Section, shown},
     discovery,
     http::{proxy, tls},
@@ -37,7 +37,7 @@ pub(super) fn oauth2(node: &Node, findings: &mut Findings) -> Option<OAuth2> {
         client_id,
         grant: grant?,
         scopes,
-        token_url,
+        token_url: TypedUrl::new(token_url),
         endpoint_params,
         tls: tls.unwrap_or_default(),
         proxy,

@@ -74,7 +74,7 @@ fn oauth2(settings: &OAuth2) -> Shown {
         let is_secret = hidden::is_secret(name);
         (name.clone(), text(if is_secret { SECRET } else { value.expose() }))
     });
-    let token_url = discovery::without_credentials(&settings.token_url);
+    let token_url = settings.token_url.shown();
     fields.extend([
         ("scopes", some_texts(&settings.scopes)),
         ("token_url", Some(text(token_url))),

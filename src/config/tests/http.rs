@@ -207,3 +207,49 @@ remote_write:
         assert!(shown.contains(part), "no `{part}` in {shown}");
     }
 }
+
+/// Whoever prints a configuration in a panic or a log tells no secret, wherever one may be typed.
+#[test]
+fn debug_of_a_configuration_tells_no_secret() {
+    let text = "
+global: {external_labels: {a: b}}
+scrape_configs:
+- job_name: j
+  basic_auth: {username: u, password: SECRET}
+  proxy_url: http://u:SECRET@proxy:1
+  proxy_connect_header: {X: [SECRET]}
+  static_configs: [{targets: ['a:1']}]
+  http_sd_configs:
+  - url: http://u:SECRET@h/sd?token=SECRET
+    authorization: {credentials: SECRET}
+  consul_sd_configs: [{server: 'u:SECRET@consul:8500', token: SECRET}]
+  nomad_sd_configs: [{server: 'http://u:SECRET@nomad:4646'}]
+  docker_sd_configs: [{host: 'http://u:SECRET@docker:2375'}]
+  ec2_sd_configs: [{endpoint: 'http://u:SECRET@ec2/', access_key: k, secret_key: SECRET, region: r}]
+  openstack_sd_configs:
+  - identity_endpoint: http://u:SECRET@keystone/v3
+    username: u
+    password: SECRET
+    domain_name: d
+    project_name: p
+    role: instance
+    region: r
+- job_name: k
+  oauth2:
+    client_id: c
+    client_secret: SECRET
+    token_url: https://u:SECRET@t/token
+    endpoint_params: {a: SECRET}
+  http_headers: {X: {secrets: [SECRET]}}
+remote_write:
+- url: https://u:SECRET@h/write?key=SECRET
+  sigv4: {access_key: k, secret_key: SECRET, region: r}
+";
+    let config = read(text).expect("a good configuration");
+    let shown = format!("{config:?}");
+    let near = |at: usize| &shown[at.saturating_sub(100)..at];
+    assert_eq!(shown.find("SECRET").map(near), None);
+    for typed in ["xxxxx@h/sd", "xxxxx@nomad", "xxxxx@t/token", "xxxxx@h/write"] {
+        assert!(shown.contains(typed), "{typed}: {shown}");
+    }
+}

@@ -257,8 +257,8 @@ fn a_queue_has_its_defaults_and_tells_what_it_lacks() {
         read(&text).expect("good")
     };
     let queue = read_queue("max_backoff: 9s").destinations[0].queue.clone();
-    assert_eq!(queue.samples_per_send_max, 5000);
-    assert_eq!(queue.batch_send_deadline, Duration::from_secs(1));
+    assert_eq!(queue.samples_per_send_max, 10_000);
+    assert_eq!(queue.batch_send_deadline, Duration::from_millis(300));
     assert_eq!(queue.min_backoff, Duration::from_millis(30));
     assert_eq!(queue.max_backoff, Duration::from_secs(9));
     assert_eq!(read_queue("retry_on_http_429: true").warnings.len(), 0);

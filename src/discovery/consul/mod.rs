@@ -186,7 +186,8 @@ impl Server {
 
     fn url(&self, path: &str) -> Result<Url, String> {
         let settings = &self.settings;
-        let base = format!("{}://{}{}", settings.scheme, settings.server, settings.path_prefix);
+        let base =
+            format!("{}://{}{}", settings.scheme, settings.server.expose(), settings.path_prefix);
         let query = [
             ("dc", &*settings.datacenter),
             ("ns", &*settings.namespace),

@@ -82,7 +82,8 @@ impl Ec2 {
                 .map_err(|fault| fault.to_string())?,
         };
         sigv4.region = Some(name.clone());
-        let endpoint = self.settings.endpoint.clone().unwrap_or_else(|| endpoint(&name));
+        let endpoint = self.settings.endpoint.as_ref();
+        let endpoint = endpoint.map_or_else(|| regional(&name), |typed| typed.expose().to_owned());
         let url = Url::parse(&endpoint).map_err(|e| format!("`endpoint` is no URL: {e}"))?;
         let client = HttpClient { sigv4: Some(Box::new(sigv4)), ..self.client.clone() };
         let api = Api::new(&client, self.refresh_interval);
@@ -178,7 +179,7 @@ fn describe_instances(settings: &Settings, next: &str) -> Vec<(String, String)> 
 }
 
 /// Where EC2 is asked about a region: each partition of AWS has a domain of its own.
-fn endpoint(region: &str) -> String {
+fn regional(region: &str) -> String {
     const DOMAINS: [(&str, &str); 5] = [
         ("cn-", "amazonaws.com.cn"),
         ("us-isob-", "sc2s.sgov.gov"),

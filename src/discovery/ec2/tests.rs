@@ -125,7 +125,8 @@ fn source(url: &str, region: Option<&str>) -> Ec2 {
         Ec2Filter { name: "tag:env".into(), values: vec!["prod".into(), "a&b".into()] },
         Ec2Filter { name: "instance-state-name".into(), values: vec!["running".into()] },
     ];
-    let settings = Settings { sigv4, endpoint: Some(url.to_owned()), port: 9100, filters };
+    let settings =
+        Settings { sigv4, endpoint: Some(crate::config::TypedUrl::new(url)), port: 9100, filters };
     let client = HttpClient { follow_redirects: true, ..HttpClient::default() };
     let environment = Environment::from_iter([("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)]);
     Ec2::with(settings, Duration::from_secs(60), &client, environment)
@@ -224,6 +225,6 @@ fn each_partition_has_its_domain() {
         ("us-isob-east-1", "https://ec2.us-isob-east-1.sc2s.sgov.gov/"),
         ("eusc-de-east-1", "https://ec2.eusc-de-east-1.amazonaws.eu/"),
     ] {
-        assert_eq!(endpoint(region), expected);
+        assert_eq!(regional(region), expected);
     }
 }

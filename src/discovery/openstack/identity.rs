@@ -5,13 +5,17 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::config::{OpenStackAvailability, OpenStackIdentity, Secret};
+use crate::{
+    config::{OpenStackAvailability, OpenStackIdentity, Secret, TypedUrl},
+    model::hidden,
+};
 
 /// The URL of version 3, whatever part of it was typed.
 pub(super) fn base(endpoint: &str) -> Result<String, String> {
     let endpoint = endpoint.trim_end_matches('/');
     if endpoint.ends_with("/v2.0") {
-        return Err(format!("`{endpoint}`: version 2 of the identity API is not supported"));
+        let shown = hidden::url(endpoint);
+        return Err(format!("`{shown}`: version 2 of the identity API is not supported"));
     }
     let base = endpoint.strip_suffix("/v3").unwrap_or(endpoint);
     Ok(format!("{base}/v3"))
@@ -28,7 +32,7 @@ pub(super) fn from_environment(
     };
     let secret = |name: &str| variable(name).filter(|it| !it.is_empty()).map(Secret::new);
     let identity = OpenStackIdentity {
-        endpoint: text("OS_AUTH_URL"),
+        endpoint: TypedUrl::new(text("OS_AUTH_URL")),
         username: text("OS_USERNAME"),
         user_id: either("OS_USERID", "OS_USER_ID"),
         password: secret("OS_PASSWORD"),
@@ -41,7 +45,7 @@ pub(super) fn from_environment(
         application_credential_id: text("OS_APPLICATION_CREDENTIAL_ID"),
         application_credential_secret: secret("OS_APPLICATION_CREDENTIAL_SECRET"),
     };
-    if identity.endpoint.is_empty() {
+    if identity.endpoint.expose().is_empty() {
         return Err(
             "neither `identity_endpoint` nor the environment variable `OS_AUTH_URL` is set".into(),
         );
@@ -200,7 +204,8 @@ mod tests {
         ] {
             assert_eq!(base(typed).as_deref(), Ok(expected), "{typed}");
         }
-        assert!(base("https://k:5000/v2.0/").unwrap_err().contains("version 2"));
+        let fault = base("https://user:hunter2@k:5000/v2.0/").unwrap_err();
+        assert!(fault.contains("version 2") && !fault.contains("hunter2"), "{fault}");
     }
 
     /// An identity of `field=value` pairs.

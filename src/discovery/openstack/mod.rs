@@ -112,7 +112,7 @@ impl OpenStack {
             of_environment = identity::from_environment(|name| std::env::var(name).ok())?;
             &of_environment
         };
-        let url = api::url(&identity::base(&identity.endpoint)?, "/auth/tokens", &[])?;
+        let url = api::url(&identity::base(identity.endpoint.expose())?, "/auth/tokens", &[])?;
         let body = identity::request(identity)?;
         let request = Request::builder()
             .method(Method::POST)

@@ -119,7 +119,7 @@ impl Cloud {
         let own = Arc::clone(&behaviour);
         let api = FakeCloud::start(move |asked| answer(asked, &own)).await;
         let identity = OpenStackIdentity {
-            endpoint: api.url.clone(),
+            endpoint: crate::config::TypedUrl::new(&*api.url),
             user_id: "me".into(),
             password: Some(Secret::new("hunter2")),
             ..OpenStackIdentity::default()
@@ -237,7 +237,7 @@ async fn an_answer_that_is_no_list_is_a_fault() {
         .await;
         let mut cloud = Cloud::new(OpenStackRole::Hypervisor).await;
         let identity = cloud.source.settings.identity.as_mut().unwrap();
-        identity.endpoint.clone_from(&api.url);
+        identity.endpoint = crate::config::TypedUrl::new(&*api.url);
         let fault = cloud.refresh("").await.unwrap_err();
         assert!(fault.contains(expected) && !fault.contains("hunter2"), "{body}: {fault}");
     }

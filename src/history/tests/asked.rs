@@ -81,6 +81,19 @@ async fn told() -> (Book, i64) {
     (book, base)
 }
 
+/// A file that is saved twice in a hurry, the second time wrong.
+#[tokio::test]
+async fn two_configurations_in_one_millisecond_are_both_kept() {
+    let book = Book::new();
+    let at_ms = now_ms();
+    let version = |digest, refused| {
+        let (cause, changes) = ("file".into(), String::new());
+        Entry::Config(ConfigVersion { at_ms, by: NodeId(1), digest, cause, changes, refused })
+    };
+    book.record(vec![version(7, None), version(8, Some("1:1: no".into()))]).await;
+    assert_eq!(book.count("SELECT count(*) FROM config_versions"), 2);
+}
+
 #[tokio::test]
 async fn events_are_told_by_filter_and_page() {
     let (book, base) = told().await;

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod lines;
+mod turns;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,28 +11,26 @@ use std::{
 };
 
 use bytes::Bytes;
-use rand::Rng;
+use hashbrown::HashMap;
 
-pub(super) use crate::outbox::queue::lines::{Handed, Planned};
+pub(super) use crate::outbox::queue::{
+    lines::{Handed, Planned},
+    turns::{Share, Start},
+};
 use crate::{
-    model::{
-        batch::{Batch, Signal},
-        member::NodeId,
-        slot::Slot,
-    },
+    model::{batch::Batch, member::NodeId, slot::Slot},
     outbox::{
         entry::{Entry, LaneKey, LineKey, Place},
         frame::{FRAME_BYTES_MAX, Record, frame_bytes},
         fresh::{Fresh, Unwritten},
         held::Held,
         hold::Holds,
-        lane::{Attempt, Lane, REQUEST_BYTES_MAX, Rules},
+        lane::{Lane, REQUEST_BYTES_MAX, Rules},
         loss::{Loss, Losses, Reason},
         progress::{Line, Progress},
         recovery::Unsent,
         sent::SentInstants,
         settings::Limits,
-        verdict::Verdict,
     },
 };
 
@@ -45,6 +44,10 @@ pub(super) struct Queue {
     /// Never removed: a position belongs to each.
     lanes: Vec<(LaneKey, Lane)>,
     index: BTreeMap<LaneKey, usize>,
+    /// The lanes that may share a request: those of one tenant, in order of number.
+    companies: Vec<Vec<usize>>,
+    /// Of each lane, which of those it is in.
+    company: Vec<usize>,
     /// Divided records that may not leave, or not yet: none of a lane waits for them.
     held: Held,
     /// Slots with records on their way by that lane, which are to be sorted anew after the answer.
@@ -58,7 +61,8 @@ pub(super) struct Queue {
     /// Of records that enter a lane late.
     next_order: u64,
     next_ticket: u64,
-    in_flight: usize,
+    /// The lanes of each request that is not answered yet, by its ticket.
+    under_way: HashMap<u64, Vec<usize>>,
     /// Where the next round of starts begins, so that each lane has its turn.
     next_lane: usize,
     holds: Holds,
@@ -72,14 +76,6 @@ pub(super) struct Totals {
     pub(super) bytes: u64,
     pub(super) samples: u64,
     pub(super) records: usize,
-}
-
-/// A request to make for the lane of that number.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Start {
-    pub(super) lane: usize,
-    pub(super) signal: Signal,
-    pub(super) attempt: Attempt,
 }
 
 /// What an answer has changed.
@@ -98,6 +94,8 @@ impl Queue {
             limits,
             lanes: Vec::new(),
             index: BTreeMap::new(),
+            companies: Vec::new(),
+            company: Vec::new(),
             held: Held::new(me),
             unsettled: BTreeMap::new(),
             progress: Progress::default(),
@@ -108,7 +106,7 @@ impl Queue {
             next_sequence,
             next_order: 0,
             next_ticket: 0,
-            in_flight: 0,
+            under_way: HashMap::new(),
             next_lane: 0,
             holds: Holds::default(),
             size_learned_ms: None,
@@ -187,33 +185,6 @@ impl Queue {
         self.shed_memory(self.limits.memory_bytes_max.saturating_mul(2), Reason::Memory);
     }
 
-    /// The requests to make now. `at_once`: without waiting for company, as when the agent ends.
-    pub(super) fn start(&mut self, now_ms: i64, at_once: bool) -> Vec<Start> {
-        self.forget_learned_size(now_ms);
-        let mut starts = Vec::new();
-        let first = self.next_lane;
-        for n in 0..self.lanes.len() {
-            if self.in_flight >= self.limits.in_flight_max {
-                break;
-            }
-            let number = (first + n) % self.lanes.len();
-            let (key, lane) = &mut self.lanes[number];
-            if lane.due_ms(&self.rules, at_once).is_none_or(|due_ms| due_ms > now_ms) {
-                continue;
-            }
-            if !self.holds.admit(&key.tenant, number, now_ms) {
-                continue;
-            }
-            if let Some(attempt) = lane.start(self.next_ticket, now_ms, &self.rules) {
-                self.next_ticket += 1;
-                self.in_flight += 1;
-                self.next_lane = number + 1;
-                starts.push(Start { lane: number, signal: key.signal, attempt });
-            }
-        }
-        starts
-    }
-
     /// For reading what is handed over: none of an attempt.
     pub(super) fn take_ticket(&mut self) -> u64 {
         let ticket = self.next_ticket;
@@ -221,63 +192,8 @@ impl Queue {
         ticket
     }
 
-    /// When `start` has something to do, if no event comes before.
-    pub(super) fn start_due_ms(&self, at_once: bool) -> Option<i64> {
-        if self.in_flight >= self.limits.in_flight_max {
-            return None;
-        }
-        let due = self.lanes.iter().filter_map(|(key, lane)| {
-            self.holds.due_ms(&key.tenant, lane.due_ms(&self.rules, at_once)?)
-        });
-        due.min()
-    }
-
     pub(super) fn write_due_ms(&self) -> Option<i64> {
         self.fresh.due_ms()
-    }
-
-    /// `request_bytes` is the length of the body that was answered.
-    pub(super) fn answer(
-        &mut self,
-        number: usize,
-        ticket: u64,
-        verdict: Verdict,
-        request_bytes: usize,
-        now_ms: i64,
-        chance: &mut impl Rng,
-    ) -> Answered {
-        self.in_flight -= 1;
-        let until_ms = now_ms + self.limits.hold_ms;
-        let held = self.holds.judge(&self.lanes[number].0.tenant, verdict, until_ms);
-        if verdict == Verdict::TooLarge {
-            self.learn_size(request_bytes, now_ms);
-        }
-        let lane = &mut self.lanes[number].1;
-        let at_ms = lane.first().map_or(now_ms, |entry| entry.oldest_ms);
-        let outcome = lane.answer(ticket, verdict, now_ms, &self.rules, chance);
-        for (reason, samples) in outcome.lost {
-            self.losses.add(reason, u64::from(samples), at_ms);
-        }
-        for entry in &outcome.released {
-            if outcome.arrived && entry.is_divided() {
-                self.sent.note(entry.stream, entry.oldest_ms);
-            }
-            self.progress.left_first(number, entry);
-            self.forget(entry);
-        }
-        self.settle_lane(number);
-        Answered { sent_samples: u64::from(outcome.sent_samples), held }
-    }
-
-    /// The attempt could not be made, as `unreadable` records can't be had from disk any more.
-    pub(super) fn take_back(&mut self, number: usize, ticket: u64, unreadable: &[u64]) {
-        self.in_flight -= 1;
-        self.holds.take_back(&self.lanes[number].0.tenant, number);
-        self.lanes[number].1.take_back(ticket);
-        for sequence in unreadable {
-            self.remove(number, *sequence, Reason::Corrupt);
-        }
-        self.settle_lane(number);
     }
 
     /// What is due to be written, or everything where `all`.
@@ -288,7 +204,7 @@ impl Queue {
 
     /// The records last taken lie at `places` now, in that order.
     pub(super) fn written(&mut self, places: &[Place]) {
-        let written = self.fresh.written(self.limits.memory_bytes_max);
+        let written = self.fresh.written(self.limits.written_bytes_max);
         for (unwritten, place) in written.into_iter().zip(places) {
             let Unwritten { sequence, line, .. } = unwritten;
             if let Some(entry) = self.entry_mut(line.lane, sequence) {
@@ -343,7 +259,7 @@ impl Queue {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.in_flight
+        self.under_way.len()
     }
 
     pub(super) fn next_sequence(&self) -> u64 {
@@ -392,6 +308,15 @@ impl Queue {
             return *number;
         }
         let number = self.lanes.len();
+        let of_tenant = |number: u16| LaneKey { number, ..key.clone() };
+        let others = of_tenant(u16::MIN)..=of_tenant(u16::MAX);
+        let other = self.index.range(others).next().map(|(_, other)| self.company[*other]);
+        let company = other.unwrap_or(self.companies.len());
+        if company == self.companies.len() {
+            self.companies.push(Vec::new());
+        }
+        self.companies[company].push(number);
+        self.company.push(company);
         self.lanes.push((key.clone(), Lane::default()));
         self.index.insert(key.clone(), number);
         number

@@ -61,7 +61,7 @@ async fn a_killed_agent_goes_on_where_it_was_acknowledged() {
     // Half of it is taken, then the receiver is gone.
     let receiver = Receiver::start(move |request| {
         answers += 1;
-        if answers > 10 { Reply::status(503) } else { strictly(request) }
+        if answers > 4 { Reply::status(503) } else { strictly(request) }
     })
     .await;
     let outbox = Running::start(directory.path(), &one(&receiver));

@@ -211,7 +211,7 @@ pub(super) fn destination(name: &str, url: &str) -> Destination {
     Destination {
         name: name.into(),
         fleet_name: name.into(),
-        url: url.to_owned(),
+        url: crate::config::TypedUrl::new(url),
         timeout: Duration::from_secs(5),
         http: HttpClient::default(),
         external_labels: Labels::new(),

@@ -87,6 +87,12 @@ pub enum Verdict {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Vec<RecordName>", into = "Vec<RecordName>")]
 pub struct Names {
+    /// `None` where there are none: there are thousands of lines, and hardly one that has any.
+    found: Option<Box<Found>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Found {
     order: VecDeque<RecordName>,
     known: BTreeSet<RecordName>,
 }
@@ -96,34 +102,39 @@ impl Names {
 
     /// `false` where it is known already.
     pub fn add(&mut self, name: RecordName) -> bool {
-        if !self.known.insert(name) {
+        let found = self.found.get_or_insert_default();
+        if !found.known.insert(name) {
             return false;
         }
-        self.order.push_back(name);
-        if self.order.len() > Self::COUNT_MAX
-            && let Some(oldest) = self.order.pop_front()
+        found.order.push_back(name);
+        if found.order.len() > Self::COUNT_MAX
+            && let Some(oldest) = found.order.pop_front()
         {
-            self.known.remove(&oldest);
+            found.known.remove(&oldest);
         }
         true
     }
 
     pub fn contains(&self, name: &RecordName) -> bool {
-        self.known.contains(name)
+        self.found.as_ref().is_some_and(|found| found.known.contains(name))
     }
 
     pub fn remove(&mut self, names: &[RecordName]) {
+        let Some(found) = &mut self.found else { return };
         let mut removed = false;
         for name in names {
-            removed |= self.known.remove(name);
+            removed |= found.known.remove(name);
         }
         if removed {
-            self.order.retain(|name| self.known.contains(name));
+            found.order.retain(|name| found.known.contains(name));
+        }
+        if found.order.is_empty() {
+            self.found = None;
         }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = RecordName> {
-        self.order.iter().copied()
+        self.found.iter().flat_map(|found| found.order.iter().copied())
     }
 }
 
@@ -139,6 +150,6 @@ impl From<Vec<RecordName>> for Names {
 
 impl From<Names> for Vec<RecordName> {
     fn from(names: Names) -> Self {
-        names.order.into()
+        names.found.map_or_else(Self::new, |found| found.order.into())
     }
 }

@@ -107,11 +107,11 @@ impl Table {
 
     /// How many slots each has.
     pub fn counts(&self) -> BTreeMap<NodeId, usize> {
-        let mut counts: BTreeMap<NodeId, usize> = self.nodes.iter().map(|id| (*id, 0)).collect();
-        for id in self.iter().filter_map(|(_, owner)| owner) {
-            *counts.entry(id).or_default() += 1;
+        let mut counts = vec![0; self.nodes.len()];
+        for at in self.owners.iter().filter(|at| **at != NOBODY) {
+            counts[usize::from(*at)] += 1;
         }
-        counts
+        self.nodes.iter().copied().zip(counts).collect()
     }
 }
 

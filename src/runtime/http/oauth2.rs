@@ -129,7 +129,7 @@ impl Asker {
     async fn ask_with(&self, style: Style) -> Result<Fresh<HeaderValue>, Refused> {
         let lasting = |reason| Refused::Otherwise(Trouble::Lasting(reason));
         let passing = |reason| Refused::Otherwise(Trouble::Passing(reason));
-        let url = Url::parse(&self.settings.token_url)
+        let url = Url::parse(self.settings.token_url.expose())
             .map_err(|e| lasting(format!("`token_url` is no URL: {e}")))?;
         let client = self.line.client(&url).map_err(lasting)?;
         let (form, authorization) = self.question(style).map_err(lasting)?;
@@ -192,8 +192,8 @@ impl Asker {
         claims.insert("iss".into(), text(assertion.issuer.as_ref().unwrap_or(&settings.client_id)));
         claims.insert("sub".into(), text(&settings.client_id));
         claims.insert("jti".into(), text(&jwt::unlike_any_other()?));
-        claims
-            .insert("aud".into(), text(assertion.audience.as_ref().unwrap_or(&settings.token_url)));
+        let audience = assertion.audience.as_deref().unwrap_or(settings.token_url.expose());
+        claims.insert("aud".into(), text(audience));
         claims.insert("iat".into(), Value::from(now_s));
         claims.insert("exp".into(), Value::from(now_s + ASSERTION_SECONDS));
         if !settings.scopes.is_empty() {

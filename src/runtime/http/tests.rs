@@ -34,7 +34,7 @@ fn with_tokens(server: &Server) -> OAuth2 {
         client_id: "me".to_owned(),
         grant: Grant::ClientCredentials { secret: Some(inline("hunter 2")) },
         scopes: vec!["read".to_owned(), "write".to_owned()],
-        token_url: server.url("/token"),
+        token_url: crate::config::TypedUrl::new(server.url("/token")),
         endpoint_params: [("tenant".to_owned(), Secret::new("t"))].into(),
         tls: Tls::default(),
         proxy: None,

@@ -3,7 +3,7 @@
 use std::{
     os::unix::fs::MetadataExt,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use rustls::{
@@ -174,11 +174,9 @@ struct Verification {
 enum Trust {
     /// Those of `ca`.
     Own(OwnRoots),
-    System(Arc<rustls_platform_verifier::Verifier>),
+    System(SystemRoots),
     /// `insecure_skip_verify`.
     Anyone,
-    /// The system has no authorities: told at the first handshake, as plain HTTP needs none.
-    NoRoots(String),
 }
 
 impl Verification {
@@ -193,13 +191,7 @@ impl Verification {
         let trust = match (&settings.ca, settings.insecure_skip_verify) {
             (_, true) => Trust::Anyone,
             (Some(ca), false) => Trust::Own(own_roots(ca, Arc::clone(&provider))?),
-            (None, false) => match rustls_platform_verifier::Verifier::new(Arc::clone(&provider)) {
-                Ok(verifier) => Trust::System(Arc::new(verifier)),
-                Err(e) => Trust::NoRoots(format!(
-                    "no certificate authorities on this system ({e}): install \
-                         `ca-certificates` or set `ca_file`"
-                )),
-            },
+            (None, false) => Trust::System(SystemRoots::default()),
         };
         Ok(Self { trust, name, provider })
     }
@@ -215,6 +207,31 @@ fn own_roots(ca: &Source, provider: Arc<CryptoProvider>) -> Result<OwnRoots, Str
         .build()
         .map_err(|e| format!("{}: {e}", describe(ca)))?;
     Ok(OwnRoots { listed, authorities })
+}
+
+/// Read at the first handshake: they are some hundred kilobytes and milliseconds for each client, and
+/// plain HTTP needs none. A system without any is told then, too.
+#[derive(Debug, Default)]
+struct SystemRoots(OnceLock<Result<rustls_platform_verifier::Verifier, String>>);
+
+impl SystemRoots {
+    fn of(
+        &self,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<&rustls_platform_verifier::Verifier, Error> {
+        let read = self.0.get_or_init(|| {
+            rustls_platform_verifier::Verifier::new(Arc::clone(provider)).map_err(|e| {
+                format!(
+                    "no certificate authorities on this system ({e}): install `ca-certificates` or \
+                     set `ca_file`"
+                )
+            })
+        });
+        read.as_ref().map_err(|reason| {
+            let reason: Box<dyn std::error::Error + Send + Sync> = reason.clone().into();
+            CertificateError::Other(OtherError(reason.into())).into()
+        })
+    }
 }
 
 /// The certificates of `ca`, each as an authority and as a server's own: a self-signed one (what
@@ -262,14 +279,14 @@ impl ServerCertVerifier for Verification {
         let name = self.name.as_ref().unwrap_or(server_name);
         match &self.trust {
             Trust::Own(own) => own.verify(end_entity, intermediates, name, now),
-            Trust::System(inner) => {
-                inner.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
-            }
+            Trust::System(system) => system.of(&self.provider)?.verify_server_cert(
+                end_entity,
+                intermediates,
+                name,
+                ocsp_response,
+                now,
+            ),
             Trust::Anyone => Ok(ServerCertVerified::assertion()),
-            Trust::NoRoots(reason) => {
-                let reason: Box<dyn std::error::Error + Send + Sync> = reason.clone().into();
-                Err(CertificateError::Other(OtherError(reason.into())).into())
-            }
         }
     }
 
@@ -295,5 +312,28 @@ impl ServerCertVerifier for Verification {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// An agent that speaks plain HTTP never reads them.
+    #[test]
+    fn the_systems_authorities_are_read_at_the_first_handshake() {
+        let provider = Arc::new(ring::default_provider());
+        let verification = Verification::new(&Tls::default(), provider).unwrap();
+        let Trust::System(system) = &verification.trust else {
+            panic!("nothing else is asked for")
+        };
+        assert!(system.0.get().is_none());
+        let nobody = CertificateDer::from(vec![0]);
+        let name = ServerName::try_from("localhost").unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::ZERO);
+        verification.verify_server_cert(&nobody, &[], &name, &[], now).unwrap_err();
+        assert!(system.0.get().is_some());
     }
 }

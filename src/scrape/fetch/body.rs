@@ -1,9 +1,12 @@
-//! The bytes of an answer: unpacked as they arrive, never beyond a limit, in buffers that all
-//! targets share.
+//! The bytes of an answer: kept packed as they came until they are read, then unpacked in one go,
+//! never beyond a limit, into buffers that all targets share.
+//!
+//! So of bodies no more are in memory unpacked than there are threads that read them, however many
+//! arrive at the same time and however slowly: none waits for another's end.
 
 use std::sync::{Mutex, PoisonError};
 
-use flate2::{Decompress, FlushDecompress, Status};
+use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 use crate::scrape::failure::Failure;
 
@@ -12,42 +15,86 @@ use crate::scrape::failure::Failure;
 /// a gzip bomb to be refused before the machine runs out of memory.
 pub(super) const BODY_BYTES_MAX: u64 = 512 << 20;
 
-/// What waits for the next scrape in buffers; what is larger goes back to the allocator. A thousand
-/// targets that take turns need a handful of buffers, not a thousand.
+/// What waits for the next body; what is larger goes back to the allocator.
 const KEPT_BYTES_MAX: usize = 32 << 20;
-const KEPT_BUFFERS_MAX: usize = 16;
+/// More threads than this that read at once make their own.
+const KEPT_BUFFERS_MAX: usize = 8;
 
-/// A body grows by at least this much at a time.
+/// As much as is taken from a socket at once: more than most bodies are, packed.
+const READ_BYTES: usize = 64 << 10;
+
+/// So much is unpacked in one go: what was just written is checked while the cache has it.
+const ROOM_BYTES_MAX: usize = 256 << 10;
+/// A body that is longer than it says grows by at least this much.
 const GROWTH_BYTES: usize = 16 << 10;
-/// So much is unpacked in one go.
-const ROOM_BYTES_MAX: usize = 64 << 10;
+/// Of its length, what room has to spare for the next one that is a little longer.
+const SPARE_PART: usize = 16;
+/// It is believed to be as long as it says up to so many times what it is packed: deflate can't do
+/// better.
+const RATIO_MAX: usize = 1032;
 
-/// Buffers that are not in use.
+/// Buffers for what a socket has, each in use only while it is emptied.
 #[derive(Debug, Default)]
-pub(in crate::scrape) struct Buffers(Mutex<Vec<Vec<u8>>>);
+pub(super) struct ReadBuffers(Mutex<Vec<Box<[u8]>>>);
 
-impl Buffers {
-    /// An empty buffer that holds `bytes` without growing.
-    pub(in crate::scrape) fn take(&self, bytes: usize) -> Vec<u8> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fitting = kept
-            .iter()
-            .enumerate()
-            .filter(|(_, buffer)| buffer.capacity() >= bytes)
-            .min_by_key(|(_, buffer)| buffer.capacity());
-        match fitting {
-            Some((at, _)) => kept.swap_remove(at),
-            None => Vec::with_capacity(bytes),
-        }
+impl ReadBuffers {
+    pub(super) fn take(&self) -> Box<[u8]> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        kept.unwrap_or_else(|| vec![0; READ_BYTES].into_boxed_slice())
     }
 
-    pub(in crate::scrape) fn give_back(&self, mut buffer: Vec<u8>) {
-        buffer.clear();
+    pub(super) fn give_back(&self, buffer: Box<[u8]>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes: usize = kept.iter().map(Vec::capacity).sum();
-        if kept.len() < KEPT_BUFFERS_MAX && bytes + buffer.capacity() <= KEPT_BYTES_MAX {
+        if kept.len() < KEPT_BUFFERS_MAX {
             kept.push(buffer);
         }
+    }
+}
+
+/// What unpacks bodies, while none is unpacked.
+#[derive(Debug, Default)]
+pub(in crate::scrape) struct Unpackers(Mutex<Vec<Unpacker>>);
+
+/// Unpacks one body after the other, into the same room.
+#[derive(Debug)]
+pub(in crate::scrape) struct Unpacker {
+    state: Decompress,
+    /// Its bytes are all written to, so that none must be before they are unpacked into.
+    room: Vec<u8>,
+}
+
+impl Unpackers {
+    /// One with room for `bytes`, if there is one; else the one that has to grow least, so that pages
+    /// which grow from scrape to scrape leave no room behind that is too small for them.
+    pub(in crate::scrape) fn take(&self, bytes: usize) -> Unpacker {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = |at: &usize| kept[*at].room.len();
+        let fitting = (0..kept.len()).filter(|at| room(at) >= bytes).min_by_key(room);
+        let best = fitting.or_else(|| (0..kept.len()).max_by_key(room));
+        best.map(|at| kept.swap_remove(at)).unwrap_or_default()
+    }
+
+    pub(in crate::scrape) fn give_back(&self, unpacker: Unpacker) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes: usize = kept.iter().map(|one| one.room.len()).sum();
+        if bytes + unpacker.room.len() > KEPT_BYTES_MAX {
+            return;
+        }
+        if kept.len() == KEPT_BUFFERS_MAX {
+            // The smallest is the least use to all.
+            let Some(smallest) = kept.iter_mut().min_by_key(|one| one.room.len()) else { return };
+            if smallest.room.len() < unpacker.room.len() {
+                *smallest = unpacker;
+            }
+            return;
+        }
+        kept.push(unpacker);
+    }
+}
+
+impl Default for Unpacker {
+    fn default() -> Self {
+        Self { state: Decompress::new(false), room: Vec::new() }
     }
 }
 
@@ -71,106 +118,122 @@ impl Encoding {
             Err(Failure::Encoding(format!("received Content-Encoding `{name}`, expected gzip")))
         }
     }
+
+    /// How long a body may be as it comes that may have `bytes_max` unpacked. What can't be packed
+    /// is a little longer packed.
+    pub(super) fn packed_bytes_max(self, bytes_max: u64) -> u64 {
+        match self {
+            Self::Identity => bytes_max,
+            Self::Gzip => bytes_max.saturating_add(bytes_max / 1000 + (64 << 10)),
+        }
+    }
 }
 
-/// Takes a body's pieces as they come.
-pub(super) struct Unpacker {
-    out: Vec<u8>,
-    bytes_max: u64,
-    /// `None`: the pieces are the body.
-    gzip: Option<Gzip>,
+/// A body as it came.
+#[derive(Debug)]
+pub(super) struct Packed {
+    pub(super) bytes: Vec<u8>,
+    pub(super) encoding: Encoding,
+    /// Of what is unpacked.
+    pub(super) bytes_max: u64,
 }
 
-struct Gzip {
-    state: Decompress,
-    /// A member has begun and not ended. Several may follow each other (RFC 1952, 2.2).
-    inside: bool,
-    begun: bool,
+impl Packed {
+    /// About how long it will be.
+    pub(super) fn bytes_expected(&self) -> usize {
+        let packed = self.bytes.len();
+        match (self.encoding, self.bytes.last_chunk::<4>()) {
+            (Encoding::Identity, _) | (Encoding::Gzip, None) => packed,
+            (Encoding::Gzip, Some(length)) => {
+                let told = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+                let limit = usize::try_from(self.bytes_max).unwrap_or(usize::MAX);
+                told.min(packed.saturating_mul(RATIO_MAX)).min(limit)
+            }
+        }
+    }
+
+    pub(super) fn unpack<'a>(&'a self, unpacker: &'a mut Unpacker) -> Result<&'a [u8], Failure> {
+        match self.encoding {
+            Encoding::Identity => Ok(&self.bytes),
+            Encoding::Gzip => {
+                let expected = self.bytes_expected();
+                unpacker.gunzip(&self.bytes, expected, self.bytes_max)
+            }
+        }
+    }
 }
 
 impl Unpacker {
-    /// Appends to `out`, until it holds `bytes_max`.
-    pub(super) fn new(out: Vec<u8>, encoding: Encoding, bytes_max: u64) -> Self {
-        let gzip = match encoding {
-            Encoding::Identity => None,
-            Encoding::Gzip => Some(Gzip { state: new_member(), inside: false, begun: false }),
-        };
-        Self { out, bytes_max, gzip }
-    }
-
-    pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), Failure> {
-        let too_large = Failure::BodySize { bytes_max: self.bytes_max };
-        let room = self.bytes_max.saturating_sub(self.out.len() as u64);
-        let Some(gzip) = &mut self.gzip else {
-            if piece.len() as u64 > room {
+    /// Of several members that may follow each other (RFC 1952, 2.2).
+    fn gunzip(&mut self, packed: &[u8], expected: usize, max: u64) -> Result<&[u8], Failure> {
+        let too_large = Failure::BodySize { bytes_max: max };
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        // One byte more, so that the end is seen without another look.
+        if self.room.len() <= expected {
+            // What was there is not wanted any more: it goes before the new comes.
+            self.room = Vec::new();
+            self.room = vec![0; (expected + expected / SPARE_PART).min(max) + 1];
+        }
+        let (mut rest, mut full) = (packed, 0);
+        loop {
+            rest = behind_header(rest).ok_or_else(|| corrupt("no header"))?;
+            let (used, length, checksum) = self.inflate(rest, full, max)?;
+            if full + length > max {
                 return Err(too_large);
             }
-            self.out.extend_from_slice(piece);
-            return Ok(());
-        };
-        let mut rest = piece;
-        while !rest.is_empty() {
-            if gzip.begun && !gzip.inside {
-                gzip.state = new_member();
+            full += length;
+            let Some((trailer, behind)) = rest[used..].split_first_chunk::<8>() else {
+                return Err(corrupt("it ends before its end"));
+            };
+            let (sum, told) = trailer.split_first_chunk::<4>().expect("4 of 8 bytes");
+            let length = u32::try_from(length & 0xffff_ffff).expect("32 bits");
+            if u32::from_le_bytes(*sum) != checksum || *told != length.to_le_bytes() {
+                return Err(corrupt("its checksum is wrong"));
             }
-            (gzip.begun, gzip.inside) = (true, true);
-            let used = gzip.inflate(rest, &mut self.out, self.bytes_max)?;
-            if self.out.len() as u64 > self.bytes_max {
-                return Err(too_large);
+            rest = behind;
+            if rest.is_empty() {
+                return Ok(&self.room[..full]);
             }
-            rest = &rest[used..];
-        }
-        Ok(())
-    }
-
-    pub(super) fn finish(self) -> Result<Vec<u8>, Failure> {
-        match self.gzip {
-            Some(Gzip { begun: false, .. } | Gzip { inside: true, .. }) => {
-                Err(corrupt("it ends before its end"))
-            }
-            Some(_) | None => Ok(self.out),
         }
     }
-}
 
-impl Gzip {
-    /// Unpacks `input` until it or the member ends, or one byte more than `bytes_max` is out; tells
-    /// how much of it was used.
+    /// One member, behind the `full` bytes of those before it, until it ends or there is more than
+    /// `max`; tells what it used, its length and its checksum.
     fn inflate(
         &mut self,
-        input: &[u8],
-        out: &mut Vec<u8>,
-        bytes_max: u64,
-    ) -> Result<usize, Failure> {
-        let before = self.state.total_in();
+        packed: &[u8],
+        full: usize,
+        max: usize,
+    ) -> Result<(usize, usize, u32), Failure> {
+        let (mut used, mut end, mut checksum) = (0, full, Crc::new());
+        self.state.reset(false);
         loop {
-            let used = usize::try_from(self.state.total_in() - before).expect("a part of a slice");
-            if out.len() as u64 > bytes_max {
-                return Ok(used);
+            if end == self.room.len() {
+                let bytes = end + end.min(max.saturating_sub(end)) + GROWTH_BYTES;
+                self.room.reserve_exact(bytes - end);
+                self.room.resize(bytes, 0);
             }
-            if out.capacity() - out.len() < GROWTH_BYTES / 2 {
-                out.reserve_exact(growth(out.len(), bytes_max));
-            }
-            // A slice, and a short one: `decompress_vec` writes zeros over all the room there is,
-            // each time, before it unpacks into it.
-            let (full, unpacked) = (out.len(), self.state.total_out());
-            let room = (out.capacity() - full).min(ROOM_BYTES_MAX);
-            out.resize(full + room, 0);
+            let room = (self.room.len() - end).min(ROOM_BYTES_MAX);
+            let room = &mut self.room[end..end + room];
+            let before = (self.state.total_in(), self.state.total_out());
+            // To be told that it is the last piece spares a copy of what may be referred to later.
             let status = self
                 .state
-                .decompress(&input[used..], &mut out[full..], FlushDecompress::None)
+                .decompress(&packed[used..], room, FlushDecompress::Finish)
                 .map_err(|e| corrupt(&e.to_string()))?;
-            let used = usize::try_from(self.state.total_in() - before).expect("a part of a slice");
-            let made = usize::try_from(self.state.total_out() - unpacked).expect("within the room");
-            out.truncate(full + made);
+            let taken = usize::try_from(self.state.total_in() - before.0).expect("of a slice");
+            let made = usize::try_from(self.state.total_out() - before.1).expect("of a slice");
+            checksum.update(&room[..made]);
+            used += taken;
+            end += made;
             match status {
-                Status::StreamEnd => {
-                    self.inside = false;
-                    return Ok(used);
+                Status::StreamEnd => return Ok((used, end - full, checksum.sum())),
+                Status::Ok | Status::BufError if end > max => {
+                    return Ok((used, end - full, checksum.sum()));
                 }
                 // With room left, all there was to unpack is unpacked.
-                Status::Ok | Status::BufError if used == input.len() && made < room => {
-                    return Ok(used);
+                Status::Ok | Status::BufError if made < room.len() => {
+                    return Err(corrupt("it ends before its end"));
                 }
                 Status::Ok | Status::BufError => {}
             }
@@ -178,14 +241,29 @@ impl Gzip {
     }
 }
 
-/// By how much a body of `bytes` grows: to twice its size, but never far beyond `bytes_max`.
-fn growth(bytes: usize, bytes_max: u64) -> usize {
-    let rest = usize::try_from(bytes_max).unwrap_or(usize::MAX).saturating_sub(bytes);
-    bytes.min(rest) + GROWTH_BYTES
-}
-
-fn new_member() -> Decompress {
-    Decompress::new_gzip(15)
+/// `None`: that is no header of a member of gzip (RFC 1952, 2.3).
+fn behind_header(packed: &[u8]) -> Option<&[u8]> {
+    const CHECKSUM: u8 = 2;
+    const EXTRA: u8 = 4;
+    const NAME: u8 = 8;
+    const COMMENT: u8 = 16;
+    let ([31, 139, 8, flags, ..], mut rest) = packed.split_first_chunk::<10>()? else {
+        return None;
+    };
+    if flags & !(1 | CHECKSUM | EXTRA | NAME | COMMENT) != 0 {
+        return None;
+    }
+    if flags & EXTRA != 0 {
+        let (length, behind) = rest.split_first_chunk::<2>()?;
+        rest = behind.get(usize::from(u16::from_le_bytes(*length))..)?;
+    }
+    for text in [NAME, COMMENT] {
+        if flags & text != 0 {
+            let end = memchr::memchr(0, rest)?;
+            rest = &rest[end + 1..];
+        }
+    }
+    if flags & CHECKSUM != 0 { rest.get(2..) } else { Some(rest) }
 }
 
 fn corrupt(reason: &str) -> Failure {
@@ -196,7 +274,7 @@ fn corrupt(reason: &str) -> Failure {
 mod tests {
     use std::io::Write;
 
-    use flate2::{Compression, write::GzEncoder};
+    use flate2::{Compression, GzBuilder, write::GzEncoder};
 
     use super::*;
 
@@ -206,56 +284,72 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn unpack(
-        encoding: Encoding,
-        packed: &[u8],
-        piece: usize,
-        max: u64,
-    ) -> Result<Vec<u8>, Failure> {
-        let mut unpacker = Unpacker::new(Vec::new(), encoding, max);
-        for piece in packed.chunks(piece) {
-            unpacker.push(piece)?;
-        }
-        unpacker.finish()
+    fn unpack(encoding: Encoding, packed: &[u8], max: u64) -> Result<Vec<u8>, Failure> {
+        let packed = Packed { bytes: packed.to_vec(), encoding, bytes_max: max };
+        packed.unpack(&mut Unpacker::default()).map(<[u8]>::to_vec)
+    }
+
+    fn plain() -> Vec<u8> {
+        (0..200_000_u32).flat_map(|n| (n.wrapping_mul(n) % 997).to_le_bytes()).collect()
     }
 
     #[test]
-    fn unpacks_in_pieces_of_any_size() {
-        let plain: Vec<u8> =
-            (0..60_000_u32).flat_map(|n| (n.wrapping_mul(n) % 997).to_le_bytes()).collect();
+    fn unpacks_one_body_after_the_other() {
+        let plain = plain();
+        let named = GzBuilder::new()
+            .filename("a")
+            .comment("b")
+            .extra("cd")
+            .write(Vec::new(), Compression::fast());
+        let finish = |mut encoder: GzEncoder<Vec<u8>>, plain: &[u8]| {
+            encoder.write_all(plain).unwrap();
+            encoder.finish().unwrap()
+        };
+        // The last one tells a length that is not that of all.
         let two_members = [gzip(&plain), gzip(b"and more")].concat();
         let both = [&plain[..], b"and more"].concat();
-        for piece in [1, 7, 1000, usize::MAX] {
-            assert_eq!(unpack(Encoding::Gzip, &gzip(&plain), piece, u64::MAX).unwrap(), plain);
-            assert_eq!(unpack(Encoding::Gzip, &two_members, piece, u64::MAX).unwrap(), both);
-            assert_eq!(unpack(Encoding::Identity, &plain, piece, u64::MAX).unwrap(), plain);
+        let mut unpacker = Unpacker::default();
+        for (packed, expected) in [
+            (gzip(b""), &b""[..]),
+            (gzip(&plain), &plain[..]),
+            (gzip(b"short"), b"short"),
+            (two_members, &both),
+            (gzip(&plain), &plain),
+            (finish(named, b"named"), b"named"),
+        ] {
+            let packed = Packed { bytes: packed, encoding: Encoding::Gzip, bytes_max: u64::MAX };
+            assert_eq!(packed.unpack(&mut unpacker).unwrap(), expected);
         }
-        assert_eq!(unpack(Encoding::Gzip, &gzip(b""), 1, 0).unwrap(), b"");
-        assert_eq!(unpack(Encoding::Identity, b"", 1, 0).unwrap(), b"");
+        assert_eq!(unpack(Encoding::Identity, &plain, u64::MAX).unwrap(), plain);
+        assert_eq!(unpack(Encoding::Identity, b"", 0).unwrap(), b"");
+        assert_eq!(unpack(Encoding::Gzip, &gzip(b""), 0).unwrap(), b"");
     }
 
     #[test]
     fn the_limit_counts_what_is_unpacked() {
-        let plain = vec![b'x'; 100_000];
-        let too_large = Err(Failure::BodySize { bytes_max: 99_999 });
-        for encoding in [Encoding::Identity, Encoding::Gzip] {
-            let packed = if encoding == Encoding::Gzip { gzip(&plain) } else { plain.clone() };
-            for piece in [1, 50, usize::MAX] {
-                assert_eq!(unpack(encoding, &packed, piece, 100_000).unwrap(), plain);
-                assert_eq!(unpack(encoding, &packed, piece, 99_999), too_large);
-            }
+        let plain = vec![b'x'; 1_000_000];
+        for packed in [gzip(&plain), [gzip(&plain[..999_000]), gzip(&plain[..1000])].concat()] {
+            assert_eq!(unpack(Encoding::Gzip, &packed, 1_000_000).unwrap(), plain);
+            let too_large = Err(Failure::BodySize { bytes_max: 999_999 });
+            assert_eq!(unpack(Encoding::Gzip, &packed, 999_999), too_large);
         }
     }
 
     #[test]
     fn a_bomb_stops_growing_at_the_limit() {
-        let bomb = gzip(&vec![0; 64 << 20]);
+        let mut bomb = gzip(&vec![0; 64 << 20]);
         assert!(bomb.len() < 100_000);
-        let mut unpacker = Unpacker::new(Vec::new(), Encoding::Gzip, 1 << 20);
-        assert_eq!(unpacker.push(&bomb), Err(Failure::BodySize { bytes_max: 1 << 20 }));
-        let held = (unpacker.out.len(), unpacker.out.capacity());
-        assert!(held.0 <= (1 << 20) + ROOM_BYTES_MAX, "{held:?}");
-        assert!(held.1 <= (1 << 20) + 2 * GROWTH_BYTES, "{held:?}");
+        for told in [64 << 20, 5_u32, u32::MAX] {
+            let end = bomb.len() - 4;
+            bomb[end..].copy_from_slice(&told.to_le_bytes());
+            let mut unpacker = Unpacker::default();
+            let packed =
+                Packed { bytes: bomb.clone(), encoding: Encoding::Gzip, bytes_max: 1 << 20 };
+            let failure = packed.unpack(&mut unpacker).unwrap_err();
+            assert_eq!(failure, Failure::BodySize { bytes_max: 1 << 20 });
+            let held = unpacker.room.capacity();
+            assert!(held <= (1 << 20) + 2 * GROWTH_BYTES, "{held}");
+        }
     }
 
     #[test]
@@ -268,7 +362,7 @@ mod tests {
         checksum[at] ^= 1;
         let trailing = [&good[..], b"junk"].concat();
         for bad in [&good[..good.len() - 1], &flipped, &checksum, &trailing, b"", b"no gzip"] {
-            let failure = unpack(Encoding::Gzip, bad, 100, u64::MAX).unwrap_err();
+            let failure = unpack(Encoding::Gzip, bad, u64::MAX).unwrap_err();
             assert_eq!(failure.kind(), "encoding", "{failure}");
         }
     }
@@ -288,18 +382,31 @@ mod tests {
     }
 
     #[test]
-    fn buffers_are_kept_up_to_a_bound() {
-        let buffers = Buffers::default();
-        let small = buffers.take(100);
-        let large = buffers.take(10 << 20);
-        buffers.give_back(small);
-        buffers.give_back(large);
-        assert!(buffers.take(1 << 20).capacity() >= 10 << 20);
-        assert!(buffers.take(1).capacity() < 1 << 20);
-        for _ in 0..100 {
-            buffers.give_back(Vec::with_capacity(1 << 20));
-            buffers.give_back(Vec::with_capacity(KEPT_BYTES_MAX + 1));
+    fn room_is_kept_up_to_a_bound() {
+        let unpackers = Unpackers::default();
+        let with = |bytes| Unpacker { room: vec![0; bytes], ..Unpacker::default() };
+        unpackers.give_back(with(100));
+        unpackers.give_back(with(10 << 20));
+        assert_eq!(unpackers.take(1 << 20).room.len(), 10 << 20);
+        assert_eq!(unpackers.take(1).room.len(), 100);
+        // The next page is a little longer, again and again: one room grows.
+        for length in [1_000, 1_040, 1_300, 1_301] {
+            let mut unpacker = unpackers.take(length);
+            assert_eq!(
+                unpacker.gunzip(&gzip(&vec![b'x'; length]), length, 9_999).unwrap().len(),
+                length
+            );
+            unpackers.give_back(unpacker);
+            assert_eq!(unpackers.0.lock().unwrap().len(), 1);
         }
-        assert_eq!(buffers.0.lock().unwrap().len(), KEPT_BUFFERS_MAX);
+        unpackers.0.lock().unwrap().clear();
+        for _ in 0..100 {
+            unpackers.give_back(with(1 << 10));
+            unpackers.give_back(with(1 << 20));
+            unpackers.give_back(with(KEPT_BYTES_MAX + 1));
+        }
+        let kept = unpackers.0.lock().unwrap();
+        assert!(kept.iter().all(|one| one.room.len() == 1 << 20));
+        assert_eq!(kept.len(), KEPT_BUFFERS_MAX);
     }
 }

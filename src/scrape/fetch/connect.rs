@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::either::Either;
-use url::{Host, Url};
+use url::Host;
 
 use crate::{
     runtime::{
@@ -22,7 +22,8 @@ use crate::{
     scrape::{
         failure::{Failure, Stage, io_reason},
         fetch::{
-            connection::{Connection, Form},
+            connection::Connection,
+            place::{Form, Origin},
             tunnel,
         },
     },
@@ -47,42 +48,6 @@ pub(super) struct Line {
     pub(super) route: Route,
 }
 
-/// What a connection belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
-    pub(super) tls: bool,
-    host: Host<String>,
-    port: u16,
-    /// Its scheme, host and port, by which the way is found.
-    url: Url,
-}
-
-impl Origin {
-    pub(super) fn of(url: &Url) -> Result<Self, Failure> {
-        let tls = match url.scheme() {
-            "http" => false,
-            "https" => true,
-            other => return Err(Failure::Http(format!("unsupported protocol scheme `{other}`"))),
-        };
-        let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
-            return Err(Failure::Http("no host in request URL".to_owned()));
-        };
-        let mut origin = url.clone();
-        // What else stands in it is no concern of the way. Neither of the two can fail with a host.
-        origin.set_path("");
-        origin.set_query(None);
-        origin.set_fragment(None);
-        let _ = origin.set_username("").and_then(|()| origin.set_password(None));
-        Ok(Self { tls, host: host.to_owned(), port, url: origin })
-    }
-
-    /// Whether what is secret between us and `self` may be told to `other`: the same host, and not
-    /// in the clear after TLS.
-    pub(super) fn trusts(&self, other: &Self) -> bool {
-        self.host == other.host && (other.tls || !self.tls)
-    }
-}
-
 /// Makes connections for all targets.
 #[derive(Debug)]
 pub(super) struct Dialer {
@@ -97,7 +62,7 @@ impl Dialer {
     /// Notes in `stage` how far it has come, for the message if it is not let finish.
     pub(super) async fn connect(
         &self,
-        origin: &Origin,
+        origin: &Arc<Origin>,
         line: &Line,
         deadline: Instant,
         stage: &mut Stage,
@@ -116,7 +81,7 @@ impl Dialer {
         if !origin.tls {
             let absolute = |via: &Via| Form::Absolute(via.authorization.clone());
             let form = via.map_or(Form::Origin, absolute);
-            return Connection::plain(origin, form, stream).await;
+            return Ok(Connection::plain(origin, form, stream));
         }
         *stage = Stage::Handshake;
         let (version, config) = line.tls.current().map_err(Failure::Settings)?;

@@ -1,37 +1,35 @@
 //! One scrape over HTTP: request, redirects, body, all within the target's timeout. What comes back
 //! is bytes and their type, or a named failure; the connection is kept for the next scrape.
 
+mod answer;
 mod body;
 mod connect;
 mod connection;
+mod http1;
+mod place;
 #[cfg(test)]
 mod tests;
 mod tunnel;
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZero, sync::Arc, thread::available_parallelism, time::Duration};
 
-use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
-    header::{
-        ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION,
-        USER_AGENT,
-    },
+use http::{HeaderValue, StatusCode};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, timeout_at},
 };
-use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
-use url::{Position, Url};
 
 use crate::{
     config::Job,
-    model::hidden,
-    runtime::http::{Access, Keyring, Pass, Route, TlsSource, USER_AGENT as OURS},
+    runtime::http::{Access, Keyring, Pass, Route, TlsSource},
     scrape::{
         failure::{Failure, Stage},
         fetch::{
-            body::{BODY_BYTES_MAX, Buffers, Encoding, Unpacker},
-            connect::{Dialer, Line, Origin},
+            answer::Answer,
+            body::{BODY_BYTES_MAX, Packed, ReadBuffers, Unpacker, Unpackers},
+            connect::{Dialer, Line},
             connection::Connection,
+            place::{Place, Question},
         },
     },
     wire::content_type,
@@ -40,21 +38,40 @@ use crate::{
 const REDIRECTS_MAX: usize = 10;
 /// The body of an answer that is not wanted is read up to here, so that its connection can go on
 /// being used; one that is longer costs a new connection.
-const UNWANTED_BYTES_MAX: usize = 64 << 10;
-/// A body is believed to be as long as the last one, or as it says, up to here; beyond, it grows.
-const HINT_BYTES_MAX: usize = 64 << 20;
+const UNWANTED_BYTES_MAX: u64 = 64 << 10;
+
+/// Pages up to here are read as they come.
+const SMALL_BYTES_MAX: usize = 256 << 10;
 
 /// What all fetches share.
 #[derive(Debug)]
 pub(super) struct Shared {
     dialer: Dialer,
     keyring: Keyring,
-    pub(super) buffers: Buffers,
+    buffers: ReadBuffers,
+    pub(super) unpackers: Unpackers,
+    turns: Semaphore,
 }
 
 impl Shared {
     pub(super) fn new() -> Self {
-        Self { dialer: Dialer::new(), keyring: Keyring::default(), buffers: Buffers::default() }
+        Self {
+            dialer: Dialer::new(),
+            keyring: Keyring::default(),
+            buffers: ReadBuffers::default(),
+            unpackers: Unpackers::default(),
+            turns: Semaphore::new(available_parallelism().map_or(1, NonZero::get)),
+        }
+    }
+
+    /// To be held while the page is read. Large ones are read one a core: more at once would be no
+    /// faster, and each of them is in memory unpacked meanwhile. Who waits here waits for no target.
+    pub(super) async fn turn(&self, page: Option<&Page>) -> Option<SemaphorePermit<'_>> {
+        let bytes = page.map_or(0, Page::bytes_expected);
+        if bytes <= SMALL_BYTES_MAX {
+            return None;
+        }
+        Some(self.turns.acquire().await.expect("it is never closed"))
     }
 
     /// Jobs with the same `oauth2` have the same token.
@@ -101,6 +118,16 @@ impl Terms {
         connection.tls().is_none_or(|own| current().is_none_or(|version| version == own))
     }
 
+    fn question<'a>(
+        &'a self,
+        place: &'a Place,
+        announced: Duration,
+        pass: &'a Pass,
+    ) -> Question<'a> {
+        let (accept, compressed) = (&self.accept, self.job.enable_compression);
+        Question { place, accept, compressed, announced, secrets: &pass.headers }
+    }
+
     fn body_bytes_max(&self) -> u64 {
         match self.job.limits.body_bytes_max {
             0 => BODY_BYTES_MAX,
@@ -109,23 +136,35 @@ impl Terms {
     }
 }
 
-/// What a target answered: the unpacked body, which goes back to `Buffers` after use.
+/// What a target answered.
 #[derive(Debug)]
 pub(super) struct Page {
-    pub(super) body: Vec<u8>,
-    pub(super) content_type: Option<String>,
+    body: Packed,
+    pub(super) content_type: Option<Box<str>>,
+}
+
+impl Page {
+    /// About how long its body is.
+    pub(super) fn bytes_expected(&self) -> usize {
+        self.body.bytes_expected()
+    }
+
+    pub(super) fn body<'a>(&'a self, unpacker: &'a mut Unpacker) -> Result<&'a [u8], Failure> {
+        self.body.unpack(unpacker)
+    }
 }
 
 /// The client of one target.
 pub(super) struct Fetcher {
     shared: Arc<Shared>,
+    /// Of the last fetch.
+    place: Option<Place>,
     connection: Option<Connection>,
-    last_body_bytes: usize,
 }
 
 impl Fetcher {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, connection: None, last_body_bytes: 0 }
+        Self { shared, place: None, connection: None }
     }
 
     /// `timeout` bounds the fetch, `announced` is what the target is told.
@@ -141,9 +180,7 @@ impl Fetcher {
         let exchange = self.exchange(url, terms, announced, deadline, &mut stage);
         // The fetch is large, and most of it is not needed while the target sleeps.
         let outcome = timeout_at(deadline, Box::pin(exchange)).await;
-        let page = outcome.unwrap_or(Err(Failure::Timeout { after: timeout, stage }))?;
-        self.last_body_bytes = page.body.len();
-        Ok(page)
+        outcome.unwrap_or(Err(Failure::Timeout { after: timeout, stage }))
     }
 
     async fn exchange(
@@ -154,123 +191,122 @@ impl Fetcher {
         deadline: Instant,
         stage: &mut Stage,
     ) -> Result<Page, Failure> {
-        let mut url = Url::parse(url)
-            .map_err(|e| Failure::Settings(format!("`{}` is no URL: {e}", hidden::url(url))))?;
+        let known = self.place.take().filter(|place| place.is_of(url));
+        let place = known.map_or_else(|| Place::parse(url), Ok)?;
+        let outcome = self.exchange_from(&place, terms, announced, deadline, stage).await;
+        self.place = Some(place);
+        outcome
+    }
+
+    async fn exchange_from(
+        &mut self,
+        start: &Place,
+        terms: &Terms,
+        announced: Duration,
+        deadline: Instant,
+        stage: &mut Stage,
+    ) -> Result<Page, Failure> {
         let mut pass = terms.pass().await?;
         let mut is_trusted = true;
+        let mut elsewhere: Option<Place> = None;
         for _ in 0..=REDIRECTS_MAX {
-            let origin = Origin::of(&url)?;
-            let headers = request_headers(&url, terms, announced, &pass.headers)?;
-            let (mut connection, mut answer) =
-                self.ask(&url, &origin, &headers, terms, deadline, stage).await?;
-            if answer.status() == StatusCode::UNAUTHORIZED
+            let place = elsewhere.as_ref().unwrap_or(start);
+            let question = terms.question(place, announced, &pass);
+            let (mut connection, mut answer) = self.ask(&question, terms, deadline, stage).await?;
+            if answer.status == StatusCode::UNAUTHORIZED
                 && is_trusted
                 && terms.access.was_refused(&pass)
             {
                 // Once more, with another token.
-                self.put_away(connection, answer.body_mut()).await;
+                self.put_away(connection).await;
                 *stage = Stage::Credentials;
                 pass = terms.pass().await?;
-                let headers = request_headers(&url, terms, announced, &pass.headers)?;
-                (connection, answer) =
-                    self.ask(&url, &origin, &headers, terms, deadline, stage).await?;
+                let question = terms.question(place, announced, &pass);
+                (connection, answer) = self.ask(&question, terms, deadline, stage).await?;
             }
             *stage = Stage::Body;
-            let Some(next) = redirection(&url, terms, &answer)? else {
+            let Some(next) = redirection(place, terms, &answer)? else {
                 return self.read_page(connection, answer, terms).await;
             };
-            self.put_away(connection, answer.body_mut()).await;
-            if !origin.trusts(&Origin::of(&next)?) {
+            self.put_away(connection).await;
+            if !place.origin.trusts(&next.origin) {
                 is_trusted = false;
                 pass = Pass::default();
             }
-            url = next;
+            elsewhere = Some(next);
         }
         Err(Failure::Redirects)
     }
 
-    /// For the next request, if what is left of this answer is not too long.
-    async fn put_away(&mut self, mut connection: Connection, body: &mut Incoming) {
-        if discard(&mut connection, body).await {
-            self.connection = Some(connection);
+    /// For the next request, if what is left of the last answer is not too long.
+    async fn put_away(&mut self, mut connection: Connection) {
+        let body = connection.body(UNWANTED_BYTES_MAX, &self.shared.buffers).await;
+        if let Ok(Some(_)) = body {
+            self.keep(connection);
         }
+    }
+
+    fn keep(&mut self, connection: Connection) {
+        self.connection = connection.keeps().then_some(connection);
     }
 
     /// Sends the request over the kept connection, or a new one where there is none or it turns out
     /// to have been closed meanwhile.
     async fn ask(
         &mut self,
-        url: &Url,
-        origin: &Origin,
-        headers: &HeaderMap,
+        question: &Question<'_>,
         terms: &Terms,
         deadline: Instant,
         stage: &mut Stage,
-    ) -> Result<(Connection, Response<Incoming>), Failure> {
+    ) -> Result<(Connection, Answer), Failure> {
+        let Shared { dialer, buffers, .. } = &*self.shared;
+        let origin = &question.place.origin;
         // Taken out, not borrowed: when the fetch is given up midway the connection goes with it.
         let kept = self.connection.take();
-        let kept = kept.filter(|one| one.origin() == origin && terms.holds(one));
+        let kept = kept.filter(|one| *one.origin() == **origin && terms.holds(one));
         if let Some(mut connection) = kept
-            && connection.is_ready().await
+            && connection.is_ready(buffers).await
         {
             *stage = Stage::Answer;
-            if let Ok(answer) = connection.send(url, headers).await? {
+            if let Ok(answer) = connection.ask(question, buffers).await {
                 return Ok((connection, answer));
             }
         }
-        let dialer = &self.shared.dialer;
         let mut connection = dialer.connect(origin, &terms.line, deadline, stage).await?;
         *stage = Stage::Answer;
-        let answer = connection.send(url, headers).await?.map_err(|e| http_failure(&e))?;
+        let answer = connection.ask(question, buffers).await?;
         Ok((connection, answer))
     }
 
     async fn read_page(
         &mut self,
         mut connection: Connection,
-        mut answer: Response<Incoming>,
+        answer: Answer,
         terms: &Terms,
     ) -> Result<Page, Failure> {
-        if answer.status() != StatusCode::OK {
-            let failure = Failure::Status(answer.status());
-            self.put_away(connection, answer.body_mut()).await;
-            return Err(failure);
+        if answer.status != StatusCode::OK {
+            self.put_away(connection).await;
+            return Err(Failure::Status(answer.status));
         }
-        let header = |name| answer.headers().get(name).map(HeaderValue::as_bytes);
-        let encoding = Encoding::named(header(CONTENT_ENCODING))?;
-        let content_type =
-            header(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value).into_owned());
+        let encoding = answer.encoding?;
         let bytes_max = terms.body_bytes_max();
-        let announced = match encoding {
-            Encoding::Identity => content_length(answer.headers()),
-            Encoding::Gzip => 0,
-        };
-        if announced > bytes_max {
-            return Err(Failure::BodySize { bytes_max });
+        let too_large = Failure::BodySize { bytes_max };
+        let packed_bytes_max = encoding.packed_bytes_max(bytes_max);
+        if answer.length.is_some_and(|length| length > packed_bytes_max) {
+            return Err(too_large);
         }
-        // A little more than last time, as bodies grow by a digit here and there.
-        let hint = self.last_body_bytes + self.last_body_bytes / 16;
-        let hint = hint.max(usize::try_from(announced).unwrap_or(usize::MAX)).min(HINT_BYTES_MAX);
-        let mut unpacker = Unpacker::new(self.shared.buffers.take(hint), encoding, bytes_max);
-        while let Some(frame) = connection.frame(answer.body_mut()).await {
-            let frame = frame.map_err(|e| http_failure(&e))?;
-            if let Some(piece) = frame.data_ref() {
-                unpacker.push(piece)?;
-            }
-        }
-        self.connection = Some(connection);
-        Ok(Page { body: unpacker.finish()?, content_type })
+        let bytes = connection.body(packed_bytes_max, &self.shared.buffers).await?;
+        let bytes = bytes.ok_or(too_large)?;
+        self.keep(connection);
+        let content_type = answer.content_type;
+        Ok(Page { body: Packed { bytes, encoding, bytes_max }, content_type })
     }
 }
 
 /// Where to go instead; `None` for an answer that stands for itself.
-fn redirection(
-    url: &Url,
-    terms: &Terms,
-    answer: &Response<Incoming>,
-) -> Result<Option<Url>, Failure> {
+fn redirection(place: &Place, terms: &Terms, answer: &Answer) -> Result<Option<Place>, Failure> {
     let redirects = matches!(
-        answer.status(),
+        answer.status,
         StatusCode::MOVED_PERMANENTLY
             | StatusCode::FOUND
             | StatusCode::SEE_OTHER
@@ -280,69 +316,8 @@ fn redirection(
     if !redirects || !terms.job.http.follow_redirects {
         return Ok(None);
     }
-    let Some(location) = answer.headers().get(LOCATION) else {
-        return Err(Failure::Http(format!("{} response missing Location header", answer.status())));
-    };
-    let text = String::from_utf8_lossy(location.as_bytes());
-    let next = url.join(&text);
-    next.map(Some).map_err(|e| Failure::Http(format!("failed to parse Location header: {e}")))
-}
-
-/// Reads a body that nobody wants; whether the connection can be used again.
-async fn discard(connection: &mut Connection, body: &mut Incoming) -> bool {
-    let mut bytes = 0;
-    while let Some(frame) = connection.frame(body).await {
-        let Ok(frame) = frame else { return false };
-        bytes += frame.data_ref().map_or(0, Bytes::len);
-        if bytes > UNWANTED_BYTES_MAX {
-            return false;
-        }
+    match &answer.location {
+        Some(location) => place.join(location).map(Some),
+        None => Err(Failure::Http(format!("{} response missing Location header", answer.status))),
     }
-    true
-}
-
-fn request_headers(
-    url: &Url,
-    terms: &Terms,
-    announced: Duration,
-    secrets: &HeaderMap,
-) -> Result<HeaderMap, Failure> {
-    let encodings = if terms.job.enable_compression { "gzip" } else { "identity" };
-    let timeout = HeaderValue::try_from(announced.as_secs_f64().to_string());
-    let host = HeaderValue::try_from(&url[Position::BeforeHost..Position::AfterPort])
-        .map_err(|_| Failure::Settings("the host is no value for a header".to_owned()))?;
-    let mut headers = HeaderMap::with_capacity(8 + secrets.len());
-    headers.insert(HOST, host);
-    headers.insert(USER_AGENT, HeaderValue::from_static(OURS));
-    headers.insert(ACCEPT, terms.accept.clone());
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
-    headers.insert(
-        "x-prometheus-scrape-timeout-seconds",
-        timeout.expect("a decimal number is visible ASCII"),
-    );
-    for name in secrets.keys() {
-        headers.remove(name);
-    }
-    for (name, value) in secrets {
-        headers.append(name, value.clone());
-    }
-    Ok(headers)
-}
-
-fn content_length(headers: &HeaderMap) -> u64 {
-    let value = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    value.and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-fn http_failure(error: &hyper::Error) -> Failure {
-    let source = std::error::Error::source(error);
-    let cut = source
-        .and_then(|source| source.downcast_ref::<std::io::Error>())
-        .is_some_and(|error| error.kind() == std::io::ErrorKind::UnexpectedEof);
-    let text = match source {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    };
-    let cut = cut || error.is_incomplete_message();
-    Failure::Http(if cut { format!("unexpected EOF: {text}") } else { text })
 }

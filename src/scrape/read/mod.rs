@@ -5,7 +5,7 @@ mod pass;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -15,7 +15,7 @@ use crate::{
     discovery::per_target,
     model::{
         labels::Labels,
-        sample::{Point, PointValue},
+        sample::{Point, PointValue, stale_marker},
         slot::StreamKey,
         target::Target,
     },
@@ -24,7 +24,7 @@ use crate::{
         admission::Admission,
         failure::Failure,
         inventory::{Inventory, Writer},
-        known::{Known, Series, short},
+        known::{Ended, Known, Series, identity_of},
         metadata::Fingerprint,
         read::pass::Pass,
         report::{self, Report, Written},
@@ -85,7 +85,7 @@ pub(super) struct Reader {
 
 struct Former {
     shapings: Arc<Shapings>,
-    series: HashMap<u128, Series>,
+    series: HashMap<u64, Series>,
 }
 
 impl Reader {
@@ -112,7 +112,7 @@ impl Reader {
 
     /// From now on these rules. Series that they no longer give end at the next scrape.
     pub(super) fn change(&mut self, job: Arc<Job>, target: &Target, shapings: Arc<Shapings>) {
-        let series = self.known.take_series();
+        let series = self.known.take_series(self.packer.shapings());
         if !series.is_empty() {
             let shapings = Arc::clone(self.packer.shapings());
             self.former.push(Former { shapings, series });
@@ -152,12 +152,12 @@ impl Reader {
     ) -> (Counts, Result<(), Failure>) {
         self.begin(moment);
         if self.admission.is_over(moment.now_ms) {
-            let there = self.known.live().map(|(identity, ..)| short(identity));
+            let there = self.known.live_identities();
             self.admission.renew(moment.now_ms, there);
-            self.known.forget_texts();
+            self.known.forget_texts(self.packer.shapings());
         }
         if self.encodes_anew {
-            self.known.forget_texts();
+            self.known.forget_texts(self.packer.shapings());
         }
         self.known.begin();
         let (counts, outcome) = Pass::new(self, moment).read(format, body);
@@ -218,10 +218,10 @@ impl Reader {
         let reports = self.reports.iter().zip(self.reported).take(last);
         writer
             .report(shapings, reports.map(|(blobs, written)| if written { blobs } else { &none }));
-        writer.series(shapings, self.known.live());
+        writer.series(shapings, self.known.live(shapings));
         for former in &self.former {
             let live = former.series.values().filter_map(|series| {
-                Some((series.identity, series.presence.live()?, &series.blobs))
+                Some((series.identity, series.presence.live()?, Cow::Borrowed(&series.blobs)))
             });
             writer.series(&former.shapings, live);
         }
@@ -238,7 +238,9 @@ impl Reader {
         let mut series = HashMap::new();
         for (identity, kind, blobs) in inventory.series {
             let is_owed = |former: &Former| former.series.contains_key(&identity);
-            if self.known.series_of(identity).is_none() && !self.former.iter().any(is_owed) {
+            if self.known.series_of(identity, &shapings).is_none()
+                && !self.former.iter().any(is_owed)
+            {
                 series.insert(identity, self.known.adopted((identity, kind, blobs), last_ms));
             }
         }
@@ -261,14 +263,14 @@ impl Reader {
 
     /// `None`: the limit of series keeps it out.
     fn series_with(&mut self, labels: &Labels, metadata: Option<&Metadata<'_>>) -> Option<u32> {
-        let identity = labels.hash();
-        if let Some(at) = self.known.series_of(identity) {
+        let identity = identity_of(labels);
+        if let Some(at) = self.known.series_of(identity, self.packer.shapings()) {
             if self.encodes_anew {
                 self.known.series_mut(at).blobs = self.packer.shapings().encode(labels, metadata);
             }
             return Some(at);
         }
-        if !self.admission.lets_in(short(identity)) {
+        if !self.admission.lets_in(identity) {
             return None;
         }
         let former = self.former.iter_mut().find_map(|former| former.series.remove(&identity));
@@ -289,9 +291,22 @@ impl Reader {
     }
 
     fn end_series(&mut self, end: End, moment: Moment) -> Vec<Packed> {
-        let (current, layer) = (&mut self.packer, usize::from(self.job.start_timestamp_zeros));
-        self.known.end(end, moment.timestamp_ms, |blobs, kind| {
-            current.push(blobs, &point(marker(kind), moment), layer);
+        let (layer, timestamp_ms) = (self.layer(), moment.timestamp_ms);
+        let shapings = Arc::clone(self.packer.shapings());
+        let packer = &mut self.packer;
+        self.known.end(end, timestamp_ms, &shapings, |ended| match ended {
+            Ended::Series(blobs, kind) => {
+                packer.push(blobs, &point(marker(kind), moment), layer);
+            }
+            Ended::Run(run) if run.takes(timestamp_ms) => {
+                packer.push_run(run, &std::iter::repeat(stale_marker()), timestamp_ms, layer);
+            }
+            // Between now and the year 2109 no timestamp is shorter or longer than those before.
+            Ended::Run(run) => {
+                for blobs in shapings.blobs_of(run) {
+                    packer.push(&blobs, &point(marker(Kind::Float), moment), layer);
+                }
+            }
         });
         if end == End::OverLimit { Vec::new() } else { self.end_former(moment) }
     }
@@ -303,7 +318,7 @@ impl Reader {
         for former in self.former.drain(..) {
             let mut packer = Packer::new(former.shapings);
             packer.begin(self.stream, moment.timestamp_ms, moment.since_ms);
-            let mut series: Vec<(u128, Series)> = former.series.into_iter().collect();
+            let mut series: Vec<(u64, Series)> = former.series.into_iter().collect();
             series.sort_unstable_by_key(|(identity, _)| *identity);
             for (_, mut series) in series {
                 let end = End::Failed;

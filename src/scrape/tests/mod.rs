@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     config::{Job, Limits},
-    discovery::JobTargets,
+    discovery::{JobTargets, per_target::phase_ms},
     model::{
         sample::is_stale_marker,
         slot::StreamKey,
@@ -22,7 +22,8 @@ use crate::{
         fake_target::{FakeTarget, Reply, metrics, response},
         test_job::rules,
         tests::world::{
-            INTERVAL_MS, Series, WAIT_MAX, World, at, count, ends, found, markers, named, quick_job,
+            INTERVAL_MS, Series, WAIT_MAX, World, at, count, due_behind, ends, found, markers,
+            named, quick_job,
         },
     },
 };
@@ -36,7 +37,9 @@ async fn samples_arrive_at_their_instants() {
     let world = World::start().await;
     let labels = [("job", "test"), ("instance", "x")];
     let id = 3;
-    world.show(vec![found(&Arc::new(quick_job()), vec![at(server.url("/metrics"), id, &labels)])]);
+    let target = at(server.url("/metrics"), id, &labels);
+    let phase_ms = phase_ms(&target, target.key);
+    world.show(vec![found(&Arc::new(quick_job()), vec![target])]);
     let (n, up) = (named("n", &labels), named("up", &labels));
     let received = world.until("five samples", |all| count(all, &n) >= 5).await;
     let status = world.handle.status(TargetId(id)).unwrap();
@@ -46,7 +49,6 @@ async fn samples_arrive_at_their_instants() {
     assert_eq!(world.handle.targets().len(), 1);
 
     assert_eq!(received.len(), 6, "{received:#?}");
-    let phase_ms = i64::try_from(id * 7919).unwrap() % INTERVAL_MS;
     let mut tick_before = i64::MIN;
     for (n, (value, timestamp_ms)) in received[&n].iter().enumerate() {
         // A busy machine may miss ticks, but takes none twice.
@@ -246,8 +248,7 @@ async fn a_scrape_under_way_is_finished_when_the_agent_stops() {
     let long = Duration::from_secs(60);
     let hung = Target { timeout: long, interval: long, ..at(server.url("/"), 1, &[("n", "1")]) };
     // Due at once: its phase is where the clock stands.
-    let soon = clock::now_ms() + 100;
-    let key = StreamKey(soon.rem_euclid(60_000).unsigned_abs());
+    let (_, key) = due_behind(clock::now_ms() + 100, 60_000);
     let hung = Target { key, ..hung };
     let slow_target = Target { key, interval: long, timeout: long, ..at(slow.url("/"), 2, &[]) };
     world.show(vec![found(&job, vec![hung, slow_target])]);

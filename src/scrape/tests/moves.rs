@@ -39,8 +39,7 @@ pub(super) fn stop(target: &Target, ending: Ending) -> Task {
 /// The last tick at or before that instant.
 fn tick_before(target: &Target, instant_ms: i64) -> i64 {
     let interval_ms = i64::try_from(target.interval.as_millis()).unwrap();
-    let phase_ms = i64::try_from(target.key.0).unwrap() % interval_ms;
-    instant_ms - (instant_ms - phase_ms).rem_euclid(interval_ms)
+    instant_ms - (instant_ms - phase_ms(target, target.key)).rem_euclid(interval_ms)
 }
 
 pub(super) async fn sleep_until(instant_ms: i64) {
@@ -197,8 +196,7 @@ async fn the_markers_of_a_target_that_is_gone_are_not_lost_when_the_agent_stops(
     let world = World::start().await;
     let job = Arc::new(quick_job());
     let minute_ms = 60_000;
-    let soon_ms = clock::now_ms() + 100;
-    let key = StreamKey(soon_ms.rem_euclid(minute_ms).unsigned_abs());
+    let (soon_ms, key) = due_behind(clock::now_ms() + 100, minute_ms);
     let target = with_interval(Target { key, ..at(server.url("/"), 1, &[]) }, minute_ms);
     let a = named("a", &[]);
     world.order(&job, vec![run(&target, &always())]);
@@ -242,8 +240,7 @@ async fn a_catch_up_costs_no_tick() {
     let world = World::start().await;
     let job = Arc::new(quick_job());
     let now_ms = clock::now_ms();
-    let tick_ms = now_ms + 1_200;
-    let key = StreamKey(tick_ms.rem_euclid(2_000).unsigned_abs());
+    let (tick_ms, key) = due_behind(now_ms + 1_150, 2_000);
     // It may take 1.5 s: less than there is between two ticks, more than is left until the first.
     let (interval, timeout) = (Duration::from_secs(2), Duration::from_millis(1_500));
     let target = Arc::new(Target { key, interval, timeout, ..at(hung.url("/"), 1, &[]) });

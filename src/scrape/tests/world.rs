@@ -199,6 +199,12 @@ pub(super) fn found(job: &Arc<Job>, targets: Vec<Target>) -> JobTargets {
     }
 }
 
+/// An instant within 100 ms behind this one, and the key of targets that are due at it.
+pub(super) fn due_behind(instant_ms: i64, interval_ms: i64) -> (i64, StreamKey) {
+    let due_ms = instant_ms - instant_ms.rem_euclid(100) + 100;
+    (due_ms, StreamKey(due_ms.rem_euclid(interval_ms).unsigned_abs()))
+}
+
 /// A target of `quick_job` at that URL; `id` also makes its key.
 pub(super) fn at(url: String, id: u64, labels: &[(&str, &str)]) -> Target {
     let interval = Duration::from_millis(INTERVAL_MS.unsigned_abs());

@@ -45,6 +45,13 @@ impl Compressor {
         }
     }
 
+    /// The same behind what `out` has already.
+    pub fn append(&mut self, raw: &[u8], out: &mut Vec<u8>) {
+        let length = self.pack(raw);
+        let preamble = varint_length(raw.len() as u64);
+        out.extend_from_slice(&self.scratch[preamble..length]);
+    }
+
     /// A body of its own: `raw` is a whole message, of whatever version.
     pub fn body(&mut self, raw: &[u8]) -> Bytes {
         let length = self.pack(raw);
@@ -73,8 +80,15 @@ pub fn join<'a>(fragments: impl IntoIterator<Item = &'a Fragment, IntoIter: Clon
 }
 
 /// The `timeseries` fields of a fragment.
-pub fn unpack(fragment: &Fragment) -> Result<Vec<u8>, DecodeError> {
-    unpack_body(&join([fragment]))
+fn unpack(fragment: &Fragment) -> Result<Vec<u8>, DecodeError> {
+    unpack_all([fragment])
+}
+
+/// The `timeseries` fields of all of them.
+pub fn unpack_all<'a>(
+    fragments: impl IntoIterator<Item = &'a Fragment, IntoIter: Clone>,
+) -> Result<Vec<u8>, DecodeError> {
+    unpack_body(&join(fragments))
 }
 
 /// A fragment and how many samples it holds.

@@ -11,6 +11,7 @@ mod encode;
 mod fragment;
 mod histogram;
 mod metadata;
+mod skeleton;
 #[cfg(test)]
 mod tests;
 mod v1;
@@ -19,8 +20,9 @@ mod v2;
 pub use self::{
     decode::{DecodeError, HistogramAt, TimeSeries, decode, decode_v2},
     encode::{encode_labels, is_labels, push_series},
-    fragment::{Compressor, Fragment, Piece, join, sample_count, split, unpack},
+    fragment::{Compressor, Fragment, Piece, join, sample_count, split, unpack_all},
     metadata::{Family, Metadata, metadata_request},
+    skeleton::{SKELETON_LABELS_MAX, SKELETON_LENGTH_MAX, Skeleton},
     v1::V1Writer,
     v2::V2Writer,
 };

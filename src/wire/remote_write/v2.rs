@@ -24,9 +24,19 @@ pub struct V2Writer<'a> {
     timeseries: Vec<u8>,
     counts: Counts,
     parts: Parts<'a>,
+    /// The labels of the series before, with their references. Most of a series' labels are those of
+    /// the one before it, and to compare them costs less than to look up their texts.
+    before: Vec<Known<'a>>,
     series: Vec<u8>,
     refs: Vec<u8>,
     message: Vec<u8>,
+}
+
+/// A label, with the references to its name and its value.
+#[derive(Debug)]
+struct Known<'a> {
+    label: &'a [u8],
+    refs: [u32; 2],
 }
 
 /// The fields of one series, each kind apart.
@@ -48,6 +58,7 @@ impl Default for V2Writer<'_> {
             timeseries: Vec::new(),
             counts: Counts::default(),
             parts: Parts::default(),
+            before: Vec::new(),
             series: Vec::new(),
             refs: Vec::new(),
             message: Vec::new(),
@@ -178,11 +189,21 @@ impl<'a> V2Writer<'a> {
     /// Leaves the references to `labels` in `refs`.
     fn refer_to(&mut self, labels: &[&'a [u8]]) -> Result<(), WireFault> {
         self.refs.clear();
-        for label in labels {
-            let (name, value) = label_bytes(label)?;
-            for text in [name, value] {
-                let at = self.symbol(text);
-                push_varint(&mut self.refs, u64::from(at));
+        for (at, label) in labels.iter().copied().enumerate() {
+            let known = self.before.get(at).filter(|known| known.label == label);
+            let refs = if let Some(known) = known {
+                known.refs
+            } else {
+                let (name, value) = label_bytes(label)?;
+                let refs = [self.symbol(name), self.symbol(value)];
+                match self.before.get_mut(at) {
+                    Some(before) => *before = Known { label, refs },
+                    None => self.before.push(Known { label, refs }),
+                }
+                refs
+            };
+            for text in refs {
+                push_varint(&mut self.refs, u64::from(text));
             }
         }
         Ok(())

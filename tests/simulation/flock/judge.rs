@@ -168,7 +168,8 @@ impl Flock {
 
 fn judge_target(truth: &Truth, scrapes: &[Scraped], from_ms: i64, until_ms: i64) -> Judgement {
     let interval_ms = i64::try_from(truth.target.interval.as_millis()).unwrap();
-    let phase_ms = (truth.target.key.0 % interval_ms.unsigned_abs()).cast_signed();
+    let spread_ms = (truth.target.key.0 % interval_ms.unsigned_abs()).cast_signed();
+    let phase_ms = spread_ms - spread_ms % (interval_ms / 20).clamp(1, 100);
     let mut due: Vec<i64> = scrapes.iter().filter_map(|scraped| scraped.due_ms).collect();
     due.sort_unstable();
     let mut judgement = Judgement::default();

@@ -43,6 +43,7 @@ pub(crate) struct Shown {
     pub(crate) fleet_ms: i64,
     /// Since the world began; no clock that is set right counts so.
     pub(crate) mono_us: i64,
+    pub(crate) knows_time: bool,
     pub(crate) standing: Standing,
     pub(crate) roster: Option<Roster>,
 }
@@ -145,10 +146,11 @@ impl Member {
 
     /// The pool and the outbox do what they were told.
     fn work(&mut self, shown: &Shown, disk: &mut Disk, air: &mut Air) {
-        let has_lease =
-            shown.mono_us < self.lease.until_us && self.lease.granted == self.lease.generation;
+        let is_granted = self.lease.granted == self.lease.generation;
+        let has_lease = shown.mono_us < self.lease.until_us && is_granted;
+        let may_scrape = has_lease && shown.knows_time;
         let (me, fleet_us) = (self.n, shown.fleet_ms * 1000);
-        let mut moment = Moment { me, fleet_us, has_lease, air };
+        let mut moment = Moment { me, fleet_us, may_scrape, air };
         self.pool.obey(std::mem::take(&mut self.tasks), &mut moment);
         self.pool.step(&mut moment);
         for (point, since_ms) in self.pool.take_samples(air) {
@@ -203,11 +205,11 @@ impl Member {
             | Standing::Holding
             | Standing::Leaving { .. } => self.meet(fleet_ms, disk, air),
         }
+        self.roster_changed(fleet_ms, air);
         let on_hold = self.standing == Standing::Holding;
         self.on_hold = on_hold;
         let effects = self.assign.hold(on_hold).into_iter().collect();
         self.divide(effects, air);
-        self.roster_changed(fleet_ms, air);
         if matches!(self.standing, Standing::Active { .. } | Standing::Leaving { .. }) {
             self.lease.granted = self.lease.generation;
         }

@@ -206,9 +206,11 @@ impl Flock {
 
     fn shown(&mut self, n: usize) -> Shown {
         let (fleet_ms, mono_us) = (self.world.fleet_ms(n), self.world.now_us.cast_signed());
+        let knows_time = self.world.knows_time(n);
         let node = self.world.hosts[n].node.as_mut().expect("it runs");
         let roster = node.membership.take_changed().then(|| node.membership.roster(0));
-        Shown { fleet_ms, mono_us, standing: node.membership.standing(), roster }
+        let standing = node.membership.standing();
+        Shown { fleet_ms, mono_us, knows_time, standing, roster }
     }
 
     fn flush(&mut self, n: usize, fleet_ms: i64) {

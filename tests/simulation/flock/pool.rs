@@ -95,7 +95,7 @@ pub(crate) struct Moment<'a> {
     pub(crate) me: usize,
     /// By the clock of the fleet, as this member has it.
     pub(crate) fleet_us: i64,
-    pub(crate) has_lease: bool,
+    pub(crate) may_scrape: bool,
     pub(crate) air: &'a mut Air,
 }
 
@@ -200,9 +200,8 @@ impl Pool {
     }
 
     fn hold(&mut self, on_hold: bool) {
-        if self.on_hold && !on_hold {
-            self.running.values_mut().for_each(|running| running.schedule.skip());
-        }
+        let schedules = self.running.values_mut().map(|running| &mut running.schedule);
+        schedules.for_each(if on_hold { Schedule::hold } else { Schedule::resume });
         self.on_hold = on_hold;
         for number in self.running.keys().copied().collect::<Vec<_>>() {
             self.wake_at(number, 0);
@@ -303,7 +302,7 @@ impl Pool {
             }
             self.scraped(number, moment);
         }
-        if !moment.has_lease {
+        if !moment.may_scrape {
             self.wake_at(number, now_us + LEASE_PAUSE_US);
             return;
         }

@@ -11,22 +11,27 @@ use crate::{
 
 const AGREE_MS_MAX: u64 = 10_000;
 const DETECT_MS_MAX: i64 = 5_000;
+/// How late a tick may be of a host whose clock was set: until it knows that it was not suspended.
+const STEPPED_MS_MAX: i64 = 500;
 /// By then all that can be sent has been sent.
 const DRAIN_MS_MAX: u64 = 120_000;
 
 /// Between two and ten members, and some hundred targets.
 fn some(seed: u64, span_ms: i64) -> Flock {
+    Flock::new(seed, some_size(seed, span_ms))
+}
+
+fn some_size(seed: u64, span_ms: i64) -> Size {
     use rand::{SeedableRng, rngs::StdRng};
     let mut rng = StdRng::seed_from_u64(seed ^ 0x51ce);
-    let size = Size {
+    Size {
         members: rng.random_range(2..=10),
         targets: rng.random_range(20..300),
         destinations: rng.random_range(1..=2),
         is_lively: rng.random_bool(0.5),
         overrides: rng.random_ratio(1, 3),
         span_ms,
-    };
-    Flock::new(seed, size)
+    }
 }
 
 /// Clocks as far apart as `skew_ms`, one slow to discover, and all started together.
@@ -153,6 +158,38 @@ fn a_rolling_restart_is_not_noticed() {
         flock.run(6_000);
         agree(&mut flock, 0)?;
         flock.expect_exact(begin_ms, done_ms(&flock))?;
+        finish(&mut flock)?;
+        no_double(&flock)
+    });
+}
+
+/// Where nothing is wrong but that someone sets a host's clock, by up to an hour, again and again.
+#[test]
+fn a_clock_that_is_set_moves_no_tick() {
+    for_seeds(10, |seed| {
+        let size = Size {
+            members: 3 + (seed % 4) as usize,
+            is_lively: false,
+            overrides: false,
+            ..some_size(seed, 200_000)
+        };
+        let mut flock = Flock::new(seed, size);
+        formed(&mut flock, 0, 0)?;
+        let host = flock.members() - 1;
+        let begin_ms = flock.air.now_ms + 1_500;
+        flock.run(2_000);
+        for _ in 0..40 {
+            flock.world.hosts[host].skew_ms = flock.air.rng.random_range(-3_600_000..=3_600_000);
+            let pause_ms = flock.air.rng.random_range(100..6_000);
+            flock.run(pause_ms);
+        }
+        flock.run(8_000);
+        agree(&mut flock, 0)?;
+        flock.expect_exact(begin_ms, done_ms(&flock))?;
+        let (judgement, _) = flock.judge(begin_ms, done_ms(&flock));
+        if judgement.beyond_interval_ms > STEPPED_MS_MAX {
+            return Err(format!("{judgement:?}"));
+        }
         finish(&mut flock)?;
         no_double(&flock)
     });

@@ -47,7 +47,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Hold),
         1 => Just(Step::NextInterval),
         4 => Just(Step::Start),
-        4 => (any::<Index>(), 0..6_u8).prop_map(|(at, n)| Step::Answer(at, n)),
+        4 => (any::<Index>(), 0..10_u8).prop_map(|(at, n)| Step::Answer(at, n)),
         2 => Just(Step::Write),
         1 => Just(Step::DropOldest),
     ]
@@ -63,6 +63,9 @@ struct Judge {
     positions: BTreeMap<LineKey, u64>,
     /// On disk, and not let go.
     on_disk: BTreeSet<u64>,
+    /// Samples that came in, and that are gone for a reason that was told.
+    came: u64,
+    left: u64,
 }
 
 impl Judge {
@@ -77,6 +80,8 @@ impl Judge {
             planned: None,
             positions: BTreeMap::new(),
             on_disk: BTreeSet::new(),
+            came: 0,
+            left: 0,
         }
     }
 
@@ -84,8 +89,14 @@ impl Judge {
         self.now_ms += 1000;
         let now_ms = self.now_ms;
         match step {
-            Step::Append(slot) => self.queue.append(batch(slot, self.interval_ms, now_ms), now_ms),
-            Step::Undivided(slot) => append(&mut self.queue, "", slot.into(), now_ms),
+            Step::Append(slot) => {
+                self.came += 1;
+                self.queue.append(batch(slot, self.interval_ms, now_ms), now_ms);
+            }
+            Step::Undivided(slot) => {
+                self.came += 1;
+                append(&mut self.queue, "", slot.into(), now_ms);
+            }
             Step::Open(number, before_ms) => self.queue.open(slot(number), before_ms),
             Step::Close(number) => self.queue.close(&BTreeSet::from([slot(number)])),
             Step::Extract(number) => {
@@ -119,9 +130,16 @@ impl Judge {
                     0..3 => Verdict::Stored,
                     3 => LOST,
                     4 => Verdict::Rejected,
+                    5 => Verdict::StoredPartly { refused: 2, unsendable: 1 },
+                    6 => Verdict::TooLarge,
+                    7 => Verdict::OtherForm { maybe_stored: true },
+                    8 => {
+                        self.queue.take_back(start.ticket, &[]);
+                        return;
+                    }
                     _ => Verdict::Retry { wait_ms: None, maybe_stored: false },
                 };
-                answer(&mut self.queue, &start, verdict, now_ms);
+                self.left += answer(&mut self.queue, &start, verdict, now_ms).sent_samples;
             }
             Step::Plan(..) | Step::Answer(..) => {}
             Step::Write => {
@@ -150,6 +168,10 @@ impl Judge {
     }
 
     fn check(&mut self) {
+        let lost: u64 = self.queue.take_losses().iter().map(|loss| loss.samples).sum();
+        let Handed { taken, given } = self.queue.take_handed();
+        self.came += taken;
+        self.left += lost + given;
         for (sequence, _) in self.queue.take_released() {
             assert!(self.on_disk.remove(&sequence), "{sequence} is let go, and was not there");
         }
@@ -175,12 +197,27 @@ impl Judge {
             self.check_position(*number, entry);
         }
         assert_eq!(totals, queue.unsent());
+        // Of a request some may have been stored, and be here all the same until the rest is decided.
+        assert!(self.came <= self.left + totals.samples, "samples are gone without a word");
         let live: BTreeSet<u64> = all.iter().map(|(_, entry)| entry.sequence).collect();
         assert!(self.on_disk.is_subset(&live), "what is gone is never let go");
         for (number, _, entry) in self.planned.iter().flat_map(|(_, planned)| &planned.entries) {
             self.check_position(*number, entry);
         }
         self.check_order();
+        self.check_requests();
+    }
+
+    /// Each lane is in one request at most, and what several share is not too large.
+    fn check_requests(&self) {
+        let mut lanes = BTreeSet::new();
+        for share in self.starts.iter().flat_map(|start| &start.shares) {
+            assert!(lanes.insert(share.lane), "lane {} is in two requests", share.lane);
+        }
+        for start in &self.starts {
+            let samples = start.shares.iter().map(|share| share.samples.len());
+            assert!(start.shares.len() == 1 || samples.sum::<usize>() <= 3, "{start:?}");
+        }
     }
 
     /// A crash now must lose no record.

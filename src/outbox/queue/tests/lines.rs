@@ -81,7 +81,7 @@ impl Bench {
 
     /// The names of a request's records.
     fn names(&self, start: &Start) -> Vec<String> {
-        let entries = start.attempt.entries.iter();
+        let entries = start.shares.iter().flat_map(|share| &share.entries);
         entries.map(|entry| show(&self.queue, entry)).collect()
     }
 
@@ -213,7 +213,7 @@ fn positions_stay_below_what_waits() {
     for number in [1, 2, 1, 2] {
         bench.append(number, 50);
     }
-    write_all(&mut bench.queue, 600);
+    write_all(&mut bench.queue, 800);
     bench.sent();
     assert_eq!(bench.positions(), [(2, 4)], "another slot pins nothing");
     bench.take(1, vec![foreign(1, 20, 8, 0)]);
@@ -221,7 +221,7 @@ fn positions_stay_below_what_waits() {
     assert_eq!(bench.sent(), ["1:20/9.8"]);
     assert_eq!(bench.positions(), [(1, 0)], "its own were appended before");
     bench.append(1, 50);
-    write_all(&mut bench.queue, 1200);
+    write_all(&mut bench.queue, 1600);
     bench.queue.open(slot(1), 1000);
     let start = bench.queue.start(i64::MAX / 2, true).remove(0);
     answer(&mut bench.queue, &start, Verdict::Stored, 0);
@@ -236,7 +236,7 @@ fn what_is_planned_keeps_positions_below() {
     let mut bench = Bench::new();
     bench.queue.open(slot(1), 1000);
     bench.append(1, 50);
-    write_all(&mut bench.queue, 600);
+    write_all(&mut bench.queue, 800);
     let stored = Stored { records: vec![foreign(1, 20, 8, 0)], ..Stored::default() };
     let planned = bench.queue.plan(slot(1), stored, 0);
     bench.sent();
@@ -252,7 +252,7 @@ fn what_is_handed_over_is_deleted_and_the_rest_can_come_back() {
     for _ in 0..4 {
         bench.append(1, 50);
     }
-    write_all(&mut bench.queue, 600);
+    write_all(&mut bench.queue, 800);
     assert_eq!(bench.extracted(1), [1, 2, 3, 4]);
     let names = [1, 2].map(|n| RecordName { interval_ms: 50, node: NodeId(ME), sequence: n });
     bench.queue.bury(slot(1), &names);
@@ -378,7 +378,8 @@ fn nothing_divided_leaves_while_all_is_held() {
     bench.append(1, 50);
     bench.queue.open(slot(1), 2000);
     let start = bench.queue.start(10, true).remove(0);
-    assert!(start.attempt.entries.iter().all(|entry| !entry.is_divided()));
+    let mut entries = start.shares.iter().flat_map(|share| &share.entries);
+    assert!(entries.all(|entry| !entry.is_divided()));
     answer(&mut bench.queue, &start, Verdict::Stored, 10);
     assert!(bench.sent().is_empty());
     bench.queue.hold_all(false);

@@ -2,13 +2,17 @@
 
 mod judge;
 mod lines;
+mod turns;
 
 use std::num::NonZeroU32;
 
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::*;
-use crate::model::slot::StreamKey;
+use crate::{
+    model::{batch::Signal, slot::StreamKey},
+    outbox::verdict::Verdict,
+};
 
 fn queue(change: impl Fn(&mut Limits)) -> Queue {
     let mut limits = Limits {
@@ -17,6 +21,7 @@ fn queue(change: impl Fn(&mut Limits)) -> Queue {
         bytes_max: 1000,
         records_max: 1000,
         memory_bytes_max: 1000,
+        written_bytes_max: 1000,
         age_ms_max: 0,
         sample_age_ms_max: 0,
         late_ms_max: 0,
@@ -52,7 +57,11 @@ fn append(queue: &mut Queue, tenant: &str, lane: u64, now_ms: i64) {
 
 fn answer(queue: &mut Queue, start: &Start, verdict: Verdict, now_ms: i64) -> Answered {
     let mut chance = StdRng::seed_from_u64(1);
-    queue.answer(start.lane, start.attempt.ticket, verdict, 10, now_ms, &mut chance)
+    queue.answer(start.ticket, verdict, 10, now_ms, &mut chance)
+}
+
+fn lanes_of(start: &Start) -> Vec<usize> {
+    start.shares.iter().map(|share| share.lane).collect()
 }
 
 fn place(number: u32) -> Place {
@@ -74,6 +83,7 @@ fn lost(queue: &mut Queue) -> Vec<(Reason, u64)> {
 #[test]
 fn every_lane_has_its_turn_under_a_small_bound() {
     let mut queue = queue(|limits| limits.in_flight_max = 2);
+    queue.rules.request_samples_max = 1;
     for now_ms in 0..3 {
         for lane in 0..4 {
             append(&mut queue, "", lane, now_ms);
@@ -84,7 +94,7 @@ fn every_lane_has_its_turn_under_a_small_bound() {
         let starts = queue.start(3, false);
         assert_eq!((starts.len(), queue.start(3, false).len()), (2, 0));
         for start in starts {
-            order.push(start.lane);
+            order.extend(lanes_of(&start));
             answer(&mut queue, &start, Verdict::Stored, 0);
         }
     }
@@ -99,10 +109,10 @@ fn who_is_refused_holds_up_only_himself() {
         append(&mut queue, "good", lane, 0);
     }
     let starts = queue.start(0, false);
-    assert_eq!(starts.len(), 6);
+    assert_eq!(starts.iter().map(lanes_of).collect::<Vec<_>>(), [[0, 2, 4], [1, 3, 5]]);
     let mut changes = Vec::new();
     for start in &starts {
-        let bad = &*queue.lanes[start.lane].0.tenant == "bad";
+        let bad = &*queue.lanes[start.shares[0].lane].0.tenant == "bad";
         let verdict = if bad { Verdict::Hold } else { Verdict::Stored };
         changes.extend(answer(&mut queue, start, verdict, 0).held);
     }
@@ -110,12 +120,12 @@ fn who_is_refused_holds_up_only_himself() {
     assert_eq!(queue.unsent().records, 3);
     append(&mut queue, "good", 0, 1);
     assert_eq!(queue.start(1, false).len(), 1);
-    assert_eq!(queue.start_due_ms(false), Some(600));
+    assert_eq!(queue.start_due_ms(1, false), Some(600));
     let probes = queue.start(600, false);
-    assert_eq!(probes.len(), 1, "one lane asks for all");
-    assert_eq!(queue.start_due_ms(false), None);
+    assert_eq!((probes.len(), probes[0].shares.len()), (1, 1), "one lane asks for all");
+    assert_eq!(queue.start_due_ms(600, false), None);
     assert_eq!(answer(&mut queue, &probes[0], Verdict::Stored, 700).held, Some(false));
-    assert_eq!(queue.start(700, false).len(), 2);
+    assert_eq!(queue.start(700, false).len(), 2, "what was refused is repeated as it was");
 }
 
 #[test]
@@ -158,18 +168,19 @@ fn told_to_push_back_it_drops_nothing() {
 #[test]
 fn only_what_is_not_acknowledged_in_time_is_written() {
     let mut queue = queue(|_| {});
+    queue.rules.request_samples_max = 1;
     append(&mut queue, "", 0, 0);
     append(&mut queue, "", 1, 10);
-    append(&mut queue, "", 2, 450);
+    append(&mut queue, "", 2, 650);
     for start in queue.start(10, false).into_iter().take(1) {
         answer(&mut queue, &start, Verdict::Stored, 20);
     }
-    assert!(write_all(&mut queue, 499).is_empty());
-    assert_eq!(write_all(&mut queue, 510), [2], "the youngest waits for the next write");
-    assert_eq!(queue.write_due_ms(), Some(950));
-    assert_eq!(queue.take_writes(511, true).len(), 1, "unless all is to be written");
+    assert!(write_all(&mut queue, 699).is_empty());
+    assert_eq!(write_all(&mut queue, 710), [2], "the youngest waits for the next write");
+    assert_eq!(queue.write_due_ms(), Some(1350));
+    assert_eq!(queue.take_writes(711, true).len(), 1, "unless all is to be written");
     queue.not_written(false);
-    assert_eq!(write_all(&mut queue, 950), [3]);
+    assert_eq!(write_all(&mut queue, 1350), [3]);
     assert!(queue.is_all_written());
 }
 
@@ -178,8 +189,8 @@ fn what_leaves_while_it_is_written_is_let_go_afterwards() {
     let mut queue = queue(|_| {});
     append(&mut queue, "", 0, 0);
     let starts = queue.start(0, false);
-    assert_eq!(queue.take_writes(500, false).len(), 1);
-    answer(&mut queue, &starts[0], Verdict::Stored, 510);
+    assert_eq!(queue.take_writes(700, false).len(), 1);
+    answer(&mut queue, &starts[0], Verdict::Stored, 710);
     assert!(queue.take_positions().is_empty(), "it is not on disk as far as anybody knows");
     queue.written(&[place(1)]);
     assert_eq!(queue.take_released(), [(1, place(1))]);
@@ -188,11 +199,11 @@ fn what_leaves_while_it_is_written_is_let_go_afterwards() {
 
 #[test]
 fn memory_keeps_the_oldest_of_what_is_written() {
-    let mut queue = queue(|limits| limits.memory_bytes_max = 25);
+    let mut queue = queue(|limits| limits.written_bytes_max = 25);
     for lane in 0..4 {
         append(&mut queue, "", lane, 0);
     }
-    assert_eq!(write_all(&mut queue, 500), [1, 2, 3, 4]);
+    assert_eq!(write_all(&mut queue, 700), [1, 2, 3, 4]);
     let in_memory: Vec<bool> = (1..=4).map(|n| queue.body(n).is_some()).collect();
     assert_eq!(in_memory, [true, true, false, false]);
     assert_eq!(queue.unsent().records, 4);
@@ -205,11 +216,11 @@ fn a_disk_that_takes_nothing_costs_the_oldest_beyond_memory() {
         for lane in 0..4 {
             append(&mut queue, "", lane, 0);
         }
-        write_all(&mut queue, 500);
+        write_all(&mut queue, 700);
         for lane in 0..4 {
             append(&mut queue, "", lane, 1000);
         }
-        queue.take_writes(1500, false);
+        queue.take_writes(1700, false);
         queue.not_written(full);
         let left: Vec<u64> =
             (1..=8).filter(|n| queue.lanes().any(|(_, lane)| lane.entry(*n).is_some())).collect();
@@ -224,9 +235,9 @@ fn a_disk_that_takes_nothing_costs_the_oldest_beyond_memory() {
 fn a_disk_that_hangs_does_not_fill_memory_for_ever() {
     let mut queue = queue(|limits| limits.memory_bytes_max = 50);
     append(&mut queue, "", 0, 0);
-    queue.take_writes(500, false);
+    queue.take_writes(700, false);
     for n in 0..30 {
-        append(&mut queue, "", n, 500);
+        append(&mut queue, "", n, 700);
     }
     assert!(queue.fresh.unwritten_bytes() <= 100);
     assert_eq!(lost(&mut queue), [(Reason::Memory, 21)]);

@@ -23,8 +23,28 @@ fn fetcher() -> Fetcher {
     Fetcher::new(Arc::new(Shared::new()))
 }
 
-async fn fetch(url: &str, job: Job, timeout: Duration) -> Result<Page, Failure> {
-    fetcher().fetch(url, &Terms::new(Arc::new(job)), timeout, timeout).await
+#[derive(Debug)]
+struct Whole {
+    body: Vec<u8>,
+    content_type: Option<Box<str>>,
+}
+
+impl Fetcher {
+    async fn fetch_whole(
+        &mut self,
+        url: &str,
+        terms: &Terms,
+        announced: Duration,
+        timeout: Duration,
+    ) -> Result<Whole, Failure> {
+        let page = self.fetch(url, terms, announced, timeout).await?;
+        let body = page.body(&mut Unpacker::default())?.to_vec();
+        Ok(Whole { body, content_type: page.content_type })
+    }
+}
+
+async fn fetch(url: &str, job: Job, timeout: Duration) -> Result<Whole, Failure> {
+    fetcher().fetch_whole(url, &Terms::new(Arc::new(job)), timeout, timeout).await
 }
 
 /// One fetch of a server that gives `reply`; `Ok` is the body, `Err` a part of the message.
@@ -48,7 +68,7 @@ async fn asks_as_prometheus_does() {
     let terms = Terms::new(Arc::new(job));
     let timeout = Duration::from_millis(750);
     let url = target.url("/metrics?a=b&c=%20d");
-    let page = fetcher().fetch(&url, &terms, timeout, SECOND).await.unwrap();
+    let page = fetcher().fetch_whole(&url, &terms, timeout, SECOND).await.unwrap();
     assert_eq!(page.body, b"a 1\n");
     assert_eq!(page.content_type.as_deref(), Some("text/plain; version=0.0.4"));
     let head = target.seen()[0].to_lowercase();
@@ -154,7 +174,7 @@ async fn one_connection_is_kept_and_replaced_when_it_was_closed() {
     let terms = Terms::new(Arc::new(job()));
     let mut fetcher = fetcher();
     for (number, connections) in [(0, 1), (1, 1), (2, 1), (3, 2), (4, 2)] {
-        let outcome = fetcher.fetch(&target.url("/"), &terms, SECOND, SECOND).await;
+        let outcome = fetcher.fetch_whole(&target.url("/"), &terms, SECOND, SECOND).await;
         assert_eq!(outcome.unwrap().body, b"a 1\n", "{number}");
         assert_eq!(target.connections(), connections, "{number}");
     }
@@ -171,9 +191,88 @@ async fn a_connection_that_dies_with_the_request_on_it_is_replaced() {
     let terms = Terms::new(Arc::new(job()));
     let mut fetcher = fetcher();
     for _ in 0..2 {
-        fetcher.fetch(&target.url("/"), &terms, SECOND, SECOND).await.unwrap();
+        fetcher.fetch_whole(&target.url("/"), &terms, SECOND, SECOND).await.unwrap();
     }
     assert_eq!((target.seen().len(), target.connections()), (3, 2));
+}
+
+/// A first answer, and over which connection the second request comes.
+async fn check_reuse(first: Reply, body: &[u8], is_reused: bool) {
+    let told = format!("{first:?}");
+    let target = FakeTarget::start(move |number, _| match number {
+        0 => first.clone(),
+        _ => Reply::Keep(metrics("next 1\n")),
+    })
+    .await;
+    let (mut fetcher, terms) = (fetcher(), Terms::new(Arc::new(job())));
+    for expected in [body, b"next 1\n"] {
+        let page = fetcher.fetch_whole(&target.url("/"), &terms, SECOND, 5 * SECOND).await;
+        assert_eq!(page.unwrap().body, expected, "{told}");
+    }
+    assert_eq!(target.connections(), if is_reused { 1 } else { 2 }, "{told}");
+}
+
+#[tokio::test]
+async fn only_a_connection_that_holds_nothing_more_is_used_again() {
+    let with = |head: &str, body: &str| {
+        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n{head}\r\n\r\n{body}").into_bytes()
+    };
+    let chunked = |body: &str| with("Transfer-Encoding: chunked", body);
+    let waited = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
+    for (reply, body, is_reused) in [
+        (Reply::Keep(metrics("a 1\n")), "a 1\n", true),
+        (Reply::Keep([waited, metrics("a 1\n")].concat()), "a 1\n", true),
+        (Reply::Keep(chunked("4\r\na 1\n\r\n0\r\nA: b\r\n\r\n")), "a 1\n", true),
+        (Reply::Slow(chunked("004;x=y\r\na 1\n\r\n0\r\n\r\n")), "a 1\n", true),
+        (
+            Reply::Slow(response("200 OK", "Content-Encoding: gzip\r\n", &gzip(b"a 1\n"))),
+            "a 1\n",
+            true,
+        ),
+        // Garbage, or another answer that nobody asked for.
+        (Reply::Keep([metrics("a 1\n"), metrics("b 1\n")].concat()), "a 1\n", false),
+        (Reply::Keep(chunked("4\r\na 1\n\r\n0\r\n\r\n\r\n")), "a 1\n", false),
+        (Reply::Keep(with("Connection: close\r\nContent-Length: 4", "a 1\n")), "a 1\n", false),
+        (Reply::Close(with("Server: x", "a 1\n")), "a 1\n", false),
+    ] {
+        check_reuse(reply, body.as_bytes(), is_reused).await;
+    }
+}
+
+#[tokio::test]
+async fn what_comes_while_nobody_asks_costs_the_connection() {
+    let target = FakeTarget::start(|number, _| match number {
+        0 => Reply::Late(metrics("a 1\n"), metrics("b 2\n")),
+        _ => Reply::Keep(metrics("a 1\n")),
+    })
+    .await;
+    let (mut fetcher, terms) = (fetcher(), Terms::new(Arc::new(job())));
+    for _ in 0..2 {
+        let page = fetcher.fetch_whole(&target.url("/"), &terms, SECOND, 5 * SECOND).await;
+        assert_eq!(page.unwrap().body, b"a 1\n");
+        let shared = Arc::clone(&fetcher.shared);
+        while target.connections() == 1
+            && let Some(connection) = &mut fetcher.connection
+            && connection.is_ready(&shared.buffers).await
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(target.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_head_has_an_end() {
+    let line = format!("A: {}\r\n", "x".repeat(1000));
+    let head = b"HTTP/1.1 200 OK\r\n".to_vec();
+    let waiting = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(10);
+    for (reply, expected) in [
+        (Reply::Endless(head.clone(), line.into_bytes()), "too many headers"),
+        (Reply::Endless(head, b"x".repeat(1000)), "the head of the answer has no end"),
+        (Reply::Endless(Vec::new(), waiting), "the head of the answer has no end"),
+    ] {
+        check(reply, job(), Err(expected)).await;
+    }
 }
 
 #[tokio::test]
@@ -183,7 +282,7 @@ async fn an_unwanted_answer_does_not_cost_the_connection() {
     let terms = Terms::new(Arc::new(job()));
     let mut fetcher = fetcher();
     for _ in 0..3 {
-        fetcher.fetch(&target.url("/"), &terms, SECOND, SECOND).await.unwrap_err();
+        fetcher.fetch_whole(&target.url("/"), &terms, SECOND, SECOND).await.unwrap_err();
     }
     assert_eq!((target.seen().len(), target.connections()), (3, 1));
 }
@@ -246,11 +345,11 @@ async fn credential_files_are_read_for_each_scrape() {
     job.http.authorization = Some(Authorization { scheme: "Bearer".to_owned(), credentials });
     let terms = Terms::new(Arc::new(job));
     let mut fetcher = fetcher();
-    let failure = fetcher.fetch(&target.url("/"), &terms, SECOND, SECOND).await.unwrap_err();
+    let failure = fetcher.fetch_whole(&target.url("/"), &terms, SECOND, SECOND).await.unwrap_err();
     assert_eq!(failure.kind(), "settings", "{failure}");
     for token in ["one", "two"] {
         std::fs::write(&path, format!("{token}\n")).unwrap();
-        fetcher.fetch(&target.url("/"), &terms, SECOND, SECOND).await.unwrap();
+        fetcher.fetch_whole(&target.url("/"), &terms, SECOND, SECOND).await.unwrap();
         let head = target.seen().pop().unwrap();
         assert!(head.contains(&format!("Bearer {token}\r\n")), "{head}");
     }

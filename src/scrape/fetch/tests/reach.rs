@@ -82,7 +82,8 @@ async fn one_tunnel_serves_many_scrapes() {
         })));
         let mut fetcher = fetcher();
         for _ in 0..3 {
-            let page = fetcher.fetch(&server.url("/"), &terms, SECOND, 10 * SECOND).await.unwrap();
+            let page =
+                fetcher.fetch_whole(&server.url("/"), &terms, SECOND, 10 * SECOND).await.unwrap();
             assert_eq!(page.body, b"a 1\n");
         }
         assert_eq!((proxy.tunnels(), proxy.heads().len(), server.seen().len()), (1, 1, 3));
@@ -155,7 +156,7 @@ async fn http2_keeps_one_connection_and_its_large_bodies() {
     };
     let (mut fetcher, http2) = (fetcher(), terms(true));
     for expected in [Ok(body.len()), Ok(body.len()), Err("500"), Ok(body.len())] {
-        let outcome = fetcher.fetch(&server.url("/a?b"), &http2, SECOND, 10 * SECOND).await;
+        let outcome = fetcher.fetch_whole(&server.url("/a?b"), &http2, SECOND, 10 * SECOND).await;
         match (outcome, expected) {
             (Ok(page), Ok(length)) => assert_eq!(page.body.len(), length),
             (Err(failure), Err(part)) => assert!(failure.to_string().contains(part), "{failure}"),
@@ -172,7 +173,7 @@ async fn http2_keeps_one_connection_and_its_large_bodies() {
     assert_eq!((seen[0].uri.path(), seen[2].uri.path()), ("/a", "/elsewhere"));
     // Turned off, it is not even offered.
     fetcher.connection = None;
-    fetcher.fetch(&server.url("/"), &terms(false), SECOND, 10 * SECOND).await.unwrap();
+    fetcher.fetch_whole(&server.url("/"), &terms(false), SECOND, 10 * SECOND).await.unwrap();
     assert_eq!(server.seen().pop().unwrap().version, Version::HTTP_11);
 }
 
@@ -188,7 +189,7 @@ async fn a_kept_connection_ends_when_its_certificates_change() {
     let http = HttpClient { tls, enable_http2: true, ..HttpClient::default() };
     let (mut fetcher, terms) = (fetcher(), Terms::new(Arc::new(with(http))));
     let mut scrape = async || {
-        let outcome = fetcher.fetch(&server.url("/"), &terms, SECOND, 10 * SECOND).await;
+        let outcome = fetcher.fetch_whole(&server.url("/"), &terms, SECOND, 10 * SECOND).await;
         outcome.map(|_| server.connections()).map_err(|failure| failure.kind())
     };
     assert_eq!(scrape().await, Ok(1));
@@ -207,7 +208,7 @@ fn with_tokens(tokens: &Server) -> HttpClient {
         client_id: "me".to_owned(),
         grant: Grant::ClientCredentials { secret: Some(Source::Inline(Secret::new("hunter2"))) },
         scopes: Vec::new(),
-        token_url: tokens.url("/token"),
+        token_url: crate::config::TypedUrl::new(tokens.url("/token")),
         endpoint_params: std::collections::BTreeMap::default(),
         tls: Tls::default(),
         proxy: None,
@@ -235,9 +236,9 @@ async fn a_token_is_shown_and_a_refused_one_replaced_within_the_scrape() {
         let terms = shared.terms(Arc::new(with(with_tokens(&tokens))));
         for _ in 0..2 {
             let mut fetcher = Fetcher::new(Arc::clone(&shared));
-            let page = fetcher.fetch(&server.url("/"), &terms, SECOND, 10 * SECOND).await;
+            let page = fetcher.fetch_whole(&server.url("/"), &terms, SECOND, 10 * SECOND).await;
             assert_eq!(page.unwrap().body, b"a 1\n");
-            let away = fetcher.fetch(&server.url("/away"), &terms, SECOND, 10 * SECOND).await;
+            let away = fetcher.fetch_whole(&server.url("/away"), &terms, SECOND, 10 * SECOND).await;
             assert_eq!(away.unwrap().body, b"a 1\n");
         }
         std::mem::forget(terms);

@@ -22,7 +22,7 @@ fn a_next_owner_ends_what_vanished_in_the_move() {
         let mut bench = Bench { second: 2, ..Bench::new(job()) };
         hand_over(&former, &mut bench);
         if is_down {
-            assert_eq!(bench.fail().samples, "a{} S@3000\nb{} S@3000\n");
+            assert_eq!(bench.fail().samples, "b{} S@3000\na{} S@3000\n");
             bench.check(&[("a 1\n", "a{} 1@4000\n")]);
             continue;
         }

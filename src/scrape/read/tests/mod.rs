@@ -2,6 +2,7 @@
 
 mod handed_over;
 mod native;
+mod runs;
 
 use std::fmt::Write;
 
@@ -431,7 +432,7 @@ fn what_a_target_stopped_exposing_is_forgotten() {
     for n in 0..50 {
         let scraped = bench.scrape(&body(n));
         assert_eq!(scraped.samples.matches("S@").count(), if n == 0 { 0 } else { 100 });
-        let (texts, series) = bench.reader.known.sizes();
+        let (texts, series, _) = bench.reader.known.sizes();
         assert!(texts <= 500 && series <= 500, "{texts} {series}");
     }
     // After the clearances everything is still recognised.
@@ -443,7 +444,7 @@ fn what_a_target_stopped_exposing_is_forgotten() {
     bench.change(Job { limits, ..job() }, &[]);
     for n in 100..150 {
         bench.scrape(&body(n));
-        let (texts, series) = bench.reader.known.sizes();
+        let (texts, series, _) = bench.reader.known.sizes();
         assert!(texts <= 100 && series <= 100, "{texts} {series}");
     }
 }

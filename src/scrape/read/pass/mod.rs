@@ -1,5 +1,8 @@
 //! One way through one body: each line is recognised or shaped, judged, and handed to the packer.
 
+mod metadata;
+mod runs;
+
 use std::borrow::Cow;
 
 use crate::{
@@ -14,12 +17,12 @@ use crate::{
     scrape::{
         exemplars::Last,
         failure::Failure,
-        known::{Lead, TextId},
+        known::{Expected, Lead, TextId},
         metadata::Telling,
-        read::{Counts, Moment, Reader},
+        read::{Counts, Moment, Reader, pass::runs::Met},
         staleness::{Kind, Sight, Verdict},
     },
-    wire::{self, Entry, Exposed, Format, Parser, Value},
+    wire::{self, Entry, Exposed, Format, Parser, Place, Value},
 };
 
 /// A sample that is further ahead of the clock is dropped, as Prometheus does.
@@ -38,7 +41,11 @@ pub(super) struct Pass<'r> {
     /// Series and their last timestamp before an explicit one, and their last exemplar: if the
     /// scrape is not kept, the same may come again.
     taken_back: Vec<(u32, i64)>,
-    exemplars_taken_back: Vec<(u128, Option<Last>)>,
+    exemplars_taken_back: Vec<(u64, Option<Last>)>,
+    /// Lines of metadata in a row that were recognised and so not read.
+    unheard: Option<(Place, Place)>,
+    /// Of the run that is being read.
+    values: Vec<f64>,
 }
 
 impl<'r> Pass<'r> {
@@ -54,6 +61,8 @@ impl<'r> Pass<'r> {
             unfit: None,
             taken_back: Vec::new(),
             exemplars_taken_back: Vec::new(),
+            unheard: None,
+            values: Vec::new(),
         }
     }
 
@@ -82,20 +91,23 @@ impl<'r> Pass<'r> {
         let mut parser = exposed.parser();
         let mut telling = Telling::default();
         let mut scratch = String::new();
+        self.reader.known.set_may_settle(parser.place().is_some());
         loop {
-            if self.known_line(&mut parser) {
+            if self.known_next(&mut parser) {
                 continue;
             }
             match parser.next() {
                 None => return Ok(()),
                 Some(Err(error)) => return Err(Failure::Parse(error.to_string())),
                 Some(Ok(Entry::Series(series))) => {
+                    self.hear_skipped(&parser, &mut telling);
                     let lead = self.lead_of(&series, &telling, &mut scratch)?;
                     self.line(lead, series.facts());
                 }
                 Some(Ok(entry)) => {
-                    self.counts.metadata.add(&entry);
+                    self.metadata(&parser, &entry);
                     if self.wants_metadata {
+                        self.unheard = None;
                         telling.hear(entry);
                     }
                 }
@@ -103,10 +115,23 @@ impl<'r> Pass<'r> {
         }
     }
 
-    /// Takes the next line if it is the one that came next the last time.
+    /// Takes the next line, or the next lines, if they are what came next the last time.
     #[inline]
-    fn known_line(&mut self, parser: &mut Parser<'_>) -> bool {
-        let Some((at, id)) = self.reader.known.expected() else { return false };
+    fn known_next(&mut self, parser: &mut Parser<'_>) -> bool {
+        match self.reader.known.expected() {
+            Expected::Nothing => false,
+            Expected::Sample(at, id) => self.known_sample(at, id, parser),
+            Expected::Metadata(at, id, kind) => self.known_metadata(at, id, kind, parser),
+            Expected::Run(at) => match self.run(at, parser) {
+                Met::Whole => true,
+                Met::Apart => self.known_next(parser),
+                Met::Not => false,
+            },
+        }
+    }
+
+    #[inline]
+    fn known_sample(&mut self, at: u32, id: TextId, parser: &mut Parser<'_>) -> bool {
         let context = parser.context();
         let is_expected =
             |text: &[u8]| text.first() != Some(&b'#') && TextId::of(text, context) == id;
@@ -122,8 +147,9 @@ impl<'r> Pass<'r> {
         telling: &Telling<'_>,
         scratch: &mut String,
     ) -> Result<Lead, Failure> {
-        let id = TextId::of(line.text.as_bytes(), line.context());
-        if let Some(at) = self.reader.known.find(id) {
+        let context = line.context();
+        let id = TextId::of(line.text.as_bytes(), context);
+        if let Some(at) = self.reader.known.find(id, self.reader.packer.shapings()) {
             return Ok(self.reader.known.reach(at));
         }
         let mut pairs = Vec::new();
@@ -139,7 +165,7 @@ impl<'r> Pass<'r> {
                 None => Lead::Excluded,
             },
         };
-        self.reader.known.add(id, lead);
+        self.reader.known.add(id, context, lead);
         Ok(lead)
     }
 
@@ -154,6 +180,9 @@ impl<'r> Pass<'r> {
         let Lead::Series(at) = lead else { return };
         if self.is_over_limit() {
             return;
+        }
+        if self.plain(&value).is_none() {
+            self.reader.known.note_special();
         }
         match value.value {
             PointValue::Float(float) => {
