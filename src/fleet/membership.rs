@@ -481,6 +481,7 @@ impl Membership {
 
     pub(super) fn new_second(&mut self) {
         self.challenges = 0;
+        self.seek.hinted.clear();
     }
 
     pub(super) fn send(&mut self, to: SocketAddr, message: Message) {

@@ -37,6 +37,9 @@ const GREET_THE_DEAD_MS: i64 = 24 * 3600 * 1000;
 const SHUT_OUT_MS: u64 = 15_000;
 /// Strangers remembered, for the sentence about them.
 const STRANGERS_MAX: usize = 64;
+/// Strangers answered in a second, each once: two that answer each other do not get louder by it, and
+/// of several that greet in step each learns why it stays outside.
+const HINTS_PER_SECOND_MAX: usize = 16;
 
 /// The search for peers.
 #[derive(Default)]
@@ -52,7 +55,8 @@ pub(super) struct Seek {
     /// Where another process with our id may be, to be asked before joining.
     pub(super) contest: Option<(SocketAddr, u64)>,
     pub(super) strangers: BTreeMap<SocketAddr, (Rejected, u64)>,
-    last_hint_ms: Option<u64>,
+    /// Strangers that were answered in this second.
+    pub(super) hinted: BTreeSet<SocketAddr>,
     /// The fleet had its size once, or was given up on.
     pub(super) had_size: bool,
     /// It had its size indeed.
@@ -85,11 +89,7 @@ impl Seek {
         if self.candidates.contains_key(&from) && is_known {
             self.strangers.insert(from, (why, now_ms));
         }
-        let is_due = self.last_hint_ms.is_none_or(|last| now_ms >= last + GREET_MS);
-        if is_due {
-            self.last_hint_ms = Some(now_ms);
-        }
-        is_due
+        self.hinted.len() < HINTS_PER_SECOND_MAX && self.hinted.insert(from)
     }
 
     pub(super) fn answered(&mut self, from: SocketAddr, by: NodeKey, now_ms: u64) {

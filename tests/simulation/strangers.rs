@@ -155,3 +155,21 @@ fn who_has_another_secret_stays_out_while_the_fleet_works() {
         }
     });
 }
+
+/// They greet in step, and an answer to one is none to the others.
+#[test]
+fn of_several_strangers_each_learns_why_it_stays_out() {
+    for_seeds(10, |seed| {
+        let mut world = World::new(seed, 5, calm(0));
+        world.seeds = 5;
+        world.start(0);
+        world.run(9000, |_| {});
+        for (n, secret) in [(1, "one"), (2, "two"), (3, "three"), (4, "four")] {
+            world.hosts[n].secret = secret;
+            world.start(n);
+        }
+        world.run(12_000, |_| {});
+        let is_why = |notice: &Notice| matches!(notice, Notice::WrongSecret { .. });
+        (1..5).try_for_each(|n| expect_refused(&world, n, is_why))
+    });
+}
