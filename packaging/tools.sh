@@ -18,7 +18,7 @@ flock 9
 wrap() {
   export CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=0
   local optimised=() crate
-  for crate in rpm sha1 sha2 sha3 md-5 digest block-buffer generic-array flate2 miniz_oxide crc32fast \
+  for crate in rpm sha1 sha2 sha3 keccak md-5 digest block-buffer generic-array flate2 miniz_oxide crc32fast \
     liblzma-sys; do
     optimised+=(--config "profile.dev.package.$crate.opt-level=3")
   done

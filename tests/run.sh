@@ -22,6 +22,8 @@ beside() {
 }
 
 bash tests/setup.sh
+# From nothing, all is compiled a minute sooner when nothing is kept for the next time.
+[ -d "${CARGO_TARGET_DIR:-target}/debug/incremental" ] || export CARGO_INCREMENTAL=0
 # While the compiler runs: what wraps packages, and the root that hosts are laid over.
 {
   bash packaging/tools.sh wrap
@@ -33,8 +35,9 @@ wait "$preparing" || { cat "$log" && exit 1; }
 
 bash benches/stages/count.sh || outcome=1
 
-beside '--test=appliance' \
-  '--lib --bins --test=tidy --test=conformance --test=simulation --test=api --test=browser --test=integration'
+# What wraps packages and what mostly waits, beside what computes.
+beside '--test=appliance --test=integration' \
+  '--lib --bins --test=tidy --test=conformance --test=simulation --test=api --test=browser'
 # What is judged by the clock: it mostly waits, for boots and for time to pass, and so finds the
 # machine free. All that is left in Cargo.toml, so that none is forgotten.
 mapfile -t rest < <(sed -n '/^\[\[test\]\]/{n;s/^name = "\(.*\)"/\1/p}' Cargo.toml |

@@ -3,8 +3,14 @@
 use std::{
     fs::{self, File},
     net::TcpListener,
+    ops::Range,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -18,6 +24,8 @@ const START_MAX: Duration = Duration::from_secs(30);
 /// An interval and the time that a sample may wait for company, with something to spare.
 const WAIT_SECONDS_MAX: f64 = 3.0;
 const END_MAX: Duration = Duration::from_secs(20);
+/// For tests that must name a port before it is bound.
+const PORTS: Range<u16> = 11_000..31_000;
 
 pub(crate) struct Process {
     child: Child,
@@ -153,9 +161,21 @@ fn spawn(config_file: &Path, directory: &Path, listen: &str) -> Process {
     Process::start(&mut command, &directory.join("starling.log"))
 }
 
-/// Free when asked; taken by nobody else for the moment it takes a child to bind it.
+/// Nobody else's: below the ports that the system gives to who asks for any, and claimed before other
+/// tests by a name that is free again when this process ends.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static CLAIMS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+    let offset = std::process::id() % u32::from(PORTS.end - PORTS.start);
+    let first = PORTS.start + u16::try_from(offset).unwrap();
+    for port in (first..PORTS.end).chain(PORTS.start..first) {
+        let name = SocketAddr::from_abstract_name(format!("starling-tests-port-{port}")).unwrap();
+        let Ok(claim) = UnixListener::bind_addr(&name) else { continue };
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            CLAIMS.lock().unwrap().push(claim);
+            return port;
+        }
+    }
+    panic!("none of the ports {PORTS:?} is free");
 }
 
 pub(crate) async fn get(url: &str) -> Option<(u16, String)> {
