@@ -84,9 +84,7 @@ pub fn version_2(samples: usize) -> Round {
             .map(|fragment| unpack_all([fragment]).expect("packed above"))
             .collect();
         let mut writer = V2Writer::default();
-        for raw in &raws {
-            writer.add(raw).expect("encoded above");
-        }
+        writer.add_in_turn(raws.iter().map(Vec::as_slice)).expect("encoded above");
         black_box(compressor.body(&writer.finish().0));
     })
 }

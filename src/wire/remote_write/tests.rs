@@ -157,12 +157,11 @@ proptest! {
     fn as_2_0_nothing_is_missing(all in vec(vec(any_series(), 0..20), 0..4)) {
         let raws: Vec<_> = all.iter().map(|part| encode(part)).collect();
         let mut writer = V2Writer::default();
-        for raw in &raws {
-            writer.add(raw).unwrap();
-        }
+        writer.add_in_turn(raws.iter().map(Vec::as_slice)).unwrap();
         let (raw, counted) = writer.finish();
         let body = Compressor::default().body(&raw);
-        let all = all.concat();
+        let turns = (0..20).flat_map(|n| all.iter().filter_map(move |part| part.get(n)));
+        let all: Vec<TimeSeries> = turns.cloned().collect();
         prop_assert_eq!(counted, counts(&all));
         prop_assert_eq!(decode_v2(&body), Ok(all));
     }
@@ -188,6 +187,7 @@ proptest! {
         _ = decode_v2(&bytes);
         _ = V1Writer::default().add(&bytes);
         _ = V2Writer::default().add(&bytes);
+        _ = V2Writer::default().add_in_turn([&bytes, &[0x0a, 0x00][..], &bytes]);
         _ = is_labels(&bytes);
         let raw_length = u32::try_from(bytes.len()).unwrap();
         let fragment = Fragment { bytes: bytes.into(), raw_length };

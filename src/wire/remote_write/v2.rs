@@ -72,10 +72,32 @@ impl Default for V2Writer<'_> {
 impl<'a> V2Writer<'a> {
     /// `raw` is what a fragment unpacks to.
     pub fn add(&mut self, raw: &'a [u8]) -> Result<(), WireFault> {
-        for field in Fields::of(raw) {
-            if let (TIMESERIES, FieldValue::Bytes(series)) = field? {
-                self.parts.read(series)?;
-                self.add_series()?;
+        self.add_in_turn([raw])
+    }
+
+    /// Several fragments at once, a series of each in turn. Of targets that are alike, the same series
+    /// stand beside each other then, and compress to little.
+    pub fn add_in_turn(
+        &mut self,
+        raws: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), WireFault> {
+        let mut all: Vec<Fields<'a>> = raws.into_iter().map(Fields::of).collect();
+        while !all.is_empty() {
+            let mut fault = None;
+            all.retain_mut(|fields| {
+                let more = fields.next();
+                let added = match more {
+                    Some(Ok((TIMESERIES, FieldValue::Bytes(series)))) => {
+                        self.parts.read(series).and_then(|()| self.add_series())
+                    }
+                    Some(Ok(_)) | None => Ok(()),
+                    Some(Err(fault)) => Err(fault),
+                };
+                fault = fault.or(added.err());
+                more.is_some()
+            });
+            if let Some(fault) = fault {
+                return Err(fault);
             }
         }
         Ok(())
