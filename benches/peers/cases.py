@@ -53,7 +53,7 @@ PEERS = [
          {"kind": "kube", "targets": 20, "series": 50000, "interval": 10, "variants": 3}, ALL,
          bounds=(Bound("cpu", 0.33), Bound("rss", 0.9))),
     Case("D", "D: A, a tenth of the series renamed at each scrape",
-         {**SERIES_OF_A, "targets": 200, "variants": 96, "churn": 10}, ALL, bounds=(Bound("cpu", 0.42), Bound("rss", 0.45))),
+         {**SERIES_OF_A, "targets": 200, "variants": 96, "churn": 10}, ALL, bounds=(Bound("cpu", 0.42),)),
     Case("B", "B: 1,000 × 200 every 5 s", {"kind": "app", "targets": 1000, "series": 200, "interval": 5, "variants": 16},
          ALL, bounds=(Bound("cpu", 0.35),)),
     Case("A-relabelled", "A with `metric_relabel_configs`", {**SERIES_OF_A, "targets": 200}, ALL, "relabelled",
@@ -82,8 +82,10 @@ def curve(table, shown, scenario, form="plain", agents=(STARLING,), is_quick=Fal
 
 
 def small(targets, series, interval):
-    """Small bodies vary little, large ones are made a few times only: the farm holds them all."""
-    return {"kind": "app", "targets": targets, "series": series, "interval": interval, "variants": 16 if series < 5000 else 3}
+    """Of the farm's kinds `kube` alone has as many series as one asks for, and is made a few times only: the farm holds
+    all bodies."""
+    kind, variants = ("app", 16) if series <= 1000 else ("kube", 3)
+    return {"kind": kind, "targets": targets, "series": series, "interval": interval, "variants": variants}
 
 
 CURVES = [

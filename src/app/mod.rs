@@ -269,7 +269,8 @@ impl Agent {
 
         members.start(parts);
         let agent = Self {
-            outbox: parts.start("outbox", |stop| outbox_part.run(stop)),
+            // Apart: what was scraped leaves before more is scraped, also where that is too much.
+            outbox: parts.start_apart("outbox", |stop| outbox_part.run(stop)),
             scrape: parts.start("scrape", |stop| scrape_part.run(ordered, stop)),
             ownership: parts.start("ownership", |stop| ownership_part.run(stop)),
             discovery: parts.start("discovery", |stop| discovery_part.run(stop)),

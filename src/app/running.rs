@@ -22,6 +22,15 @@ impl Parts {
         let own = self.root.part(name);
         Running { name, stop: own.clone(), task: tasks::spawn(name, part(own)) }
     }
+
+    /// On a thread of its own.
+    pub(super) fn start_apart<F>(&self, name: &'static str, part: impl FnOnce(Stop) -> F) -> Running
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let own = self.root.part(name);
+        Running { name, stop: own.clone(), task: tasks::spawn_apart(name, part(own)) }
+    }
 }
 
 /// A part on its way, and the flag that ends it alone.

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_128;
 
 pub const METRIC_NAME: &str = "__name__";
 
@@ -20,6 +20,23 @@ pub struct Labels {
 impl Labels {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Of pairs that are in order of name already, each name once: nothing is moved, and room is made
+    /// once. A pair with an empty value is none.
+    pub fn of_sorted<N: AsRef<str>, V: AsRef<str>>(pairs: &[(N, V)]) -> Self {
+        let is_sorted = pairs.is_sorted_by(|one, next| one.0.as_ref() < next.0.as_ref());
+        debug_assert!(is_sorted, "each name once, in order");
+        let pairs = || pairs.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
+        let length = pairs().map(|(name, value)| name.len() + value.len()).sum();
+        let mut labels = Self {
+            text: String::with_capacity(length),
+            ends: Vec::with_capacity(2 * pairs().len()),
+        };
+        for (name, value) in pairs().filter(|(_, value)| !value.is_empty()) {
+            labels.push(name, value);
+        }
+        labels
     }
 
     /// The value of `name`, or the empty string where there is none.
@@ -61,10 +78,7 @@ impl Labels {
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &str) -> bool) {
         let mut kept = Self::new();
         for (name, value) in self.iter().filter(|(name, value)| keep(name, value)) {
-            kept.text.push_str(name);
-            kept.ends.push(short(kept.text.len()));
-            kept.text.push_str(value);
-            kept.ends.push(short(kept.text.len()));
+            kept.push(name, value);
         }
         *self = kept;
     }
@@ -89,15 +103,23 @@ impl Labels {
 
     /// A hash that is the same on every host and in every version (XXH3, 128 bits).
     pub fn hash(&self) -> u128 {
-        let mut hasher = Xxh3::new();
+        let mut bytes = Vec::with_capacity(self.text.len() + self.ends.len());
         for (name, value) in self.iter() {
             // 0xFF is in no UTF-8 text, so no two label sets give the same bytes.
-            hasher.update(name.as_bytes());
-            hasher.update(&[0xff]);
-            hasher.update(value.as_bytes());
-            hasher.update(&[0xff]);
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.push(0xff);
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.push(0xff);
         }
-        hasher.digest128()
+        xxh3_128(&bytes)
+    }
+
+    /// Behind all that are there.
+    fn push(&mut self, name: &str, value: &str) {
+        for piece in [name, value] {
+            self.text.push_str(piece);
+            self.ends.push(short(self.text.len()));
+        }
     }
 
     fn position(&self, name: &str) -> Result<usize, usize> {
@@ -240,6 +262,8 @@ mod tests {
             assert_eq!(labels.get(name), *map.get(name).unwrap_or(&""));
             let again: Labels = map.iter().rev().map(|(n, v)| (*n, *v)).collect();
             assert_eq!((&labels, labels.hash()), (&again, again.hash()));
+            let pairs: Vec<_> = map.iter().map(|(n, v)| (*n, *v)).chain([("ö", "")]).collect();
+            assert_eq!(Labels::of_sorted(&pairs), labels);
             assert_eq!(labels.cmp(&before.0), map.cmp(&before.1));
         }
     }

@@ -49,7 +49,8 @@ impl Shape {
         } else {
             self.overwrite(&mut pairs);
         }
-        let exposed: Labels = pairs.into_iter().collect();
+        pairs.sort_unstable();
+        let exposed = Labels::of_sorted(&pairs);
         let Some(labels) = relabel::apply_with(&self.job.metric_relabel, exposed, scratch) else {
             return Ok(None);
         };
@@ -129,10 +130,11 @@ impl Shape {
 
     fn check_limits(&self, labels: &Labels) -> Result<(), Failure> {
         let limits = &self.limits;
-        let metric = shown(labels.get(METRIC_NAME));
+        let metric = || shown(labels.get(METRIC_NAME));
         let exceeds = |found: usize, limit: usize| limit > 0 && found > limit;
         let (count, limit) = (labels.len(), limits.labels_max);
         if exceeds(count, limit) {
+            let metric = metric();
             return Err(Failure::LabelLimit(format!(
                 "label_limit exceeded (metric: {metric}, number of labels: {count}, limit: {limit})"
             )));
@@ -140,7 +142,7 @@ impl Shape {
         for (name, value) in labels.iter() {
             let (length, limit) = (name.len(), limits.label_name_bytes_max);
             if exceeds(length, limit) {
-                let name = shown(name);
+                let (metric, name) = (metric(), shown(name));
                 return Err(Failure::LabelLimit(format!(
                     "label_name_length_limit exceeded (metric: {metric}, label name: {name}, \
                      length: {length}, limit: {limit})"
@@ -148,7 +150,7 @@ impl Shape {
             }
             let (length, limit) = (value.len(), limits.label_value_bytes_max);
             if exceeds(length, limit) {
-                let (name, value) = (shown(name), shown(value));
+                let (metric, name, value) = (metric(), shown(name), shown(value));
                 return Err(Failure::LabelLimit(format!(
                     "label_value_length_limit exceeded (metric: {metric}, label name: {name}, \
                      value: {value:?}, length: {length}, limit: {limit})"

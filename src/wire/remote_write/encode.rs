@@ -21,13 +21,16 @@ use crate::{
 /// The tag and the eight bytes of a `double`. Zero is written too, so that each value has its
 /// place.
 const POINT_VALUE_LENGTH: usize = 9;
+/// What stands before a label, its name and its value, unless they are very long.
+const LABEL_HEADS_LENGTH: usize = 8;
 /// Of the field that tells the start: its tag takes two bytes.
 const START_TAG_LENGTH: usize = 2;
 
 /// The `labels` fields of a `TimeSeries`, in the order of the names, as the protocol demands; and
 /// behind them the metadata, where the destination wants it with each series.
 pub fn encode_labels(labels: &Labels, metadata: Option<&Metadata<'_>>) -> Vec<u8> {
-    let mut blob = Vec::new();
+    let length: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let mut blob = Vec::with_capacity(length + LABEL_HEADS_LENGTH * labels.len());
     push_labels(&mut blob, LABELS, labels);
     if let Some(metadata) = metadata {
         push_bytes(&mut blob, METADATA, &metadata.encode());

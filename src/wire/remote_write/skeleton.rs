@@ -273,6 +273,8 @@ struct Plan {
     samples: u32,
 }
 
+/// Symbols that are compared at once.
+const CHUNK: usize = 8;
 const NOWHERE: u32 = u32::MAX;
 const HASH_BITS: u32 = 15;
 
@@ -378,34 +380,41 @@ impl Plan {
 
     /// How far back the longest copy of what stands at `at` is, and its length; of two the nearer.
     fn longest(&self, at: usize, end: usize) -> (usize, usize) {
-        let mut longest = (0, 0);
         let here = &self.symbols[at..end.min(at + COPY_LENGTH_MAX)];
-        let mut consider = |place: usize| {
-            let there = &self.symbols[place..];
-            // What differs where it would become longer is not worth a look.
-            if here.get(longest.1).is_none_or(|next| *next != there[longest.1]) {
-                return;
-            }
-            let length = there.iter().zip(here).take_while(|(there, here)| there == here).count();
-            if length > longest.1 {
-                longest = (at - place, length);
-            }
-        };
+        let mut longest = (0, 0);
         if self.symbols[at] == TIMESTAMP {
             // Also where it is too short to be found otherwise.
             let before = self.symbols[..at].iter().rposition(|symbol| *symbol == TIMESTAMP);
-            before.into_iter().for_each(&mut consider);
+            if let Some(place) = before {
+                longest = (at - place, self.alike(here, place, 0));
+            }
         }
         let mut place = self.hash_at(at).map_or(NOWHERE, |hash| self.latest[hash]);
         for _ in 0..PLACES_TRIED_MAX {
             // Those before are further away.
-            if place == NOWHERE || at - place as usize > COPY_DISTANCE_MAX {
+            let is_far = place == NOWHERE || at - place as usize > COPY_DISTANCE_MAX;
+            if is_far || longest.1 == here.len() {
                 break;
             }
-            consider(place as usize);
+            let length = self.alike(here, place as usize, longest.1);
+            if length > longest.1 {
+                longest = (at - place as usize, length);
+            }
             place = self.earlier[place as usize];
         }
         longest
+    }
+
+    /// To what length `place` has what `here` has; 0 where that can't be more than `least`.
+    fn alike(&self, here: &[Symbol], place: usize, least: usize) -> usize {
+        let there = &self.symbols[place..];
+        if here.get(least).is_none_or(|next| *next != there[least]) {
+            return 0;
+        }
+        let chunks = here.as_chunks::<CHUNK>().0.iter().zip(there.as_chunks::<CHUNK>().0);
+        let whole = CHUNK * chunks.take_while(|(here, there)| here == there).count();
+        let rest = here[whole..].iter().zip(&there[whole..]);
+        whole + rest.take_while(|(here, there)| here == there).count()
     }
 
     /// What stands at `at` may be copied from now on.

@@ -27,6 +27,8 @@ use crate::{
 
 /// A sample that is further ahead of the clock is dropped, as Prometheus does.
 const AHEAD_MS_MAX: i64 = 10 * 60 * 1000;
+/// Labels of a line that room is made for at once.
+const PAIRS_EXPECTED: usize = 16;
 
 pub(super) struct Pass<'r> {
     reader: &'r mut Reader,
@@ -152,7 +154,7 @@ impl<'r> Pass<'r> {
         if let Some(at) = self.reader.known.find(id, self.reader.packer.shapings()) {
             return Ok(self.reader.known.reach(at));
         }
-        let mut pairs = Vec::new();
+        let mut pairs = Vec::with_capacity(PAIRS_EXPECTED);
         line.pairs(&mut pairs);
         let metadata = pairs.first().and_then(|(_, metric)| telling.of(metric));
         let labels = self.reader.shape.labels(pairs, scratch)?;
