@@ -64,16 +64,17 @@ PEERS = [
 ]
 
 
-def load(samples_per_second, agents):
-    """E: what is offered grows until it is too much. Every 2 s, as each target takes the fleet two open files."""
-    targets = round(samples_per_second * 2 / 1000)
-    scenario = {**SERIES_OF_A, "targets": targets, "interval": 2}
-    return Case(f"E-{targets // 2}k", f"{samples_per_second / 1e6:.1f} M", scenario, agents,
+def load(samples_per_second, agents, interval=2):
+    """E: what is offered grows until it is too much. Every 2 s or every second, as each target takes the fleet two open files."""
+    targets = round(samples_per_second * interval / 1000)
+    scenario = {**SERIES_OF_A, "targets": targets, "interval": interval}
+    return Case(f"E-{samples_per_second // 1000}k", f"{samples_per_second / 1e6:.1f} M", scenario, agents,
                 table="load", is_quick=samples_per_second in (1_000_000, 2_500_000))
 
 
 LOADS = [load(600_000, (VMAGENT,)), load(1_000_000, (STARLING, VMAGENT)), load(1_600_000, (STARLING, VMAGENT)),
-         load(2_500_000, (STARLING,)), load(3_500_000, (STARLING,)), load(4_500_000, (STARLING,))]
+         load(2_500_000, (STARLING,)), load(3_500_000, (STARLING,)), load(4_500_000, (STARLING,)),
+         load(7_000_000, (STARLING,), 1)]
 
 
 def curve(table, shown, scenario, form="plain", agents=(STARLING,), is_quick=False):
