@@ -5,6 +5,7 @@ use std::{hint::black_box, io::Write, sync::Arc};
 use flate2::{Compression, Decompress, FlushDecompress, write::GzEncoder};
 
 use super::{
+    known::LineLists,
     read::{Moment, Reader},
     report::Report,
     test_job,
@@ -128,7 +129,8 @@ impl Target {
         };
         destination.queue.samples_per_send_max = 5_000;
         let shapings = Arc::new(Shapings::of(&[Arc::new(destination)]));
-        let reader = Reader::new(Arc::new(job), &test_job::target(&labels), shapings);
+        let reader =
+            Reader::new(Arc::new(job), &test_job::target(&labels), shapings, LineLists::default());
         Self { reader, now_ms: 1_795_255_200_000 }
     }
 

@@ -387,6 +387,7 @@ mod tests {
         check(reading(&[], &["d/"]), &["1"], &["`d/`: no"]);
         check(reading(&[("e/new", Err("bad"))], &[]), &[], &["`e/new`: bad"]);
     }
+
     /// As in a folder where something else, a log perhaps, is written to all day.
     #[test]
     fn a_file_that_stays_is_not_read_again() {

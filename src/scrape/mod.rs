@@ -62,6 +62,7 @@ use crate::{
         ended::Ended,
         failure_log::{FailureLog, FailureWriter},
         fetch::Shared,
+        known::LineLists,
         loops::Loops,
         metadata::Library,
         meters::Meters,
@@ -104,6 +105,7 @@ impl Pool {
         let context = Context {
             outbox,
             fetch: Arc::new(Shared::new()),
+            lists: LineLists::default(),
             library,
             meters,
             changes: changes.clone(),

@@ -18,25 +18,33 @@ pub(in crate::scrape) struct Lines {
     meant_for: Box<[Line]>,
 }
 
-/// All lists that runs have, by their hashes.
+/// All lists that the runs of one agent's targets have.
+#[derive(Clone, Debug, Default)]
+pub(in crate::scrape) struct LineLists(Arc<Mutex<Lists>>);
+
+/// By their hashes.
 #[derive(Debug)]
 struct Lists {
     known: HashTable<(u64, Weak<Lines>)>,
     sweep_at: usize,
 }
 
-static LISTS: Mutex<Lists> = Mutex::new(Lists { known: HashTable::new(), sweep_at: LISTS_MIN });
+impl Default for Lists {
+    fn default() -> Self {
+        Self { known: HashTable::new(), sweep_at: LISTS_MIN }
+    }
+}
 
 impl Lines {
     /// `None` where a text is too long for it.
-    pub(super) fn of(lines: &[(TextId, Line)]) -> Option<Arc<Self>> {
+    pub(super) fn of(lines: &[(TextId, Line)], lists: &LineLists) -> Option<Arc<Self>> {
         let length = |(id, _): &(TextId, Line)| u16::try_from(id.length).ok();
         let lines = Self {
             hashes: lines.iter().map(|(id, _)| id.hash).collect(),
             lengths: lines.iter().map(length).collect::<Option<_>>()?,
             meant_for: lines.iter().map(|(_, line)| *line).collect(),
         };
-        Some(LISTS.lock().unwrap_or_else(PoisonError::into_inner).shared(lines))
+        Some(lists.0.lock().unwrap_or_else(PoisonError::into_inner).shared(lines))
     }
 
     #[inline]
@@ -93,7 +101,7 @@ mod tests {
 
     #[test]
     fn equal_lists_are_one() {
-        let mut lists = Lists { known: HashTable::new(), sweep_at: LISTS_MIN };
+        let mut lists = Lists::default();
         let (one, again, other) =
             (lists.shared(lines(1)), lists.shared(lines(1)), lists.shared(lines(2)));
         assert!(Arc::ptr_eq(&one, &again) && !Arc::ptr_eq(&one, &other));
@@ -106,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_nobody_has_is_forgotten() {
-        let mut lists = Lists { known: HashTable::new(), sweep_at: LISTS_MIN };
+        let mut lists = Lists::default();
         let kept: Vec<_> = (0..10).map(|n| lists.shared(lines(n * 2))).collect();
         for n in 100..10_000 {
             lists.shared(lines(n * 2));

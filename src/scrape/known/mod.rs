@@ -18,7 +18,7 @@ use hashbrown::{HashMap, HashTable};
 
 use self::place::Place;
 pub(super) use self::{
-    lines::Lines,
+    lines::{LineLists, Lines},
     run::Run,
     text::{Line, TextId, identity_of},
 };
@@ -117,6 +117,7 @@ enum Piece {
 #[derive(Debug)]
 #[cfg_attr(test, expect(clippy::struct_excessive_bools, reason = "one is for tests alone"))]
 pub(super) struct Known {
+    lists: LineLists,
     texts: Vec<Text>,
     by_text: HashTable<u32>,
     series: Vec<Series>,
@@ -140,15 +141,10 @@ pub(super) struct Known {
     pub(super) stays_loose: bool,
 }
 
-impl Default for Known {
-    fn default() -> Self {
-        Self::new(Rounds::default())
-    }
-}
-
 impl Known {
-    pub(super) fn new(rounds: Rounds) -> Self {
+    pub(super) fn new(rounds: Rounds, lists: LineLists) -> Self {
         Self {
+            lists,
             texts: Vec::new(),
             by_text: HashTable::new(),
             series: Vec::new(),
@@ -167,6 +163,11 @@ impl Known {
             #[cfg(test)]
             stays_loose: false,
         }
+    }
+
+    /// Nothing of it is known any more.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.rounds, self.lists.clone());
     }
 
     /// A body follows.
@@ -387,7 +388,8 @@ impl Known {
         self.loosen_all(shapings);
         let rounds = self.rounds;
         let exemplars = mem::take(&mut self.exemplars);
-        let old = mem::replace(self, Self { exemplars, ..Self::new(rounds) });
+        let lists = self.lists.clone();
+        let old = mem::replace(self, Self { exemplars, ..Self::new(rounds, lists) });
         old.series.into_iter().map(|series| (series.identity, series)).collect()
     }
 

@@ -8,7 +8,7 @@ use crate::{
     scrape::{
         known::{
             Place,
-            lines::Lines,
+            lines::{LineLists, Lines},
             text::{Line, TextId},
         },
         staleness::{End, Rounds},
@@ -48,12 +48,12 @@ impl Run {
     pub(super) fn of(
         lines: &[(TextId, Line)],
         series: &[(u64, &SeriesBlobs)],
-        shapings: &Shapings,
+        (shapings, lists): (&Shapings, &LineLists),
         (seen, timestamp_ms): (u32, i64),
     ) -> Option<Self> {
         let run = shapings.run_of(series.iter().map(|(_, blobs)| *blobs), timestamp_ms)?;
         Some(Self {
-            lines: Lines::of(lines)?,
+            lines: Lines::of(lines, lists)?,
             identities: series.iter().map(|(identity, _)| *identity).collect(),
             series: Arc::new(run),
             last_ms: timestamp_ms,

@@ -185,7 +185,8 @@ impl Known {
             .filter_map(|text| self.series.get(text.series as usize))
             .map(|series| (series.identity, &series.blobs))
             .collect();
-        let run = Run::of(&lines, &series, shapings, (self.rounds.now, timestamp_ms))?;
+        let run =
+            Run::of(&lines, &series, (shapings, &self.lists), (self.rounds.now, timestamp_ms))?;
         Some(Settled { run, places })
     }
 
@@ -194,7 +195,7 @@ impl Known {
             patience: self.patience,
             #[cfg(test)]
             stays_loose: self.stays_loose,
-            ..Self::new(self.rounds)
+            ..Self::new(self.rounds, self.lists.clone())
         };
         let mut old = mem::replace(self, empty);
         self.kept_series = old.kept_series;

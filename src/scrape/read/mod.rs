@@ -24,12 +24,12 @@ use crate::{
         admission::Admission,
         failure::Failure,
         inventory::{Inventory, Writer},
-        known::{Ended, Known, Series, identity_of},
+        known::{Ended, Known, LineLists, Series, identity_of},
         metadata::Fingerprint,
         read::pass::Pass,
         report::{self, Report, Written},
         shape::Shape,
-        staleness::{End, Kind, Presence, marker},
+        staleness::{End, Kind, Presence, Rounds, marker},
     },
     wire::{Format, ParseOptions, remote_write::Metadata},
 };
@@ -89,7 +89,13 @@ struct Former {
 }
 
 impl Reader {
-    pub(super) fn new(job: Arc<Job>, target: &Target, shapings: Arc<Shapings>) -> Self {
+    /// `lists` are shared by all readers.
+    pub(super) fn new(
+        job: Arc<Job>,
+        target: &Target,
+        shapings: Arc<Shapings>,
+        lists: LineLists,
+    ) -> Self {
         let limits = limits(&job, target);
         let shape = Shape::new(Arc::clone(&job), limits, target);
         let reports = encode_reports(&shape, &shapings);
@@ -99,7 +105,7 @@ impl Reader {
             limits,
             stream: target.key,
             shape,
-            known: Known::default(),
+            known: Known::new(Rounds::default(), lists),
             admission: Admission::new(limits.series_max),
             former: Vec::new(),
             packer: Packer::new(shapings),
@@ -257,7 +263,7 @@ impl Reader {
 
     /// Gives back the memory of a target that has not answered for long.
     pub(super) fn forget(&mut self) {
-        self.known = Known::new(self.known.rounds);
+        self.known.clear();
         self.former.clear();
     }
 

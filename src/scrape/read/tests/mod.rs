@@ -37,7 +37,8 @@ impl Bench {
     }
 
     fn with(job: Job, labels: &[(&str, &str)]) -> Self {
-        let reader = Reader::new(Arc::new(job), &target(labels), shapings(&[]));
+        let reader =
+            Reader::new(Arc::new(job), &target(labels), shapings(&[]), LineLists::default());
         Self { reader, second: 0, format: Format::PrometheusText }
     }
 

@@ -105,7 +105,14 @@ impl Pair {
     }
 
     fn readers(job: &Job) -> [Reader; 2] {
-        let new = || Reader::new(Arc::new(job.clone()), &target(&[]), shapings(&[("dc", "x")]));
+        let new = || {
+            Reader::new(
+                Arc::new(job.clone()),
+                &target(&[]),
+                shapings(&[("dc", "x")]),
+                LineLists::default(),
+            )
+        };
         let mut readers = [new(), new()];
         readers[1].known.stays_loose = true;
         readers
