@@ -98,15 +98,18 @@ pub fn churning(samples: usize) -> Round {
 /// Of a target that nothing is known of.
 pub fn first(samples: usize) -> Round {
     let body = bodies(samples, Kind::default(), 1).remove(0);
+    // As in an agent, whose targets share them.
+    let lists = LineLists::default();
     Box::new(move || {
-        drop(black_box(Target::new(test_job::job()).scrape(Format::PrometheusText, &body)))
+        let mut target = Target::new(test_job::job(), lists.clone());
+        drop(black_box(target.scrape(Format::PrometheusText, &body)))
     })
 }
 
 fn scrapes(samples: usize, kind: Kind, variants: usize, job: Job) -> Round {
     let format = if kind.openmetrics { Format::OpenMetricsText } else { Format::PrometheusText };
     let bodies = bodies(samples, kind, variants);
-    let (mut target, mut number) = (Target::new(job), 0);
+    let (mut target, mut number) = (Target::new(job, LineLists::default()), 0);
     Box::new(move || {
         number += 1;
         drop(black_box(target.scrape(format, &bodies[number % variants])));
@@ -119,7 +122,7 @@ struct Target {
 }
 
 impl Target {
-    fn new(job: Job) -> Self {
+    fn new(job: Job, lists: LineLists) -> Self {
         let labels = [("instance", "10.0.12.34:9100"), ("job", "node"), ("region", "eu-central")];
         // As a destination is by default.
         let mut destination = Destination {
@@ -129,8 +132,7 @@ impl Target {
         };
         destination.queue.samples_per_send_max = 5_000;
         let shapings = Arc::new(Shapings::of(&[Arc::new(destination)]));
-        let reader =
-            Reader::new(Arc::new(job), &test_job::target(&labels), shapings, LineLists::default());
+        let reader = Reader::new(Arc::new(job), &test_job::target(&labels), shapings, lists);
         Self { reader, now_ms: 1_795_255_200_000 }
     }
 
