@@ -36,7 +36,12 @@ fn check(
             assert_eq!(of(|series| series.samples.len()), samples as usize);
             assert_eq!(of(|series| series.histograms.len()), histograms as usize);
         }
-        Err(DecodeError::Snappy(_) | DecodeError::BadSymbols | DecodeError::TooLarge(_)) => {
+        Err(
+            DecodeError::Snappy(_)
+            | DecodeError::BadSymbols
+            | DecodeError::TooLarge(_)
+            | DecodeError::TooMany(_),
+        ) => {
             panic!("a body that is none: {read:?}")
         }
         Err(DecodeError::Protobuf(_) | DecodeError::NotUtf8 | DecodeError::OutOfRange) => {}

@@ -242,7 +242,7 @@ impl Requests {
         let Gathering { ticket, repeat, .. } = *gathering;
         self.under_way.push(Box::pin(async move {
             let (started, request_bytes) = (Instant::now(), bytes.len());
-            let answer = if sent.counts.samples + sent.counts.histograms == 0 {
+            let answer = if sent.counts.is_empty() {
                 Answer::Unsaid
             } else {
                 sender.post(bytes, form, repeat).await

@@ -78,6 +78,8 @@ pub enum DecodeError {
     OutOfRange,
     /// No empty symbol at the start, or a reference to none.
     BadSymbols,
+    /// More of these than anybody sends.
+    TooMany(&'static str),
 }
 
 impl std::fmt::Display for DecodeError {
@@ -91,6 +93,7 @@ impl std::fmt::Display for DecodeError {
             Self::NotUtf8 => f.write_str("a label is not UTF-8"),
             Self::OutOfRange => f.write_str("not a write request: a number is out of its range"),
             Self::BadSymbols => f.write_str("not a write request: its symbols are not all there"),
+            Self::TooMany(what) => write!(f, "a request with too many {what}"),
         }
     }
 }
@@ -187,7 +190,7 @@ fn decode_v2_series(message: &[u8], symbols: &[&str]) -> Result<TimeSeries, Deco
                 series.exemplars.push(decode_v2_exemplar(exemplar, symbols)?);
             }
             (v2_field::METADATA, FieldValue::Bytes(metadata)) => {
-                series.metadata = Some(decode_v2_metadata(metadata, symbols)?);
+                series.metadata = Some(decode_v2_metadata(metadata, symbols)?.into_owned());
             }
             _ => {}
         }
@@ -250,16 +253,19 @@ fn decode_v2_exemplar(message: &[u8], symbols: &[&str]) -> Result<Exemplar, Deco
     Ok(Exemplar { labels: resolve(&refs, symbols)?, value, timestamp_ms })
 }
 
-fn decode_v2_metadata(message: &[u8], symbols: &[&str]) -> Result<Metadata<'static>, DecodeError> {
+pub(super) fn decode_v2_metadata<'a>(
+    message: &[u8],
+    symbols: &[&'a str],
+) -> Result<Metadata<'a>, DecodeError> {
     let mut metadata = Metadata::default();
     for field in Fields::of(message) {
         match field? {
             (METADATA_TYPE, FieldValue::Varint(number)) => metadata.kind = metadata::kind(number),
             (METADATA_HELP, FieldValue::Varint(at)) => {
-                metadata.help = symbol(symbols, at)?.to_owned().into();
+                metadata.help = symbol(symbols, at)?.into();
             }
             (METADATA_UNIT, FieldValue::Varint(at)) => {
-                metadata.unit = symbol(symbols, at)?.to_owned().into();
+                metadata.unit = symbol(symbols, at)?.into();
             }
             _ => {}
         }
@@ -291,7 +297,7 @@ fn resolve(refs: &[u64], symbols: &[&str]) -> Result<Labels, DecodeError> {
     Ok(labels.into_iter().collect())
 }
 
-fn symbol<'a>(symbols: &[&'a str], at: u64) -> Result<&'a str, DecodeError> {
+pub(super) fn symbol<'a>(symbols: &[&'a str], at: u64) -> Result<&'a str, DecodeError> {
     let found = usize::try_from(at).ok().and_then(|at| symbols.get(at));
     found.copied().ok_or(DecodeError::BadSymbols)
 }

@@ -20,18 +20,18 @@ use crate::{
 
 /// The tag and the eight bytes of a `double`. Zero is written too, so that each value has its
 /// place.
-const POINT_VALUE_LENGTH: usize = 9;
+pub(super) const POINT_VALUE_LENGTH: usize = 9;
 /// What stands before a label, its name and its value, unless they are very long.
 const LABEL_HEADS_LENGTH: usize = 8;
 /// Of the field that tells the start: its tag takes two bytes.
-const START_TAG_LENGTH: usize = 2;
+pub(super) const START_TAG_LENGTH: usize = 2;
 
 /// The `labels` fields of a `TimeSeries`, in the order of the names, as the protocol demands; and
 /// behind them the metadata, where the destination wants it with each series.
 pub fn encode_labels(labels: &Labels, metadata: Option<&Metadata<'_>>) -> Vec<u8> {
     let length: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
     let mut blob = Vec::with_capacity(length + LABEL_HEADS_LENGTH * labels.len());
-    push_labels(&mut blob, LABELS, labels);
+    push_labels(&mut blob, LABELS, labels.iter());
     if let Some(metadata) = metadata {
         push_bytes(&mut blob, METADATA, &metadata.encode());
     }
@@ -88,8 +88,12 @@ pub(super) fn push_double(out: &mut Vec<u8>, field: u64, value: f64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-fn push_labels(out: &mut Vec<u8>, field: u64, labels: &Labels) {
-    for (name, value) in labels.iter() {
+pub(super) fn push_labels<'l>(
+    out: &mut Vec<u8>,
+    field: u64,
+    labels: impl Iterator<Item = (&'l str, &'l str)>,
+) {
+    for (name, value) in labels {
         let length = 2
             + varint_length(name.len() as u64)
             + name.len()
@@ -106,7 +110,7 @@ fn encode_exemplars(exemplars: &[Exemplar]) -> Vec<u8> {
     let mut all = Vec::new();
     for exemplar in exemplars {
         let mut message = Vec::new();
-        push_labels(&mut message, EXEMPLAR_LABELS, &exemplar.labels);
+        push_labels(&mut message, EXEMPLAR_LABELS, exemplar.labels.iter());
         push_double(&mut message, EXEMPLAR_VALUE, exemplar.value);
         if let Some(timestamp_ms) = exemplar.timestamp_ms {
             push_varint(&mut message, varint_tag(EXEMPLAR_TIMESTAMP));

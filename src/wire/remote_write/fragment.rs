@@ -149,11 +149,12 @@ pub(super) fn unpack_body(body: &[u8]) -> Result<Vec<u8>, DecodeError> {
     snap::raw::Decoder::new().decompress_vec(body).map_err(DecodeError::Snappy)
 }
 
-/// Histograms are samples too.
+/// Histograms are samples too. A series of neither has exemplars alone: it counts as well, so that it
+/// belongs to a piece.
 fn count_samples(series: &[u8]) -> Result<u32, WireFault> {
     let mut samples = 0;
     for field in Fields::of(series) {
         samples += u32::from(matches!(field?.0, SAMPLES | HISTOGRAMS));
     }
-    Ok(samples)
+    Ok(samples.max(1))
 }

@@ -10,7 +10,7 @@ use crate::wire::{
 };
 
 /// A field of `WriteRequest`, and those of its `MetricMetadata`.
-const REQUEST_METADATA: u64 = 3;
+pub(super) const REQUEST_METADATA: u64 = 3;
 const FAMILY_TYPE: u64 = 1;
 const FAMILY_NAME: u64 = 2;
 const FAMILY_HELP: u64 = 4;
@@ -46,6 +46,22 @@ pub fn metadata_request<'a>(families: impl IntoIterator<Item = &'a Family>) -> V
         push_bytes(&mut out, REQUEST_METADATA, &message);
     }
     out
+}
+
+impl Family {
+    pub(super) fn decode(message: &[u8]) -> Result<Self, DecodeError> {
+        let mut family = Self::default();
+        for field in Fields::of(message) {
+            match field? {
+                (FAMILY_TYPE, FieldValue::Varint(number)) => family.kind = kind(number),
+                (FAMILY_NAME, FieldValue::Bytes(name)) => family.metric = text(name)?.to_owned(),
+                (FAMILY_HELP, FieldValue::Bytes(help)) => family.help = text(help)?.to_owned(),
+                (FAMILY_UNIT, FieldValue::Bytes(unit)) => family.unit = text(unit)?.to_owned(),
+                _ => {}
+            }
+        }
+        Ok(family)
+    }
 }
 
 impl Metadata<'_> {

@@ -11,9 +11,11 @@ mod encode;
 mod fragment;
 mod histogram;
 mod metadata;
+mod pushed;
 mod skeleton;
 #[cfg(test)]
 mod tests;
+mod unpack;
 mod v1;
 mod v2;
 
@@ -22,7 +24,12 @@ pub use self::{
     encode::{encode_labels, is_labels, push_series},
     fragment::{Compressor, Fragment, Piece, join, sample_count, split, unpack_all},
     metadata::{Family, Metadata, metadata_request},
+    pushed::{
+        PUSHED_LABELS_MAX, PushedExemplars, PushedPoint, PushedSeries, PushedValue, SeriesFault,
+        SeriesLimits, WriteVersion, check_labels, encode_pushed_labels, push_kept, read_pushed,
+    },
     skeleton::{SKELETON_LABELS_MAX, SKELETON_LENGTH_MAX, Skeleton},
+    unpack::{Packing, UnpackError, unpack},
     v1::V1Writer,
     v2::V2Writer,
 };
@@ -39,6 +46,12 @@ pub struct Counts {
     pub exemplars: u32,
     /// Left out, as this version has no way to say them: histograms with custom buckets in 1.0.
     pub unsendable: u32,
+}
+
+impl Counts {
+    pub fn is_empty(&self) -> bool {
+        self.samples + self.histograms + self.exemplars == 0
+    }
 }
 
 /// A field of `WriteRequest`.

@@ -13,7 +13,7 @@ use crate::{
     wire::{MetricKind, protobuf::push_varint},
 };
 
-fn any_labels() -> impl Strategy<Value = Labels> {
+pub(super) fn any_labels() -> impl Strategy<Value = Labels> {
     vec(("[a-z_]{1,8}", "[a-zé]{1,40}"), 0..6).prop_map(|pairs| pairs.into_iter().collect())
 }
 
@@ -73,7 +73,7 @@ fn any_metadata() -> impl Strategy<Value = Metadata<'static>> {
 }
 
 /// As the packer makes them: one value a series.
-fn any_series() -> impl Strategy<Value = TimeSeries> {
+pub(super) fn any_series() -> impl Strategy<Value = TimeSeries> {
     let exemplar = (any_labels(), any::<f64>(), any::<Option<i64>>())
         .prop_map(|(labels, value, timestamp_ms)| Exemplar { labels, value, timestamp_ms });
     let value = prop_oneof![
@@ -95,7 +95,7 @@ fn any_series() -> impl Strategy<Value = TimeSeries> {
     )
 }
 
-fn encode(all: &[TimeSeries]) -> Vec<u8> {
+pub(super) fn encode(all: &[TimeSeries]) -> Vec<u8> {
     let mut raw = Vec::new();
     for series in all {
         let blob = encode_labels(&series.labels, series.metadata.as_ref());
@@ -120,7 +120,7 @@ fn counts(all: &[TimeSeries]) -> Counts {
     }
 }
 
-fn is_sendable(series: &TimeSeries) -> bool {
+pub(super) fn is_sendable(series: &TimeSeries) -> bool {
     series.histograms.iter().all(|at| at.histogram.schema != CUSTOM_BUCKETS_SCHEMA)
 }
 

@@ -63,7 +63,9 @@ impl V1Writer {
             self.series.extend_from_slice(bytes);
         }
         self.counts.unsendable += counts.unsendable;
-        if counts.samples + counts.histograms == 0 {
+        // Exemplars may have come alone, but those of a histogram do not go without it.
+        let is_without_value = counts.samples + counts.histograms == 0;
+        if counts.is_empty() || is_without_value && counts.unsendable > 0 {
             return Ok(());
         }
         self.counts.samples += counts.samples;

@@ -125,6 +125,11 @@ impl<'a> V2Writer<'a> {
             self.counts.histograms += count(&parts.histograms);
             self.end(&parts)?;
         }
+        let is_without_value = parts.samples.is_empty() && parts.histograms.is_empty();
+        if is_without_value && !parts.exemplars.is_empty() {
+            self.begin(&parts)?;
+            self.end(&parts)?;
+        }
         self.parts = parts;
         Ok(())
     }
