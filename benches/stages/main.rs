@@ -81,6 +81,8 @@ const STAGES: &[Stage] = &[
     ("join", 10_000, requests::join_scrapes),
     ("zstd", 10_000, requests::zstd),
     ("remote-write-2", 10_000, requests::version_2),
+    ("pushed", 10_000, requests::pushed),
+    ("pushed-2", 10_000, requests::pushed_2),
 ];
 
 /// Rounds before the first that counts: what is kept between scrapes has grown by then.

@@ -12,7 +12,9 @@ use crate::{
     },
     outbox::frame,
     wire::remote_write::{
-        Compressor, Fragment, V2Writer, encode_labels, join, push_series, unpack_all,
+        Compressor, Fragment, Packing, RAW_BYTES_MAX, SeriesLimits, V2Writer, WriteVersion,
+        encode_labels, encode_pushed_labels, join, push_kept, push_series, read_pushed, unpack,
+        unpack_all,
     },
 };
 
@@ -86,6 +88,39 @@ pub fn version_2(samples: usize) -> Round {
         let mut writer = V2Writer::default();
         writer.add_in_turn(raws.iter().map(Vec::as_slice)).expect("encoded above");
         black_box(compressor.body(&writer.finish().0));
+    })
+}
+
+pub fn pushed(samples: usize) -> Round {
+    keep(WriteVersion::V1, join(&scrapes(samples)))
+}
+
+pub fn pushed_2(samples: usize) -> Round {
+    let raw = unpack_all(&scrapes(samples)).expect("packed above");
+    let mut writer = V2Writer::default();
+    writer.add(&raw).expect("encoded above");
+    keep(WriteVersion::V2, Compressor::default().body(&writer.finish().0).to_vec())
+}
+
+/// From the body of a request that somebody pushes to what is kept of it.
+fn keep(version: WriteVersion, body: Vec<u8>) -> Round {
+    let limits = SeriesLimits { labels_max: 30, name_bytes_max: 1024, value_bytes_max: 2048 };
+    let (mut kept, mut blob) = (Vec::new(), Vec::new());
+    Box::new(move || {
+        kept.clear();
+        let raw = unpack(&body, Packing::Snappy, RAW_BYTES_MAX).expect("packed above");
+        let read = read_pushed(
+            &raw,
+            version,
+            |series| {
+                series.check(&limits).expect("good labels");
+                encode_pushed_labels(&mut blob, series.labels.iter().copied(), None);
+                push_kept(&mut kept, &blob, series.points.first(), &[]);
+            },
+            |_| {},
+        );
+        read.expect("encoded above");
+        black_box(&kept);
     })
 }
 

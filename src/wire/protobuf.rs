@@ -46,6 +46,7 @@ impl<'a> Fields<'a> {
         self.rest
     }
 
+    #[inline]
     fn field(&mut self) -> Result<(u64, FieldValue<'a>), WireFault> {
         let tag = self.varint()?;
         let value = match tag & 7 {
@@ -86,6 +87,7 @@ impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u64, FieldValue<'a>), WireFault>;
 
     /// After a fault there is nothing more to read.
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
@@ -98,8 +100,17 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// Takes the number off the front of `bytes`.
+/// Takes the number off the front of `bytes`. Nearly all are tags and lengths of one byte.
+#[inline]
 pub fn take_varint(bytes: &mut &[u8]) -> Result<u64, WireFault> {
+    if let [byte @ ..0x80, rest @ ..] = *bytes {
+        *bytes = rest;
+        return Ok(u64::from(*byte));
+    }
+    take_long_varint(bytes)
+}
+
+fn take_long_varint(bytes: &mut &[u8]) -> Result<u64, WireFault> {
     let mut value = 0;
     for (n, &byte) in bytes.iter().enumerate().take(10) {
         if n == 9 && byte > 1 {
@@ -152,6 +163,7 @@ pub fn push_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+#[inline]
 fn low_bits(value: u64) -> u8 {
     u8::try_from(value & 0x7f).expect("seven bits fit into eight")
 }

@@ -99,6 +99,7 @@ pub(super) fn push_labels<'l>(
             + name.len()
             + varint_length(value.len() as u64)
             + value.len();
+        out.reserve(LABEL_HEADS_LENGTH + length);
         push_varint(out, bytes_tag(field));
         push_varint(out, length as u64);
         push_bytes(out, LABEL_NAME, name.as_bytes());

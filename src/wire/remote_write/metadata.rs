@@ -54,9 +54,9 @@ impl Family {
         for field in Fields::of(message) {
             match field? {
                 (FAMILY_TYPE, FieldValue::Varint(number)) => family.kind = kind(number),
-                (FAMILY_NAME, FieldValue::Bytes(name)) => family.metric = text(name)?.to_owned(),
-                (FAMILY_HELP, FieldValue::Bytes(help)) => family.help = text(help)?.to_owned(),
-                (FAMILY_UNIT, FieldValue::Bytes(unit)) => family.unit = text(unit)?.to_owned(),
+                (FAMILY_NAME, FieldValue::Bytes(name)) => family.metric = text(name)?.into(),
+                (FAMILY_HELP, FieldValue::Bytes(help)) => family.help = text(help)?.into(),
+                (FAMILY_UNIT, FieldValue::Bytes(unit)) => family.unit = text(unit)?.into(),
                 _ => {}
             }
         }

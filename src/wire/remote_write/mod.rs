@@ -25,8 +25,9 @@ pub use self::{
     fragment::{Compressor, Fragment, Piece, join, sample_count, split, unpack_all},
     metadata::{Family, Metadata, metadata_request},
     pushed::{
-        PUSHED_LABELS_MAX, PushedExemplars, PushedPoint, PushedSeries, PushedValue, SeriesFault,
-        SeriesLimits, WriteVersion, check_labels, encode_pushed_labels, push_kept, read_pushed,
+        PUSHED_LABELS_MAX, PushedExemplars, PushedLabel, PushedPoint, PushedSeries, PushedValue,
+        SeriesFault, SeriesLimits, WriteVersion, check_labels, encode_pushed_labels, push_kept,
+        read_pushed,
     },
     skeleton::{SKELETON_LABELS_MAX, SKELETON_LENGTH_MAX, Skeleton},
     unpack::{Packing, UnpackError, unpack},

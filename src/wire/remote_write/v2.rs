@@ -184,6 +184,8 @@ impl<'a> V2Writer<'a> {
             rest = fields.rest();
             match (number, value) {
                 (EXEMPLAR_LABELS, FieldValue::Bytes(label)) => labels.push(label),
+                // Such a number is no label, but in 2.0 it would be a reference.
+                (EXEMPLAR_LABELS, _) => {}
                 _ => self.message.extend_from_slice(bytes),
             }
         }

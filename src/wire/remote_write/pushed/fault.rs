@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Of a name in a message.
-const NAME_SHOWN_BYTES_MAX: usize = 100;
+const NAME_SHOWN_CHARS_MAX: usize = 100;
 
 /// What a series may have; 0 is no limit but that of the reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,6 +98,5 @@ pub(super) fn check_histogram(message: &[u8]) -> Result<(), SeriesFault> {
 }
 
 fn shown(name: &str) -> String {
-    let end = name.floor_char_boundary(NAME_SHOWN_BYTES_MAX);
-    name[..end].to_owned()
+    name.chars().take(NAME_SHOWN_CHARS_MAX).collect()
 }

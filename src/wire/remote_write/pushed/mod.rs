@@ -21,6 +21,9 @@ use crate::wire::remote_write::Metadata;
 /// Of one series, whatever the limits: two bytes of a request may be a label.
 pub const PUSHED_LABELS_MAX: usize = 4096;
 
+/// Name and value.
+pub type PushedLabel<'a> = (&'a str, &'a str);
+
 /// Which message a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteVersion {
@@ -33,7 +36,7 @@ pub enum WriteVersion {
 pub struct PushedSeries<'a> {
     /// In order of their names, without those that have no value: they are as good as absent. A name
     /// may be there twice, and there may be one more than `PUSHED_LABELS_MAX`.
-    pub labels: Vec<(&'a str, &'a str)>,
+    pub labels: Vec<PushedLabel<'a>>,
     /// As they came.
     pub points: Vec<PushedPoint<'a>>,
     pub exemplars: PushedExemplars,

@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 
 use super::{
-    PUSHED_LABELS_MAX, PushedExemplars, PushedPoint, PushedSeries, PushedValue, WriteVersion,
+    PUSHED_LABELS_MAX, PushedExemplars, PushedLabel, PushedPoint, PushedSeries, PushedValue,
+    WriteVersion,
 };
 use crate::wire::{
     protobuf::{FieldValue, Fields, WireFault, push_bytes},
@@ -19,9 +20,9 @@ use crate::wire::{
     },
 };
 
-/// Of one series. Two bytes make a point in memory, so that they are not bounded by the request.
+/// Of one series. Two bytes of a request may be a point, which takes thirty times as much in memory.
 const POINTS_MAX: usize = 1 << 18;
-/// Of one request, for the same reason.
+/// Of one request. Two bytes may be a symbol, which takes eight times as much.
 const SYMBOLS_MAX: usize = 1 << 21;
 
 /// Tells each series of a raw message, and in 1.0 what it says of families of metrics. After an
@@ -45,12 +46,13 @@ fn read_v1<'a>(
     mut families: impl FnMut(Family),
 ) -> Result<(), DecodeError> {
     let mut series = PushedSeries::default();
+    let mut before = LabelsBefore::default();
     let mut room = Room::default();
     for field in Fields::of(raw) {
         match field? {
             (TIMESERIES, FieldValue::Bytes(message)) => {
                 series.clear();
-                series.read_v1(message)?;
+                series.read_v1(message, &mut before)?;
                 series.order_labels();
                 room.take(&series)?;
                 tell(&series);
@@ -96,10 +98,18 @@ fn read_symbols(raw: &[u8]) -> Result<Vec<&str>, DecodeError> {
 }
 
 impl<'a> PushedSeries<'a> {
-    fn read_v1(&mut self, message: &'a [u8]) -> Result<(), DecodeError> {
+    fn read_v1(
+        &mut self,
+        message: &'a [u8],
+        before: &mut LabelsBefore<'a>,
+    ) -> Result<(), DecodeError> {
+        let mut place = 0;
         for field in Fields::of(message) {
             match field? {
-                (LABELS, FieldValue::Bytes(message)) => self.push_label(label(message)?),
+                (LABELS, FieldValue::Bytes(message)) => {
+                    self.push_label(before.read(place, message)?);
+                    place += 1;
+                }
                 (SAMPLES, FieldValue::Bytes(message)) => self.push_point(read_sample(message)?)?,
                 (HISTOGRAMS, FieldValue::Bytes(message)) => {
                     self.push_point(read_histogram(message)?)?;
@@ -139,7 +149,7 @@ impl<'a> PushedSeries<'a> {
     }
 
     /// One more than may be is enough to see that there are too many.
-    fn push_label(&mut self, label: (&'a str, &'a str)) {
+    fn push_label(&mut self, label: PushedLabel<'a>) {
         if !label.1.is_empty() && self.labels.len() <= PUSHED_LABELS_MAX {
             self.labels.push(label);
         }
@@ -157,6 +167,32 @@ impl<'a> PushedSeries<'a> {
     fn order_labels(&mut self) {
         if !self.labels.is_sorted_by(|one, next| one.0 <= next.0) {
             self.labels.sort_unstable();
+        }
+    }
+}
+
+/// The labels of the series before, by their place. Most of a series' labels are those of the one
+/// before it, and to compare them costs a tenth of reading them.
+#[derive(Default)]
+struct LabelsBefore<'a> {
+    known: Vec<(&'a [u8], PushedLabel<'a>)>,
+}
+
+impl<'a> LabelsBefore<'a> {
+    fn read(&mut self, place: usize, message: &'a [u8]) -> Result<PushedLabel<'a>, DecodeError> {
+        match self.known.get_mut(place) {
+            Some(known) if known.0 == message => Ok(known.1),
+            Some(known) => {
+                *known = (message, label(message)?);
+                Ok(known.1)
+            }
+            None => {
+                let label = label(message)?;
+                if place < PUSHED_LABELS_MAX {
+                    self.known.push((message, label));
+                }
+                Ok(label)
+            }
         }
     }
 }
@@ -303,10 +339,10 @@ fn start(bits: u64) -> Option<i64> {
     (bits != 0).then_some(bits.cast_signed())
 }
 
-/// The fields of a message, each with its number, its value, and all its bytes.
-fn whole_fields(
-    message: &[u8],
-) -> impl Iterator<Item = Result<(u64, FieldValue<'_>, &[u8]), WireFault>> {
+/// A field's number, its value, and all its bytes.
+type WholeField<'a> = (u64, FieldValue<'a>, &'a [u8]);
+
+fn whole_fields(message: &[u8]) -> impl Iterator<Item = Result<WholeField<'_>, WireFault>> {
     let mut fields = Fields::of(message);
     let mut rest = message;
     std::iter::from_fn(move || {
