@@ -26,6 +26,9 @@ pub struct Batch {
     /// When the ownership of the slot began during which this was made (fleet time, in
     /// milliseconds). `None` for what is not divided: it never changes hands.
     pub since_ms: Option<i64>,
+    /// Of many series of many clients, which are not in step: the stream has no newest instant that
+    /// an older batch would be late beside.
+    pub pushed: bool,
     /// Samples within; what limits and losses are counted in.
     pub samples: u32,
     /// The oldest sample's timestamp, in milliseconds since the Unix epoch.

@@ -22,6 +22,8 @@ pub struct Record {
     pub stream: StreamKey,
     pub oldest_ms: i64,
     pub bytes: u32,
+    /// As of its batch: never late by its stream.
+    pub pushed: bool,
 }
 
 /// The newest instant of a stream that the destination has, or may have.

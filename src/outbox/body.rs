@@ -202,6 +202,7 @@ mod tests {
             sample::{Point, PointValue},
             slot::StreamKey,
         },
+        outbox::entry::Making,
         wire::remote_write::{TimeSeries, decode, decode_v2, encode_labels, push_series},
     };
 
@@ -210,7 +211,7 @@ mod tests {
             sequence,
             stream: StreamKey(0),
             round: 0,
-            since_ms: None,
+            making: Making::Whole { pushed: false },
             oldest_ms: 0,
             appended_ms: 0,
             bytes: 0,

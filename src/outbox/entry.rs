@@ -54,8 +54,7 @@ pub(super) struct Entry {
     pub(super) sequence: u64,
     pub(super) stream: StreamKey,
     pub(super) round: i64,
-    /// When the ownership began in which it was made; `None` where it is not divided.
-    pub(super) since_ms: Option<i64>,
+    pub(super) making: Making,
     pub(super) oldest_ms: i64,
     pub(super) appended_ms: i64,
     /// Of the batch, compressed.
@@ -65,13 +64,28 @@ pub(super) struct Entry {
     pub(super) place: Option<Place>,
 }
 
+/// How a record came to be; in the 16 bytes that an instant or none would take alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Making {
+    /// Not divided.
+    Whole { pushed: bool },
+    /// `since_ms`: when the ownership began in which it was made.
+    Divided { since_ms: i64, pushed: bool },
+}
+
+impl Making {
+    pub(super) fn of(since_ms: Option<i64>, pushed: bool) -> Self {
+        since_ms.map_or(Self::Whole { pushed }, |since_ms| Self::Divided { since_ms, pushed })
+    }
+}
+
 impl Entry {
     pub(super) fn of(batch: &Batch, sequence: u64, appended_ms: i64) -> Self {
         Self {
             sequence,
             stream: batch.stream,
             round: batch.round,
-            since_ms: batch.since_ms,
+            making: Making::of(batch.since_ms, batch.pushed),
             oldest_ms: batch.oldest_ms,
             appended_ms,
             bytes: u32::try_from(batch.bytes.len()).unwrap_or(u32::MAX),
@@ -85,8 +99,22 @@ impl Entry {
         self.stream.slot()
     }
 
+    /// When the ownership began in which it was made; `None` where it is not divided.
+    pub(super) fn since_ms(&self) -> Option<i64> {
+        match self.making {
+            Making::Whole { .. } => None,
+            Making::Divided { since_ms, .. } => Some(since_ms),
+        }
+    }
+
     pub(super) fn is_divided(&self) -> bool {
-        self.since_ms.is_some()
+        self.since_ms().is_some()
+    }
+
+    pub(super) fn is_pushed(&self) -> bool {
+        match self.making {
+            Making::Whole { pushed } | Making::Divided { pushed, .. } => pushed,
+        }
     }
 }
 

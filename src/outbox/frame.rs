@@ -4,10 +4,11 @@
 //! ```text
 //! magic 4 | length 4 | crc32c 4 | sequence 8 | appended_ms 8 | stream 8 | round 8 | oldest_ms 8
 //!         | samples 4 | raw_length 4 | signal 1 | tenant length 2
-//!         | divided 1 | interval_ms 8 | node 16 | sequence at that node 8 | tenant | batch
+//!         | flags 1 | interval_ms 8 | node 16 | sequence at that node 8 | tenant | batch
 //! ```
 //! Little endian. `length` counts what follows the checksum; the checksum covers it and `length`.
-//! The name's three fields are zero where `divided` is 0.
+//! Of the flags, 1 is for what is divided and 2 for what was pushed. The name's three fields are zero
+//! where it is not divided.
 
 use std::ops::Range;
 
@@ -25,6 +26,8 @@ use crate::model::{
 const MAGIC: [u8; 4] = *b"\xf5Stm";
 const PREFIX_BYTES: usize = 12;
 const HEAD_BYTES: usize = 84;
+const DIVIDED: u8 = 1;
+const PUSHED: u8 = 2;
 /// What a frame has besides the tenant and the batch.
 pub const FRAME_OVERHEAD_BYTES: usize = PREFIX_BYTES + HEAD_BYTES;
 /// A larger record is not written, and a larger length is taken for damage.
@@ -52,6 +55,7 @@ pub struct Frame<'a> {
     pub sequence: u64,
     pub appended_ms: i64,
     pub name: Option<RecordName>,
+    pub pushed: bool,
     pub signal: Signal,
     pub tenant: &'a str,
     pub stream: StreamKey,
@@ -100,6 +104,7 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) -> Option<usize> {
     out.extend_from_slice(&batch.raw_length.to_le_bytes());
     out.push(signal_number(batch.signal));
     out.extend_from_slice(&tenant_bytes.to_le_bytes());
+    push_flags(out, record.name.is_some(), batch.pushed);
     push_name(out, record.name);
     out.extend_from_slice(batch.tenant.as_bytes());
     out.extend_from_slice(&batch.bytes);
@@ -126,6 +131,7 @@ pub fn decode(input: &[u8]) -> Result<(Frame<'_>, usize), FrameError> {
         sequence,
         appended_ms: i64::from_le_bytes(array(body, 8)),
         name: name_of(body)?,
+        pushed: body[51] & PUSHED != 0,
         stream: StreamKey(u64::from_le_bytes(array(body, 16))),
         round: i64::from_le_bytes(array(body, 24)),
         oldest_ms: i64::from_le_bytes(array(body, 32)),
@@ -146,6 +152,7 @@ impl Frame<'_> {
             stream: self.stream,
             round: self.round,
             since_ms: self.name.map(|name| name.interval_ms),
+            pushed: self.pushed,
             samples: self.samples,
             oldest_ms: self.oldest_ms,
             raw_length: self.raw_length,
@@ -195,8 +202,11 @@ fn next_good(bytes: &[u8], from: usize, budget: &mut usize) -> Option<usize> {
     None
 }
 
+fn push_flags(out: &mut Vec<u8>, divided: bool, pushed: bool) {
+    out.push(if divided { DIVIDED } else { 0 } | if pushed { PUSHED } else { 0 });
+}
+
 fn push_name(out: &mut Vec<u8>, name: Option<RecordName>) {
-    out.push(u8::from(name.is_some()));
     let none = RecordName { interval_ms: 0, node: NodeId(0), sequence: 0 };
     let RecordName { interval_ms, node, sequence } = name.unwrap_or(none);
     out.extend_from_slice(&interval_ms.to_le_bytes());
@@ -210,11 +220,11 @@ fn name_of(body: &[u8]) -> Result<Option<RecordName>, FrameError> {
         node: NodeId(u128::from_le_bytes(array(body, 60))),
         sequence: u64::from_le_bytes(array(body, 76)),
     };
-    match body[51] {
-        0 => Ok(None),
-        1 => Ok(Some(name)),
-        _ => Err(FrameError::Content),
+    let flags = body[51];
+    if flags & !(DIVIDED | PUSHED) != 0 {
+        return Err(FrameError::Content);
     }
+    Ok((flags & DIVIDED != 0).then_some(name))
 }
 
 /// The length that the frame says it has, if `input` has as much.
@@ -274,6 +284,7 @@ mod tests {
                 stream: StreamKey(0xfeed_0000_0000_0007),
                 round: -5,
                 since_ms: None,
+                pushed: false,
                 samples: 3,
                 oldest_ms: 1_700_000_000_000,
                 raw_length: 99,
@@ -301,8 +312,9 @@ mod tests {
         for (tenant, bytes) in [("", &b"abc"[..]), ("team-a", b""), ("日本", &[0xf5; 100])] {
             let node = NodeId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
             let named = RecordName { interval_ms: -3, node, sequence: 99 };
-            for name in [None, Some(named)] {
+            for (name, pushed) in [(None, false), (None, true), (Some(named), true)] {
                 let mut record = record(7, tenant, bytes);
+                record.batch.pushed = pushed;
                 record.name = name;
                 record.batch.since_ms = name.map(|name| name.interval_ms);
                 let encoded = encoded(std::slice::from_ref(&record));

@@ -105,7 +105,7 @@ impl Held {
 
     /// What the record is called, if it is divided.
     pub(super) fn name_of(&self, entry: &Entry) -> Option<RecordName> {
-        let interval_ms = entry.since_ms?;
+        let interval_ms = entry.since_ms()?;
         let origin = self.origins.get(&entry.sequence);
         let (node, sequence) = origin.copied().unwrap_or((self.me, entry.sequence));
         Some(RecordName { interval_ms, node, sequence })
@@ -175,7 +175,8 @@ impl Held {
             let waiting = self.records.get_mut(sequence).expect("who has a name here is here");
             waiting.aside = true;
             let Entry { stream, oldest_ms, bytes, .. } = waiting.entry;
-            records.push(Record { name: *name, stream, oldest_ms, bytes });
+            let pushed = waiting.entry.is_pushed();
+            records.push(Record { name: *name, stream, oldest_ms, bytes, pushed });
         }
         records
     }

@@ -480,7 +480,7 @@ mod tests {
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
-    use crate::model::slot::StreamKey;
+    use crate::{model::slot::StreamKey, outbox::entry::Making};
 
     const STORED: Verdict = Verdict::Stored;
     const BUSY: Verdict = Verdict::Retry { wait_ms: None, maybe_stored: false };
@@ -529,7 +529,7 @@ mod tests {
                 sequence: self.next,
                 stream: StreamKey(stream),
                 round,
-                since_ms: None,
+                making: Making::Whole { pushed: false },
                 oldest_ms: 0,
                 appended_ms: self.now_ms,
                 bytes: 10 * samples,

@@ -615,6 +615,7 @@ mod tests {
                 stream: StreamKey(stream << 52),
                 round: 0,
                 since_ms: stream.is_multiple_of(2).then_some(5),
+                pushed: false,
                 samples: 1,
                 oldest_ms: 0,
                 raw_length: 0,
@@ -733,7 +734,7 @@ mod tests {
     fn name_of(entry: &Entry) -> Option<RecordName> {
         let sequence = entry.sequence;
         let node = NodeId(u128::from(sequence % 2));
-        Some(RecordName { interval_ms: entry.since_ms?, node, sequence: sequence / 2 })
+        Some(RecordName { interval_ms: entry.since_ms()?, node, sequence: sequence / 2 })
     }
 
     proptest! {

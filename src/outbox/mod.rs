@@ -21,6 +21,8 @@ mod log;
 mod loss;
 mod meters;
 pub mod packer;
+mod pile;
+pub mod press;
 mod progress;
 mod queue;
 mod recovery;
@@ -49,6 +51,7 @@ use tracing::{info, warn};
 pub use crate::outbox::{
     families::Families,
     packer::{Packed, Packer},
+    press::{KeptSeries, Press, PushOrigin},
     shaping::{SeriesBlobs, SeriesRun, Shaping, Shapings},
     view::{DiskView, LaneState, LaneView, QueueView},
 };

@@ -3,29 +3,19 @@
 
 use std::{mem, sync::Arc};
 
-use bytes::Bytes;
-
 use crate::{
-    model::{
-        batch::{Batch, Signal},
-        sample::Point,
-        slot::StreamKey,
+    model::{batch::Batch, sample::Point, slot::StreamKey},
+    outbox::{
+        pile::{Origin, Pile, Tools},
+        shaping::{SeriesBlobs, SeriesRun, Shapings},
     },
-    outbox::shaping::{SeriesBlobs, SeriesRun, Shapings},
-    wire::remote_write::{Compressor, push_series},
+    wire::remote_write::push_series,
 };
 
-/// Snappy works block by block, so what fills one can be compressed and forgotten: a scrape of any
-/// size needs one block of plain bytes.
-const BLOCK_BYTES_MAX: usize = 64 << 10;
-/// A batch is cut before it unpacks to more; a single larger series goes alone.
-const BATCH_RAW_BYTES_MAX: usize = 4 << 20;
 /// Of a sample, besides its labels and exemplars.
 const SAMPLE_BYTES_MAX: usize = 50;
-/// Of piles.
-const BUFFERS_KEPT_MAX: usize = 8;
 
-/// One scrape, ready for the queues.
+/// One scrape, or what was pushed at once, ready for the queues.
 #[derive(Debug)]
 pub struct Packed {
     /// Those it was packed with, which a reload may have replaced since.
@@ -49,38 +39,12 @@ pub struct Packer {
     batches: Vec<(usize, Batch)>,
 }
 
-/// What packing needs and no target should keep for itself: 100 KB and more.
-#[derive(Debug, Default)]
-pub(super) struct Tools {
-    compressor: Option<Compressor>,
-    /// Of piles.
-    buffers: Vec<Buffers>,
-}
-
-/// Plain and packed.
-type Buffers = (Vec<u8>, Vec<u8>);
-
-/// Where a batch comes from.
-#[derive(Clone, Copy, Debug)]
-struct Origin {
-    stream: StreamKey,
-    round: i64,
-    since_ms: Option<i64>,
-}
-
-/// A batch that is growing.
-#[derive(Debug, Default)]
-struct Pile {
-    plain: Vec<u8>,
-    /// Fragments, one behind the other.
-    packed: Vec<u8>,
-    /// Of `packed`, unpacked.
-    raw_length: usize,
-    samples: usize,
-    oldest_ms: i64,
-}
-
 impl Packed {
+    /// By number of shaping, in the order in which they must leave.
+    pub(super) fn of(shapings: Arc<Shapings>, batches: Vec<(usize, Batch)>) -> Self {
+        Self { shapings, batches }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.batches.is_empty()
     }
@@ -173,8 +137,7 @@ impl Packer {
             pile.compress(&mut self.tools);
             skeleton.write(values.clone(), timestamp_ms, &mut pile.packed);
             pile.raw_length += skeleton.raw_length() as usize;
-            pile.samples += samples;
-            pile.oldest_ms = pile.oldest_ms.min(timestamp_ms);
+            pile.count(samples, timestamp_ms);
             if pile.is_full(samples_max) {
                 self.seal(number, layer);
             }
@@ -185,7 +148,7 @@ impl Packer {
         for (layer, row) in mem::take(&mut self.layers).into_iter().enumerate() {
             for (number, mut pile) in row.into_iter().enumerate() {
                 let origin = self.origin_of(layer);
-                self.batches.extend(pile.seal(&mut self.tools, origin).map(|b| (number, b)));
+                self.batches.extend(pile.seal(&mut self.tools, &origin).map(|b| (number, b)));
                 self.tools.keep(pile);
             }
         }
@@ -193,7 +156,7 @@ impl Packer {
         let mut batches = mem::take(&mut self.batches);
         // Stable: within a round the order of the scrape stays.
         batches.sort_by_key(|(_, batch)| batch.round);
-        Packed { shapings: Arc::clone(&self.shapings), batches }
+        Packed::of(Arc::clone(&self.shapings), batches)
     }
 
     #[inline]
@@ -202,12 +165,9 @@ impl Packer {
         let Some(point) = shaping.part_of(point).filter(|_| !blob.is_empty()) else { return };
         let samples_max = shaping.samples_max;
         let pile = &mut self.layers[layer][number];
-        if pile.plain.len() + blob.len() + SAMPLE_BYTES_MAX > BLOCK_BYTES_MAX {
-            pile.compress(&mut self.tools);
-        }
-        push_series(&mut pile.plain, blob, &point);
-        pile.samples += 1;
-        pile.oldest_ms = pile.oldest_ms.min(point.timestamp_ms);
+        let plain = pile.room_for(blob.len() + SAMPLE_BYTES_MAX, &mut self.tools);
+        push_series(plain, blob, &point);
+        pile.count(1, point.timestamp_ms);
         if pile.is_full(samples_max) {
             self.seal(number, layer);
         }
@@ -216,13 +176,14 @@ impl Packer {
     fn seal(&mut self, number: usize, layer: usize) {
         let origin = self.origin_of(layer);
         let pile = &mut self.layers[layer][number];
-        self.batches.extend(pile.seal(&mut self.tools, origin).map(|b| (number, b)));
+        self.batches.extend(pile.seal(&mut self.tools, &origin).map(|b| (number, b)));
     }
 
     fn origin_of(&mut self, layer: usize) -> Origin {
         let round = self.round.saturating_add(i64::try_from(layer).unwrap_or(i64::MAX));
         self.next_round = self.next_round.max(round.saturating_add(1));
-        Origin { stream: self.stream, round, since_ms: self.since_ms }
+        let tenant = Arc::default();
+        Origin { tenant, stream: self.stream, round, since_ms: self.since_ms, pushed: false }
     }
 
     fn grow(&mut self, layer: usize) {
@@ -231,66 +192,6 @@ impl Packer {
             let row = self.shapings.each().map(|_| tools.pile());
             self.layers.push(row.collect());
         }
-    }
-}
-
-impl Tools {
-    fn pile(&mut self) -> Pile {
-        let (plain, packed) = self.buffers.pop().unwrap_or_default();
-        Pile::with(plain, packed)
-    }
-
-    fn keep(&mut self, pile: Pile) {
-        let Pile { mut plain, mut packed, .. } = pile;
-        plain.clear();
-        packed.clear();
-        let is_small = plain.capacity().max(packed.capacity()) <= 2 * BLOCK_BYTES_MAX;
-        if self.buffers.len() < BUFFERS_KEPT_MAX && is_small {
-            self.buffers.push((plain, packed));
-        }
-    }
-}
-
-impl Pile {
-    fn with(plain: Vec<u8>, packed: Vec<u8>) -> Self {
-        Self { plain, packed, oldest_ms: i64::MAX, ..Self::default() }
-    }
-
-    fn is_full(&self, samples_max: usize) -> bool {
-        self.samples >= samples_max || self.raw_length + self.plain.len() >= BATCH_RAW_BYTES_MAX
-    }
-
-    fn compress(&mut self, tools: &mut Tools) {
-        if self.plain.is_empty() {
-            return;
-        }
-        let compressor = tools.compressor.get_or_insert_default();
-        compressor.append(&self.plain, &mut self.packed);
-        self.raw_length += self.plain.len();
-        self.plain.clear();
-    }
-
-    /// What has grown becomes a batch, and the pile is empty again.
-    fn seal(&mut self, tools: &mut Tools, origin: Origin) -> Option<Batch> {
-        let Origin { stream, round, since_ms } = origin;
-        self.compress(tools);
-        if self.packed.is_empty() {
-            return None;
-        }
-        let batch = Batch {
-            signal: Signal::Metrics,
-            tenant: Arc::from(""),
-            stream,
-            round,
-            since_ms,
-            samples: u32::try_from(self.samples).expect("a batch is cut long before"),
-            oldest_ms: self.oldest_ms,
-            raw_length: u32::try_from(self.raw_length).expect("a batch is cut long before"),
-            bytes: Bytes::copy_from_slice(&self.packed),
-        };
-        self.packed.clear();
-        *self = Self::with(mem::take(&mut self.plain), mem::take(&mut self.packed));
-        Some(batch)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     model::record::RecordName,
     outbox::{
         cursors::Cursors,
-        entry::{Entry, LineKey, Place},
+        entry::{Entry, LineKey, Making, Place},
         frame::{self, Frame},
         log::{DiskError, Move, SEGMENT_MAGIC, Segment},
     },
@@ -160,7 +160,7 @@ fn entry_of(frame: &Frame<'_>, place: Place) -> Entry {
         sequence: frame.sequence,
         stream: frame.stream,
         round: frame.round,
-        since_ms: frame.name.map(|name| name.interval_ms),
+        making: Making::of(frame.name.map(|name| name.interval_ms), frame.pushed),
         oldest_ms: frame.oldest_ms,
         appended_ms: frame.appended_ms,
         bytes: u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX),

@@ -10,7 +10,7 @@ use crate::{
         relabel::{self, Rule},
         sample::{Point, PointValue},
     },
-    outbox::packer::Tools,
+    outbox::pile::Tools,
     wire::{
         protobuf::push_varint,
         remote_write::{Metadata, Skeleton, encode_labels},
@@ -188,9 +188,9 @@ impl Shapings {
 
 impl Shaping {
     /// Empty where a rule drops the series, or leaves it without a name.
-    fn encode(&self, labels: &Labels, metadata: Option<&Metadata<'_>>) -> Vec<u8> {
+    pub(super) fn encode(&self, labels: &Labels, metadata: Option<&Metadata<'_>>) -> Vec<u8> {
         let metadata = metadata.filter(|_| self.is_v2());
-        if self.external_labels.is_empty() && self.write_relabel.is_empty() {
+        if self.keeps_labels() {
             let is_named = labels.contains(METRIC_NAME);
             return if is_named { encode_labels(labels, metadata) } else { Vec::new() };
         }
@@ -220,7 +220,12 @@ impl Shaping {
         })
     }
 
-    fn is_v2(&self) -> bool {
+    /// What becomes of the labels is what they are.
+    pub(super) fn keeps_labels(&self) -> bool {
+        self.external_labels.is_empty() && self.write_relabel.is_empty()
+    }
+
+    pub(super) fn is_v2(&self) -> bool {
         match self.message {
             WriteMessage::V1 => false,
             WriteMessage::V2 => true,

@@ -177,7 +177,8 @@ impl Exchange {
             self.decided_on(from, Message::Give(give), &look, Arrived::new(), present);
             return;
         }
-        let mut streams: Vec<_> = give.records.iter().map(|record| record.stream).collect();
+        let in_step = give.records.iter().filter(|record| !record.pushed);
+        let mut streams: Vec<_> = in_step.map(|record| record.stream).collect();
         streams.sort_unstable();
         streams.dedup();
         let (answer, answered) = oneshot::channel();

@@ -320,7 +320,8 @@ impl Queue {
         let late_ms_max = self.limits.late_ms_max;
         let is_late = |entry: &Entry| {
             let newest_ms = newest.get(&entry.stream);
-            newest_ms.is_some_and(|newest_ms| entry.oldest_ms < newest_ms - late_ms_max)
+            !entry.is_pushed()
+                && newest_ms.is_some_and(|newest_ms| entry.oldest_ms < newest_ms - late_ms_max)
         };
         let waiting = self.held.of_slot(slot).map(|waiting| &waiting.entry);
         let late: Vec<u64> = waiting.filter(|e| is_late(e)).map(|e| e.sequence).collect();

@@ -175,7 +175,7 @@ impl Queue {
         let line = Line::of(&entry, number);
         let unwritten = Unwritten { sequence: entry.sequence, line, appended_ms: now_ms };
         self.fresh.add(unwritten, batch.bytes);
-        if self.held.admits(slot, entry.since_ms) {
+        if self.held.admits(slot, entry.since_ms()) {
             self.enter(number, entry);
         } else {
             self.progress.pin(number, &entry);
@@ -337,7 +337,8 @@ impl Queue {
             tenant: Arc::clone(&key.tenant),
             stream: entry.stream,
             round: entry.round,
-            since_ms: entry.since_ms,
+            since_ms: entry.since_ms(),
+            pushed: entry.is_pushed(),
             samples: entry.samples,
             oldest_ms: entry.oldest_ms,
             raw_length: entry.raw_length,

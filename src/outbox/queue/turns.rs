@@ -203,7 +203,7 @@ impl Queue {
             self.losses.add(reason, u64::from(samples), at_ms);
         }
         for entry in &outcome.released {
-            if outcome.arrived && entry.is_divided() {
+            if outcome.arrived && entry.is_divided() && !entry.is_pushed() {
                 self.sent.note(entry.stream, entry.oldest_ms);
             }
             self.progress.left_first(number, entry);

@@ -451,7 +451,7 @@ fn take_records(
         if !state.names.add(record.name) {
             continue;
         }
-        let sent_ms = (outlook.sent_ms)(record);
+        let sent_ms = (outlook.sent_ms)(record).filter(|_| !record.pushed);
         if sent_ms.is_none_or(|sent_ms| record.oldest_ms > sent_ms - outlook.window_ms) {
             taken.push(record.name);
         } else {
@@ -469,18 +469,19 @@ mod tests {
     /// The destination has a sample of 100 of the only stream.
     #[test]
     fn late_is_what_the_destinations_window_does_not_reach() {
-        let check = |window_ms, oldest_ms, is_late| {
+        let check = |window_ms, oldest_ms, pushed, is_late| {
             let name = RecordName { interval_ms: 0, node: NodeId(1), sequence: 1 };
-            let records = [Record { name, stream: StreamKey(0), oldest_ms, bytes: 1 }];
+            let records = [Record { name, stream: StreamKey(0), oldest_ms, bytes: 1, pushed }];
             let sent_ms = |_: &Record| Some(100);
             let outlook =
                 Outlook { has_room: true, has_reserve: true, window_ms, sent_ms: &sent_ms };
             let (taken, late) = take_records(&mut Saved::default(), &records, &outlook);
             assert_eq!((taken.len(), late.len()), if is_late { (0, 1) } else { (1, 0) });
         };
-        check(0, 101, false);
-        check(0, 100, true);
-        check(30, 71, false);
-        check(30, 70, true);
+        check(0, 101, false, false);
+        check(0, 100, false, true);
+        check(30, 71, false, false);
+        check(30, 70, false, true);
+        check(0, 50, true, false);
     }
 }

@@ -51,7 +51,7 @@ fn slot(number: u16) -> Slot {
 fn record(interval_ms: i64, node: NodeId, sequence: u64) -> Record {
     let name = RecordName { interval_ms, node, sequence };
     let oldest_ms = interval_ms + i64::try_from(sequence).unwrap();
-    Record { name, stream: StreamKey(7), oldest_ms, bytes: 300 }
+    Record { name, stream: StreamKey(7), oldest_ms, bytes: 300, pushed: false }
 }
 
 fn outlook(has_room: bool) -> Outlook<'static> {

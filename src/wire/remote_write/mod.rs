@@ -10,6 +10,7 @@ mod decode;
 mod encode;
 mod fragment;
 mod histogram;
+mod kept;
 mod metadata;
 mod pushed;
 mod skeleton;
@@ -23,6 +24,7 @@ pub use self::{
     decode::{DecodeError, HistogramAt, TimeSeries, decode, decode_v2},
     encode::{encode_labels, is_labels, push_series},
     fragment::{Compressor, Fragment, Piece, join, sample_count, split, unpack_all},
+    kept::{KeptParts, KeptTakes, tells_more_than_1_0},
     metadata::{Family, Metadata, metadata_request},
     pushed::{
         PUSHED_LABELS_MAX, PushedExemplars, PushedLabel, PushedPoint, PushedSeries, PushedValue,

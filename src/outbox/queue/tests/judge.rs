@@ -239,7 +239,7 @@ impl Judge {
             }
             for entry in lane.entries().skip(on_its_way) {
                 let Some(name) = self.queue.held.name_of(entry) else { continue };
-                let is_admitted = self.queue.held.admits(entry.slot(), entry.since_ms);
+                let is_admitted = self.queue.held.admits(entry.slot(), entry.since_ms());
                 assert!(is_admitted, "{} may not leave", show(&self.queue, entry));
                 let before = last.insert(entry.slot(), name);
                 assert!(before.is_none_or(|before| before < name), "{before:?} before {name:?}");

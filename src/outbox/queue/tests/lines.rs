@@ -31,6 +31,7 @@ pub(super) fn batch(slot: u16, since_ms: i64, instant_ms: i64) -> Batch {
         stream: stream(slot),
         round: instant_ms,
         since_ms: Some(since_ms),
+        pushed: false,
         samples: 1,
         oldest_ms: instant_ms,
         raw_length: 10,

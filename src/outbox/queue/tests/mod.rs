@@ -47,6 +47,7 @@ fn append(queue: &mut Queue, tenant: &str, lane: u64, now_ms: i64) {
         stream: StreamKey(lane << 52),
         round: now_ms,
         since_ms: None,
+        pushed: false,
         samples: 1,
         oldest_ms: now_ms,
         raw_length: 10,

@@ -351,7 +351,7 @@ impl Node {
             let name = RecordName { interval_ms: since_ms, node: self.id, sequence };
             self.next_sequence += 1;
             air.tally.scraped += 1;
-            let record = Record { name, stream, oldest_ms, bytes: 300 };
+            let record = Record { name, stream, oldest_ms, bytes: 300, pushed: false };
             for line in air.destinations.keys().map(|name| line(stream.slot(), name)) {
                 self.disk.entry(line).or_default().add(record);
             }
