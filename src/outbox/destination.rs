@@ -13,18 +13,21 @@ use crate::{
     config::{Destination, MetadataSending},
     model::{batch::Batch, member::NodeId},
     outbox::{
-        APPENDS_MAX,
+        APPENDS_MAX, PUSHES_MAX,
         dialect::Dialect,
         disk::{Disk, Done, Job},
         families::Families,
+        keeping::Keeping,
         line_work::LineWork,
         lines::LineOrder,
         log::{DiskError, Log},
         meters::DestinationMeters,
+        push::Pushed,
         queue::Queue,
         recovery::Recovery,
         reporter::Reporter,
         requests::{Ended, Failed, Posted, Requests},
+        room::Room,
         sender::Sender,
         settings::{Settings, ms},
         verdict::{Verdict, judge},
@@ -64,6 +67,8 @@ pub(super) struct Setup {
     pub(super) families: Families,
     pub(super) lease: Lease,
     pub(super) appends: mpsc::Receiver<Appended>,
+    pub(super) pushes: mpsc::Receiver<Pushed>,
+    pub(super) room: Arc<Room>,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) lines: mpsc::Receiver<Vec<LineOrder>>,
     pub(super) view: watch::Sender<Arc<QueueView>>,
@@ -83,6 +88,9 @@ pub(super) struct DestinationLoop {
     /// The right to send what is divided has run out.
     is_lapsed: bool,
     appends: mpsc::Receiver<Appended>,
+    pushes: mpsc::Receiver<Pushed>,
+    keeping: Keeping,
+    room: Arc<Room>,
     orders: mpsc::Receiver<Order>,
     lines: mpsc::Receiver<Vec<LineOrder>>,
     line_work: LineWork,
@@ -127,6 +135,8 @@ impl DestinationLoop {
             families,
             lease,
             appends,
+            pushes,
+            room,
             orders,
             lines,
             view,
@@ -141,6 +151,7 @@ impl DestinationLoop {
             unsent.entry.appended_ms = unsent.entry.appended_ms.min(now_ms);
             queue.restore(unsent);
         }
+        room.know(queue.lanes().map(|(key, _)| &key.tenant));
         let mut disk = Disk::new(log);
         let mut reporter = Reporter::new(Arc::clone(&destination.name), view, meters);
         if let Some(fault) = &recovery.fault {
@@ -148,6 +159,7 @@ impl DestinationLoop {
         }
         let requests = Requests::new(Sender::new(&destination), Dialect::new(&destination));
         reporter.tick(&mut queue, &disk, requests.dialect(), now_ms);
+        room.tell(queue.free(), queue.drops_oldest(), disk.refuses(now_ms));
         Self {
             settings,
             queue,
@@ -160,6 +172,9 @@ impl DestinationLoop {
             lease,
             is_lapsed: false,
             appends,
+            pushes,
+            keeping: Keeping::default(),
+            room,
             orders,
             lines,
             line_work: LineWork::default(),
@@ -184,6 +199,7 @@ impl DestinationLoop {
             let takes = self.ending.is_none() && self.queue.has_room();
             tokio::select! {
                 Some(batches) = self.appends.recv(), if takes => self.append(batches),
+                Some(pushed) = self.pushes.recv(), if self.keeping.has_room() => self.push(pushed),
                 ended = self.requests.next() => self.ended(ended),
                 done = self.disk.done() => self.job_done(done),
                 // What closes a line comes before what might be sent of it.
@@ -217,6 +233,7 @@ impl DestinationLoop {
         if self.disk.is_idle() {
             self.start_job(now_ms, ticks);
         }
+        self.settle_pushes(now_ms);
         if ticks {
             self.reporter.tick(&mut self.queue, &self.disk, self.requests.dialect(), now_ms);
         }
@@ -300,6 +317,23 @@ impl DestinationLoop {
         }
     }
 
+    fn push(&mut self, pushed: Pushed) {
+        let now_ms = self.clock.now_ms();
+        self.keeping.take(pushed, self.disk.refuses(now_ms), &mut self.queue, now_ms);
+        for _ in 1..PUSHES_MAX {
+            let Ok(pushed) = self.pushes.try_recv() else { return };
+            self.keeping.take(pushed, self.disk.refuses(now_ms), &mut self.queue, now_ms);
+        }
+    }
+
+    /// Who waits hears of what has happened, and who comes of the room that there is.
+    fn settle_pushes(&mut self, now_ms: i64) {
+        self.keeping.settle(&mut self.queue);
+        self.reporter.pushed(self.keeping.take_samples());
+        let fault = self.disk.refuses(now_ms);
+        self.room.tell(self.queue.free(), self.queue.drops_oldest(), fault);
+    }
+
     fn ended(&mut self, ended: Ended) {
         let now_ms = self.clock.now_ms();
         match ended {
@@ -341,10 +375,16 @@ impl DestinationLoop {
         let now_ms = self.clock.now_ms();
         let change = self.disk.judge(&done, now_ms);
         self.reporter.job_done(&done, change.as_ref());
-        match &done.written {
-            Some(Ok(places)) => self.queue.written(places),
-            Some(Err(error)) => self.queue.not_written(matches!(error, DiskError::Full(_))),
-            None => {}
+        if let Some(Ok(places)) = &done.written {
+            self.queue.written(places);
+        }
+        self.keeping.settle(&mut self.queue);
+        // Before anything has to go for want of memory.
+        if let Some(fault) = self.disk.refuses(now_ms) {
+            self.keeping.refuse_all(fault, &mut self.queue);
+        }
+        if let Some(Err(error)) = &done.written {
+            self.queue.not_written(matches!(error, DiskError::Full(_)));
         }
         self.line_work.stored(done.stored.as_ref(), &mut self.queue, now_ms);
         self.queue.moved(&done.moves);
@@ -381,6 +421,9 @@ impl DestinationLoop {
                 let Ok(batches) = self.appends.try_recv() else { break };
                 self.append_all(batches, now_ms);
             }
+            if let Ok(pushed) = self.pushes.try_recv() {
+                self.push(pushed);
+            }
         }
         self.line_work.take(orders, &mut self.queue, now_ms);
     }
@@ -394,6 +437,10 @@ impl DestinationLoop {
         self.appends.close();
         while let Ok(batches) = self.appends.try_recv() {
             self.append_all(batches, now_ms);
+        }
+        self.pushes.close();
+        while let Ok(pushed) = self.pushes.try_recv() {
+            self.push(pushed);
         }
         while let Ok(orders) = self.lines.try_recv() {
             self.order(orders);

@@ -86,6 +86,11 @@ impl Disk {
         self.is_idle().then(|| if self.is_broken() { self.retry_ms } else { i64::MIN })
     }
 
+    /// Why it is left alone for now.
+    pub(super) fn refuses(&self, now_ms: i64) -> Option<&str> {
+        self.view.fault.as_deref().filter(|_| self.retry_ms > now_ms)
+    }
+
     pub(super) fn start(&mut self, job: Job) {
         let Some(mut log) = self.log.take() else { return };
         self.running = Some(spawn_blocking(move || {

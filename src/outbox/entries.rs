@@ -103,6 +103,15 @@ impl Entries {
 
     /// Takes out all that go; where that is a whole slot, it may enter again in another order.
     pub(super) fn pull(&mut self, goes: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let pulled = self.withdraw(goes);
+        for entry in &pulled {
+            self.late_ms.remove(&entry.slot());
+        }
+        pulled
+    }
+
+    /// Takes out all that go, and none of which comes back.
+    pub(super) fn withdraw(&mut self, goes: impl Fn(&Entry) -> bool) -> Vec<Entry> {
         let mut pulled = Vec::new();
         let mut stays = |entry: &Entry| {
             let goes = goes(entry);
@@ -115,7 +124,6 @@ impl Entries {
         self.ordinary.retain(|entry| stays(entry));
         for entry in &pulled {
             self.late_keys.remove(&entry.sequence);
-            self.late_ms.remove(&entry.slot());
         }
         pulled
     }

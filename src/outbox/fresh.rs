@@ -13,7 +13,7 @@ use crate::outbox::progress::Line;
 pub(super) const WRITE_AFTER_MS: i64 = 700;
 /// What is younger waits for the next write, as its acknowledgement may spare it the disk.
 const WRITE_AGE_MS_MIN: i64 = 100;
-/// What one write takes; the rest follows in the next.
+/// What one write takes of either kind; the rest follows in the next.
 const WRITE_BYTES_MAX: usize = 16 << 20;
 
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ pub(super) struct Fresh {
     bytes: u64,
     /// In order of sequence. Who has no body any more has left meanwhile.
     unwritten: VecDeque<Unwritten>,
+    /// The same, of those that somebody waits for.
+    urgent: VecDeque<Unwritten>,
     unwritten_bytes: u64,
     writing: Vec<Unwritten>,
 }
@@ -32,6 +34,8 @@ pub(super) struct Unwritten {
     pub(super) sequence: u64,
     pub(super) line: Line,
     pub(super) appended_ms: i64,
+    /// To be written as soon as the disk is free, however young it is.
+    pub(super) urgent: bool,
 }
 
 impl Fresh {
@@ -39,7 +43,7 @@ impl Fresh {
         self.bytes += body.len() as u64;
         self.unwritten_bytes += body.len() as u64;
         self.bodies.insert(unwritten.sequence, body);
-        self.unwritten.push_back(unwritten);
+        self.queue_of(&unwritten).push_back(unwritten);
     }
 
     pub(super) fn body(&self, sequence: u64) -> Option<&Bytes> {
@@ -52,7 +56,7 @@ impl Fresh {
 
     pub(super) fn is_all_written(&mut self) -> bool {
         self.skip_gone();
-        self.unwritten.is_empty() && self.writing.is_empty()
+        self.unwritten.is_empty() && self.urgent.is_empty() && self.writing.is_empty()
     }
 
     /// The record has left the queue.
@@ -67,27 +71,19 @@ impl Fresh {
 
     /// When the next write is due.
     pub(super) fn due_ms(&self) -> Option<i64> {
-        self.unwritten.front().map(|oldest| oldest.appended_ms + WRITE_AFTER_MS)
+        if self.urgent.is_empty() { self.aged_due_ms() } else { Some(i64::MIN) }
     }
 
-    /// What is to be written now: nothing before the oldest is due, then all but the youngest; or
-    /// everything where `all`.
+    /// What is to be written now: what is urgent; of the rest nothing before the oldest is due, then
+    /// all but the youngest; or everything where `all`. In order of sequence.
     pub(super) fn take_due(&mut self, now_ms: i64, all: bool) -> &[Unwritten] {
         self.skip_gone();
-        if !all && self.due_ms().is_none_or(|due_ms| due_ms > now_ms) {
-            return &[];
+        if all || self.aged_due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
+            let is_aged = |one: &Unwritten| all || now_ms - one.appended_ms >= WRITE_AGE_MS_MIN;
+            take(&mut self.unwritten, &self.bodies, &mut self.writing, is_aged);
         }
-        let mut bytes = 0;
-        while let Some(next) = self.unwritten.front().copied()
-            && bytes < WRITE_BYTES_MAX
-            && (all || now_ms - next.appended_ms >= WRITE_AGE_MS_MIN)
-        {
-            self.unwritten.pop_front();
-            if let Some(body) = self.bodies.get(&next.sequence) {
-                bytes += body.len();
-                self.writing.push(next);
-            }
-        }
+        take(&mut self.urgent, &self.bodies, &mut self.writing, |_| true);
+        self.writing.sort_unstable_by_key(|unwritten| unwritten.sequence);
         &self.writing
     }
 
@@ -111,22 +107,49 @@ impl Fresh {
 
     /// What was last taken is not on disk.
     pub(super) fn not_written(&mut self) {
-        for record in self.writing.drain(..).rev() {
-            self.unwritten.push_front(record);
+        for record in std::mem::take(&mut self.writing).into_iter().rev() {
+            self.queue_of(&record).push_front(record);
         }
     }
 
     /// The oldest that is in memory alone, and is not being written.
     pub(super) fn oldest_unwritten(&mut self) -> Option<Unwritten> {
         self.skip_gone();
-        self.unwritten.front().copied()
+        let firsts = [self.unwritten.front(), self.urgent.front()].into_iter().flatten();
+        firsts.min_by_key(|first| first.sequence).copied()
+    }
+
+    fn aged_due_ms(&self) -> Option<i64> {
+        self.unwritten.front().map(|oldest| oldest.appended_ms + WRITE_AFTER_MS)
+    }
+
+    fn queue_of(&mut self, unwritten: &Unwritten) -> &mut VecDeque<Unwritten> {
+        if unwritten.urgent { &mut self.urgent } else { &mut self.unwritten }
     }
 
     fn skip_gone(&mut self) {
-        while let Some(first) = self.unwritten.front()
-            && !self.bodies.contains_key(&first.sequence)
-        {
-            self.unwritten.pop_front();
+        for queue in [&mut self.unwritten, &mut self.urgent] {
+            while let Some(first) = queue.front()
+                && !self.bodies.contains_key(&first.sequence)
+            {
+                queue.pop_front();
+            }
+        }
+    }
+}
+
+/// The first of `queue`, as far as one write takes them.
+fn take(
+    queue: &mut VecDeque<Unwritten>,
+    bodies: &HashMap<u64, Bytes>,
+    writing: &mut Vec<Unwritten>,
+    is_due: impl Fn(&Unwritten) -> bool,
+) {
+    let mut bytes = 0;
+    while let Some(next) = queue.pop_front_if(|next| bytes < WRITE_BYTES_MAX && is_due(next)) {
+        if let Some(body) = bodies.get(&next.sequence) {
+            bytes += body.len();
+            writing.push(next);
         }
     }
 }

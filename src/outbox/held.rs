@@ -1,7 +1,7 @@
 //! Records that may not leave yet, or not from here: by slot, each in its place by name. And which
 //! slots may send. Pure; part of `queue`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use hashbrown::HashMap;
 
@@ -209,6 +209,12 @@ impl Held {
 
     pub(super) fn get_mut(&mut self, sequence: u64) -> Option<&mut Entry> {
         self.records.get_mut(&sequence).map(|waiting| &mut waiting.entry)
+    }
+
+    /// Those of these numbers that are not on their way to another member.
+    pub(super) fn here_within(&self, sequences: Range<u64>) -> impl Iterator<Item = u64> {
+        let within = self.records.range(sequences).filter(|(_, waiting)| !waiting.aside);
+        within.map(|(sequence, _)| *sequence)
     }
 
     /// The one that came here first.

@@ -347,13 +347,22 @@ impl Lane {
 
     /// Records leave unsent, to wait outside. Those on their way stay until they are answered.
     pub(super) fn pull(&mut self, leaves: impl Fn(&Entry) -> bool, rules: &Rules) -> Vec<Entry> {
-        let request = self.request.as_ref().filter(|_| self.in_flight.is_none());
-        if request.is_some_and(|request| request.records.iter().any(|t| leaves(&t.entry))) {
-            self.dissolve();
-        }
+        self.dissolve_before(&leaves);
         let pulled = self.waiting.pull(leaves);
         self.redraft(rules);
         pulled
+    }
+
+    /// The same, for ever.
+    pub(super) fn withdraw(
+        &mut self,
+        leaves: impl Fn(&Entry) -> bool,
+        rules: &Rules,
+    ) -> Vec<Entry> {
+        self.dissolve_before(&leaves);
+        let withdrawn = self.waiting.withdraw(leaves);
+        self.redraft(rules);
+        withdrawn
     }
 
     pub(super) fn entry(&self, sequence: u64) -> Option<&Entry> {
@@ -376,6 +385,14 @@ impl Lane {
     pub(super) fn redraft(&mut self, rules: &Rules) {
         self.draft.clear();
         self.draft.extend(self.waiting.iter(), rules, self.took_ms);
+    }
+
+    /// A request that is not on its way, where something of it leaves.
+    fn dissolve_before(&mut self, leaves: impl Fn(&Entry) -> bool) {
+        let request = self.request.as_ref().filter(|_| self.in_flight.is_none());
+        if request.is_some_and(|request| request.records.iter().any(|t| leaves(&t.entry))) {
+            self.dissolve();
+        }
     }
 
     /// An attempt on its way may yet be stored, and a part that was will come again.

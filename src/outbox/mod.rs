@@ -14,6 +14,7 @@ pub mod frame;
 mod fresh;
 mod held;
 mod hold;
+mod keeping;
 mod lane;
 mod line_work;
 pub mod lines;
@@ -24,10 +25,12 @@ pub mod packer;
 mod pile;
 pub mod press;
 mod progress;
+mod push;
 mod queue;
 mod recovery;
 mod reporter;
 mod requests;
+mod room;
 mod sender;
 mod sent;
 mod settings;
@@ -52,6 +55,7 @@ pub use crate::outbox::{
     families::Families,
     packer::{Packed, Packer},
     press::{KeptSeries, Press, PushOrigin},
+    push::NotKept,
     shaping::{SeriesBlobs, SeriesRun, Shaping, Shapings},
     view::{DiskView, LaneState, LaneView, QueueView},
 };
@@ -63,7 +67,9 @@ use crate::{
         lines::LineOrder,
         log::{Log, LogSettings},
         meters::Meters,
+        push::Pushed,
         recovery::Recovery,
+        room::Room,
         settings::{SEGMENT_BYTES_MAX, Settings},
     },
     runtime::{lease::Lease, stop::Stop, tasks},
@@ -71,6 +77,8 @@ use crate::{
 
 /// Scrapes on their way to a destination's loop; the next one waits.
 const APPENDS_MAX: usize = 64;
+/// Pushes on their way to a destination's loop; the next one waits.
+const PUSHES_MAX: usize = 256;
 const ORDERS_MAX: usize = 4;
 /// Orders to lines on their way to a destination's loop; who gives more waits.
 const LINE_ORDERS_MAX: usize = 64;
@@ -92,6 +100,8 @@ struct Route {
     name: Arc<str>,
     fleet_name: Arc<str>,
     appends: mpsc::Sender<Appended>,
+    pushes: mpsc::Sender<Pushed>,
+    room: Arc<Room>,
     lines: mpsc::Sender<Vec<LineOrder>>,
     view: watch::Receiver<Arc<QueueView>>,
 }
@@ -390,6 +400,8 @@ impl Opening {
         tell_recovery(&name, &recovery);
         meters.recovered(&recovery);
         let (appends, appended) = mpsc::channel(APPENDS_MAX);
+        let (pushes, pushed) = mpsc::channel(PUSHES_MAX);
+        let room = Arc::new(Room::default());
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
         let (lines, line_orders) = mpsc::channel(LINE_ORDERS_MAX);
         let (view, seen) = watch::channel(Arc::default());
@@ -402,13 +414,15 @@ impl Opening {
             log,
             recovery,
             appends: appended,
+            pushes: pushed,
+            room: Arc::clone(&room),
             orders: ordered,
             lines: line_orders,
             view,
             meters,
         });
         let fleet_name = Arc::clone(&destination.fleet_name);
-        let route = Route { name, fleet_name, appends, lines, view: seen };
+        let route = Route { name, fleet_name, appends, pushes, room, lines, view: seen };
         Ok(Opened { destination: Arc::clone(destination), route, orders, part })
     }
 }

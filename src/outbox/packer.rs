@@ -53,6 +53,13 @@ impl Packed {
         self.batches.iter().map(|(_, batch)| batch.samples as usize).sum()
     }
 
+    /// Those of the batches; of some that follow each other, one at least.
+    pub(super) fn tenants(&self) -> impl Iterator<Item = &Arc<str>> {
+        let runs =
+            self.batches.chunk_by(|(_, one), (_, next)| Arc::ptr_eq(&one.tenant, &next.tenant));
+        runs.map(|run| &run[0].1.tenant)
+    }
+
     /// What goes to the destination of that name, in order.
     pub fn batches_for(&self, name: &str) -> Vec<Batch> {
         let is_user =

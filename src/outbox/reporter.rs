@@ -78,6 +78,11 @@ impl Reporter {
         self.meters.appended.inc_by(u64::from(batch.samples));
     }
 
+    /// So many samples were pushed and taken.
+    pub(super) fn pushed(&self, samples: u64) {
+        self.meters.appended.inc_by(samples);
+    }
+
     pub(super) fn answered(&mut self, posted: &Posted, verdict: Verdict, answered: &Answered) {
         self.meters.request(posted.answer.code());
         self.meters.request_seconds.observe(posted.took.as_secs_f64());

@@ -20,7 +20,7 @@ use crate::{
         families::Families,
         log::Found,
         queue::{Queue, Share, Start},
-        sender::Sender,
+        sender::{Parcel, Sender},
         verdict::{Answer, Verdict},
     },
     wire::remote_write::{Compressor, metadata_request},
@@ -44,6 +44,7 @@ struct Gathering {
     ticket: u64,
     repeat: u32,
     signal: Signal,
+    tenant: Arc<str>,
     parts: Vec<Part>,
 }
 
@@ -145,7 +146,8 @@ impl Requests {
             let all = spawn_blocking(move || families.all()).await.unwrap_or_default();
             for some in all.chunks(families_per_send_max) {
                 let body = Compressor::default().body(&metadata_request(some));
-                let answer = sender.post(body, Form::default(), 0).await;
+                let (form, tenant) = (Form::default(), Arc::default());
+                let answer = sender.post(Parcel { body, form, tenant, repeat: 0 }).await;
                 if !answer.is_success() {
                     return Ended::Told(Told { families: told, failure: Some(answer) });
                 }
@@ -160,14 +162,14 @@ impl Requests {
     }
 
     pub(super) fn begin(&mut self, start: Start, queue: &Queue, now_ms: i64) -> Result<(), Failed> {
-        let Start { ticket, signal, repeat, shares } = start;
+        let Start { ticket, signal, tenant, repeat, shares } = start;
         let parts = shares.iter().flat_map(|Share { lane, entries, samples }| {
             cuts(entries, samples).into_iter().map(|cut| {
                 let body = queue.body(cut.sequence).cloned();
                 Part { lane: *lane, cut, body }
             })
         });
-        let gathering = Gathering { ticket, repeat, signal, parts: parts.collect() };
+        let gathering = Gathering { ticket, repeat, signal, tenant, parts: parts.collect() };
         if gathering.parts.iter().all(|part| part.body.is_some()) {
             return self.post(&gathering, now_ms);
         }
@@ -240,12 +242,13 @@ impl Requests {
         let Body { bytes, sent } = body;
         let sender = Arc::clone(&self.sender);
         let Gathering { ticket, repeat, .. } = *gathering;
+        let tenant = Arc::clone(&gathering.tenant);
         self.under_way.push(Box::pin(async move {
             let (started, request_bytes) = (Instant::now(), bytes.len());
             let answer = if sent.counts.is_empty() {
                 Answer::Unsaid
             } else {
-                sender.post(bytes, form, repeat).await
+                sender.post(Parcel { body: bytes, form, tenant, repeat }).await
             };
             let took = started.elapsed();
             Ended::Posted(Posted { ticket, repeat, answer, sent, request_bytes, took })

@@ -1,7 +1,7 @@
 //! POSTs the body of one request by remote write, and brings back the answer. Decides nothing:
 //! `dialect` says in which form, `verdict` judges, `lane` repeats.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
@@ -28,12 +28,25 @@ const VICTORIA_METRICS_VERSION: &str = "X-VictoriaMetrics-Remote-Write-Version";
 const VERSION_QUESTION: (&str, &str) = ("get_vm_proto_version", "1");
 /// In every answer of `VictoriaMetrics`, unless it was told to leave it out.
 const VICTORIA_METRICS_SIGN: &str = "X-Server-Hostname";
+/// Whose samples a request has, where there is tenancy.
+const TENANT: &str = "X-Scope-OrgID";
 /// How much of a request was stored, by kind: samples, histograms, exemplars.
 const WRITTEN: [&str; 3] = [
     "X-Prometheus-Remote-Write-Samples-Written",
     "X-Prometheus-Remote-Write-Histograms-Written",
     "X-Prometheus-Remote-Write-Exemplars-Written",
 ];
+
+/// What one request carries.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    pub(super) body: Bytes,
+    pub(super) form: Form,
+    /// Empty where there is none. It replaces one that is configured for all.
+    pub(super) tenant: Arc<str>,
+    /// The attempts before this one.
+    pub(super) repeat: u32,
+}
 
 pub(super) struct Sender {
     caller: Caller,
@@ -64,9 +77,8 @@ impl Sender {
         }
     }
 
-    /// `repeat` counts the attempts before this one.
-    pub(super) async fn post(&self, body: Bytes, form: Form, repeat: u32) -> Answer {
-        match tokio::time::timeout(self.timeout, self.follow(body, form, repeat)).await {
+    pub(super) async fn post(&self, parcel: Parcel) -> Answer {
+        match tokio::time::timeout(self.timeout, self.follow(&parcel)).await {
             Ok(answer) => answer,
             Err(_) => Answer::Timeout,
         }
@@ -86,10 +98,10 @@ impl Sender {
         tokio::time::timeout(self.timeout, asking).await.ok().flatten()
     }
 
-    async fn follow(&self, body: Bytes, form: Form, repeat: u32) -> Answer {
+    async fn follow(&self, parcel: &Parcel) -> Answer {
         let mut url = self.url.clone();
         for _ in 0..REDIRECTS_MAX {
-            let response = match self.post_to(&url, body.clone(), form, repeat).await {
+            let response = match self.post_to(&url, parcel).await {
                 Ok(response) => response,
                 Err(answer) => return answer,
             };
@@ -102,13 +114,8 @@ impl Sender {
         Answer::Unready(format!("more than {REDIRECTS_MAX} redirects"))
     }
 
-    async fn post_to(
-        &self,
-        url: &str,
-        body: Bytes,
-        form: Form,
-        repeat: u32,
-    ) -> Result<Response, Answer> {
+    async fn post_to(&self, url: &str, parcel: &Parcel) -> Result<Response, Answer> {
+        let Parcel { body, form, tenant, repeat } = parcel;
         let (content_type, version) = match form.message {
             WriteMessage::V1 => ("application/x-protobuf", "0.1.0"),
             WriteMessage::V2 => {
@@ -127,9 +134,12 @@ impl Sender {
                 request.header(CONTENT_ENCODING, "zstd").header(VICTORIA_METRICS_VERSION, "1")
             }
         }
-        .body(body);
-        if repeat > 0 {
-            request = request.header("Retry-Attempt", repeat);
+        .body(body.clone());
+        if !tenant.is_empty() {
+            request = request.firm_header(TENANT, &**tenant);
+        }
+        if *repeat > 0 {
+            request = request.header("Retry-Attempt", *repeat);
         }
         request.send().await.map_err(|fault| {
             let reason = fault.to_string();

@@ -5,7 +5,7 @@ use crate::outbox::{
     entry::{Entry, Place},
     held::Waiting,
     loss::Reason,
-    queue::Queue,
+    queue::{Queue, Settled},
 };
 
 /// Of the bound of bytes, what this member's own samples leave free: a part of what another hands
@@ -157,6 +157,6 @@ impl Queue {
 
     fn lose(&mut self, entry: &Entry, reason: Reason) {
         self.losses.add(reason, u64::from(entry.samples), entry.oldest_ms);
-        self.forget(entry);
+        self.forget(entry, Settled::Lost);
     }
 }

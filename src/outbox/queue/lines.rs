@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use crate::{
     model::{
-        batch::Batch,
+        batch::{Batch, is_tenant},
         record::{RecordName, Sent},
         slot::{Slot, StreamKey},
     },
@@ -20,7 +20,7 @@ use crate::{
         lane::Lane,
         lines::{Extracted, Look, Stored},
         loss::Reason,
-        queue::Queue,
+        queue::{Queue, Settled},
     },
 };
 
@@ -302,7 +302,7 @@ impl Queue {
         let sequence = self.held.sequence_of(slot, name)?;
         let waiting = self.held.remove(sequence)?;
         self.progress.unpin(waiting.lane, &waiting.entry);
-        self.forget(&waiting.entry);
+        self.forget(&waiting.entry, Settled::Safe);
         Some(waiting)
     }
 
@@ -339,6 +339,8 @@ fn why_not(slot: Slot, name: &RecordName, batch: &Batch) -> Option<Reason> {
     if frame_bytes(&batch.tenant, batch.bytes.len()) > FRAME_BYTES_MAX {
         return Some(Reason::TooLarge);
     }
-    let fits = batch.stream.slot() == slot && batch.since_ms == Some(name.interval_ms);
+    let fits = batch.stream.slot() == slot
+        && batch.since_ms == Some(name.interval_ms)
+        && is_tenant(&batch.tenant);
     (!fits).then_some(Reason::Corrupt)
 }

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod lines;
+mod pushes;
 mod turns;
 
 use std::{
@@ -15,6 +16,7 @@ use hashbrown::HashMap;
 
 pub(super) use crate::outbox::queue::{
     lines::{Handed, Planned},
+    pushes::{Free, Settled},
     turns::{Share, Start},
 };
 use crate::{
@@ -56,6 +58,8 @@ pub(super) struct Queue {
     sent: SentInstants,
     handed: Handed,
     fresh: Fresh,
+    /// Pushed records that are in memory alone no longer.
+    settled: Vec<(u64, Settled)>,
     unsent: Totals,
     next_sequence: u64,
     /// Of records that enter a lane late.
@@ -102,6 +106,7 @@ impl Queue {
             sent: SentInstants::default(),
             handed: Handed::default(),
             fresh: Fresh::default(),
+            settled: Vec::new(),
             unsent: Totals::default(),
             next_sequence,
             next_order: 0,
@@ -160,6 +165,10 @@ impl Queue {
     }
 
     pub(super) fn append(&mut self, batch: Batch, now_ms: i64) {
+        self.add(batch, false, now_ms);
+    }
+
+    fn add(&mut self, batch: Batch, urgent: bool, now_ms: i64) {
         let bytes = u32::try_from(batch.bytes.len()).unwrap_or(u32::MAX);
         if frame_bytes(&batch.tenant, batch.bytes.len()) > FRAME_BYTES_MAX {
             self.losses.add(Reason::TooLarge, u64::from(batch.samples), batch.oldest_ms);
@@ -173,7 +182,7 @@ impl Queue {
         self.next_sequence += 1;
         self.unsent.add(&entry);
         let line = Line::of(&entry, number);
-        let unwritten = Unwritten { sequence: entry.sequence, line, appended_ms: now_ms };
+        let unwritten = Unwritten { sequence: entry.sequence, line, appended_ms: now_ms, urgent };
         self.fresh.add(unwritten, batch.bytes);
         if self.held.admits(slot, entry.since_ms()) {
             self.enter(number, entry);
@@ -206,9 +215,10 @@ impl Queue {
     pub(super) fn written(&mut self, places: &[Place]) {
         let written = self.fresh.written(self.limits.written_bytes_max);
         for (unwritten, place) in written.into_iter().zip(places) {
-            let Unwritten { sequence, line, .. } = unwritten;
+            let Unwritten { sequence, line, urgent, .. } = unwritten;
             if let Some(entry) = self.entry_mut(line.lane, sequence) {
                 entry.place = Some(*place);
+                self.settled.extend(urgent.then_some((sequence, Settled::Safe)));
             } else {
                 // Acknowledged or dropped while it was being written.
                 self.released.push((sequence, *place));
@@ -361,7 +371,10 @@ impl Queue {
         self.lanes[number].1.push(entry, &self.rules);
     }
 
-    fn forget(&mut self, entry: &Entry) {
+    fn forget(&mut self, entry: &Entry, settled: Settled) {
+        if entry.is_pushed() && entry.place.is_none() {
+            self.settled.push((entry.sequence, settled));
+        }
         self.unsent.subtract(entry);
         self.fresh.forget(entry.sequence, entry.place.is_some());
         self.held.forget_name(entry.sequence);

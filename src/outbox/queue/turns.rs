@@ -6,7 +6,7 @@
 //! under way at most, and so keeps its order. An answer that is the same for all counts for each; where
 //! it tells of some of the samples only, nothing is decided, and each lane sends its own alone.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use rand::Rng;
 
@@ -14,10 +14,10 @@ use crate::{
     model::batch::Signal,
     outbox::{
         draft::Size,
-        entry::Entry,
+        entry::{Entry, LaneKey},
         lane::Outcome,
         loss::Reason,
-        queue::{Answered, Queue},
+        queue::{Answered, Queue, Settled},
         verdict::Verdict,
     },
 };
@@ -27,6 +27,7 @@ use crate::{
 pub(in crate::outbox) struct Start {
     pub(in crate::outbox) ticket: u64,
     pub(in crate::outbox) signal: Signal,
+    pub(in crate::outbox) tenant: Arc<str>,
     /// 0 for the first try.
     pub(in crate::outbox) repeat: u32,
     pub(in crate::outbox) shares: Vec<Share>,
@@ -190,9 +191,9 @@ impl Queue {
                 shares.push(Share { lane, entries: attempt.entries, samples: attempt.samples });
             }
         }
-        let signal = self.lanes[shares.first()?.lane].0.signal;
+        let LaneKey { signal, tenant, .. } = self.lanes[shares.first()?.lane].0.clone();
         self.under_way.insert(ticket, shares.iter().map(|share| share.lane).collect());
-        Some(Start { ticket, signal, repeat, shares })
+        Some(Start { ticket, signal, tenant, repeat, shares })
     }
 
     fn conclude(&mut self, number: usize, outcome: Outcome, now_ms: i64) {
@@ -207,7 +208,7 @@ impl Queue {
                 self.sent.note(entry.stream, entry.oldest_ms);
             }
             self.progress.left_first(number, entry);
-            self.forget(entry);
+            self.forget(entry, Settled::Safe);
         }
     }
 }

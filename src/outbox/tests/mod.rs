@@ -5,6 +5,7 @@ mod disk;
 mod handover;
 mod lines;
 mod odd;
+mod pushes;
 mod receiver;
 mod versions;
 

@@ -48,7 +48,8 @@ impl Caller {
     /// `url` is none.
     pub fn request(&self, method: Method, url: &str) -> Result<Call, String> {
         let url = Url::parse(url).map_err(|e| format!("no URL: {e}"))?;
-        let asked = Asked { method, url, headers: HeaderMap::new(), body: None };
+        let (headers, firm) = (HeaderMap::new(), HeaderMap::new());
+        let asked = Asked { method, url, headers, firm, body: None };
         Ok(Call { terms: Arc::clone(&self.terms), asked, timeout: None, fault: None })
     }
 
@@ -137,7 +138,8 @@ impl Terms {
         let mut builder = client
             .request(asked.method.clone(), asked.url.clone())
             .headers(asked.headers.clone())
-            .headers(pass.headers.clone());
+            .headers(pass.headers.clone())
+            .headers(asked.firm.clone());
         if let Some(body) = &asked.body {
             builder = builder.body(body.clone());
         }
@@ -185,6 +187,8 @@ struct Asked {
     method: Method,
     url: Url,
     headers: HeaderMap,
+    /// These win over what is configured.
+    firm: HeaderMap,
     body: Option<Bytes>,
 }
 
@@ -204,14 +208,20 @@ impl Call {
         HeaderName: TryFrom<N>,
         HeaderValue: TryFrom<V>,
     {
-        match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            (Ok(name), Ok(value)) => {
-                self.asked.headers.append(name, value);
-            }
-            (Ok(name), Err(_)) => {
-                self.fault = Some(format!("header `{name}` has a character no header may have"));
-            }
-            (Err(_), _) => self.fault = Some("no header has such a name".to_owned()),
+        if let Some((name, value)) = self.checked(name, value) {
+            self.asked.headers.append(name, value);
+        }
+        self
+    }
+
+    /// In the place of a configured one of that name.
+    pub fn firm_header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        HeaderName: TryFrom<N>,
+        HeaderValue: TryFrom<V>,
+    {
+        if let Some((name, value)) = self.checked(name, value) {
+            self.asked.firm.insert(name, value);
         }
         self
     }
@@ -254,5 +264,20 @@ impl Call {
             Ok(outcome) => outcome,
             Err(_) => Err(Fault::NotNow(format!("no answer within {timeout:?}"))),
         }
+    }
+
+    fn checked<N, V>(&mut self, name: N, value: V) -> Option<(HeaderName, HeaderValue)>
+    where
+        HeaderName: TryFrom<N>,
+        HeaderValue: TryFrom<V>,
+    {
+        match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            (Ok(name), Ok(value)) => return Some((name, value)),
+            (Ok(name), Err(_)) => {
+                self.fault = Some(format!("header `{name}` has a character no header may have"));
+            }
+            (Err(_), _) => self.fault = Some("no header has such a name".to_owned()),
+        }
+        None
     }
 }

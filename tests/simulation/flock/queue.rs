@@ -100,7 +100,7 @@ impl Queue {
     ) {
         disk.next_sequence += 1;
         let name = RecordName { interval_ms: since_ms, node: me, sequence: disk.next_sequence };
-        let record = Record { name, stream, oldest_ms: instant_ms, bytes: 300 };
+        let record = Record { name, stream, oldest_ms: instant_ms, bytes: 300, pushed: false };
         air.appended.insert((stream, instant_ms));
         for destination in air.destinations.keys() {
             let line = line(stream.slot(), destination);

@@ -2,6 +2,7 @@
 
 mod judge;
 mod lines;
+mod pushes;
 mod turns;
 
 use std::num::NonZeroU32;
