@@ -47,6 +47,7 @@ pub fn frame(samples: usize) -> Round {
         stream: StreamKey(7),
         round: 1_795_255_200_000,
         since_ms: None,
+        pushed: false,
         samples: u32::try_from(samples).expect("few"),
         oldest_ms: 1_795_255_200_000,
         raw_length,

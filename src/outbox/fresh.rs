@@ -146,7 +146,11 @@ fn take(
     is_due: impl Fn(&Unwritten) -> bool,
 ) {
     let mut bytes = 0;
-    while let Some(next) = queue.pop_front_if(|next| bytes < WRITE_BYTES_MAX && is_due(next)) {
+    while let Some(next) = queue.front().copied()
+        && bytes < WRITE_BYTES_MAX
+        && is_due(&next)
+    {
+        queue.pop_front();
         if let Some(body) = bodies.get(&next.sequence) {
             bytes += body.len();
             writing.push(next);

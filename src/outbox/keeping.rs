@@ -11,7 +11,7 @@ use crate::outbox::{
 };
 
 /// Pushes that are waited for; who brings more waits.
-const PUSHES_MAX: usize = 4096;
+const WAITING_MAX: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(super) struct Keeping {
@@ -34,7 +34,7 @@ struct Waiting {
 impl Keeping {
     /// False: more have to wait.
     pub(super) fn has_room(&self) -> bool {
-        self.waiting.len() < PUSHES_MAX
+        self.waiting.len() < WAITING_MAX
     }
 
     /// `fault`: why the disk takes nothing now.
@@ -101,7 +101,7 @@ impl Keeping {
                 }
             }
         }
-        withdraw(refused, queue);
+        withdraw(&refused, queue);
     }
 
     /// The disk does not take them: nobody is kept waiting until it does.
@@ -111,7 +111,7 @@ impl Keeping {
             let _ = waiting.answer.send(Err(NotKept::Disk(fault.to_owned())));
             refused.push(first..waiting.end);
         }
-        withdraw(refused, queue);
+        withdraw(&refused, queue);
     }
 
     pub(super) fn take_samples(&mut self) -> u64 {
@@ -124,7 +124,7 @@ impl Keeping {
     }
 }
 
-fn withdraw(refused: Vec<Range<u64>>, queue: &mut Queue) {
+fn withdraw(refused: &[Range<u64>], queue: &mut Queue) {
     if !refused.is_empty() {
         queue.withdraw(refused);
     }

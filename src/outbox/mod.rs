@@ -400,7 +400,7 @@ impl Opening {
         tell_recovery(&name, &recovery);
         meters.recovered(&recovery);
         let (appends, appended) = mpsc::channel(APPENDS_MAX);
-        let (pushes, pushed) = mpsc::channel(PUSHES_MAX);
+        let (pushes, coming) = mpsc::channel(PUSHES_MAX);
         let room = Arc::new(Room::default());
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
         let (lines, line_orders) = mpsc::channel(LINE_ORDERS_MAX);
@@ -414,7 +414,7 @@ impl Opening {
             log,
             recovery,
             appends: appended,
-            pushes: pushed,
+            pushes: coming,
             room: Arc::clone(&room),
             orders: ordered,
             lines: line_orders,

@@ -167,8 +167,11 @@ mod tests {
         },
     };
 
-    fn press(changes: Vec<(&str, fn(&mut Destination))>) -> Press {
-        let destination = |(name, change): (&str, fn(&mut Destination))| {
+    /// Of the destination of that name.
+    type Change = (&'static str, fn(&mut Destination));
+
+    fn press(changes: Vec<Change>) -> Press {
+        let destination = |(name, change): Change| {
             let mut destination = destination(name, "");
             change(&mut destination);
             Arc::new(destination)

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -82,9 +83,8 @@ impl Handle {
                 Err(mpsc::error::TrySendError::Closed(_)) => return Err(NotKept::Ended),
             }
         }
-        for (route, pushed) in waiting {
-            route.pushes.send(pushed).await.map_err(|_| NotKept::Ended)?;
-        }
+        let sent = waiting.into_iter().map(|(route, pushed)| route.pushes.send(pushed));
+        try_join_all(sent).await.map_err(|_| NotKept::Ended)?;
         for answered in answers {
             answered.await.unwrap_or(Err(NotKept::Ended))?;
         }

@@ -52,7 +52,7 @@ impl Queue {
 
     /// Records of these numbers, in order, leave without being a loss; but those on their way to the
     /// destination, or to another member, stay.
-    pub(in crate::outbox) fn withdraw(&mut self, refused: Vec<Range<u64>>) {
+    pub(in crate::outbox) fn withdraw(&mut self, refused: &[Range<u64>]) {
         let leaves = |entry: &Entry| {
             let after = refused.partition_point(|range| range.end <= entry.sequence);
             refused.get(after).is_some_and(|range| range.contains(&entry.sequence))

@@ -8,13 +8,18 @@ use crate::{
     config::{Destination, OutboxSettings, Secret, Source, WhenFull, WriteMessage},
     model::{
         labels::Labels,
+        member::NodeId,
+        record::Sent,
         sample::{Point, PointValue, STALE_NAN_BITS},
         slot::StreamKey,
     },
     outbox::{
         KeptSeries, NotKept, Packed, Press, PushOrigin,
+        lines::{Extracted, Stored},
         tests::{
-            Running, Target, destination, one,
+            Running, Target, destination,
+            lines::EVER,
+            one,
             receiver::{Receiver, Reply, Request, strict},
             settings,
         },
@@ -231,6 +236,46 @@ async fn a_disk_that_takes_nothing_is_told_and_what_was_refused_is_gone() {
     let stored = receiver.stored()["p-0"].clone();
     assert_eq!((stored.len(), stored[0]), (2, 3.0), "{stored:?}");
     outbox.stop().await;
+}
+
+/// The taker has sent much newer samples of the stream, as another client was ahead.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_pushed_is_handed_over_however_old() {
+    let directory = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(unavailable).await;
+    let start = |member: u128| {
+        let place = directory.path().join(member.to_string());
+        Running::start_as(NodeId(member), &settings(), &place, &one(&receiver))
+    };
+    let (old, new) = (start(1), start(2));
+    let mut behind = Pusher { since_ms: Some(50), ..Pusher::new("p", "team", 2) };
+    let slot = behind.stream().slot();
+    for _ in 0..3 {
+        behind.keep(&old).await.unwrap();
+    }
+    let mut ahead = Pusher { since_ms: Some(100), pushes: 1000, ..Pusher::new("p", "team", 2) };
+    receiver.answer(taken);
+    new.open(slot, EVER).await;
+    ahead.keep(&new).await.unwrap();
+    receiver.until_stored(2).await;
+    new.until_view("answered", |view| (view.samples == 0).then_some(())).await;
+
+    let look = new.look(slot, vec![behind.stream()]).await;
+    assert_eq!(look.sent, [], "nothing is late by it");
+    let Extracted { records, sent } = old.extract(slot).await;
+    assert!(records.iter().all(|record| record.pushed));
+    let names = records.iter().map(|record| record.name).collect();
+    let records = old.read(slot, names).await;
+    assert_eq!((records.len(), sent), (3, vec![]));
+    // Word of a scrape of that stream would make no difference.
+    let sent = vec![Sent { stream: behind.stream(), newest_ms: i64::MAX }];
+    assert!(new.store(slot, Stored { records, sent, ..Stored::default() }).await);
+    new.until_held(3).await;
+    new.open(slot, EVER).await;
+    receiver.until_stored(8).await;
+    assert_eq!((receiver.stored()["p-0"].len(), new.dropped("late")), (4, 0));
+    old.stop().await;
+    new.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

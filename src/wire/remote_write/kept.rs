@@ -55,9 +55,9 @@ impl KeptParts {
     pub fn push(&self, out: &mut Vec<u8>, label_blob: &[u8], takes: KeptTakes) -> bool {
         let histograms: &[u8] = if takes.histograms { &self.histograms } else { &[] };
         let has_point = !self.samples.is_empty() || !histograms.is_empty();
-        let had_point = !self.samples.is_empty() || !self.histograms.is_empty();
-        // Exemplars of a point that does not go there have nothing to stand beside.
-        let takes_exemplars = takes.exemplars && has_point == had_point;
+        // Exemplars of a histogram that does not go there have nothing to stand beside.
+        let stands_alone = !has_point && !self.histograms.is_empty();
+        let takes_exemplars = takes.exemplars && !stands_alone;
         let exemplars: &[u8] = if takes_exemplars { &self.exemplars } else { &[] };
         if !has_point && exemplars.is_empty() {
             return false;

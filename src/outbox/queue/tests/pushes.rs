@@ -95,7 +95,7 @@ fn what_is_refused_leaves_without_a_trace() {
     append(&mut queue, "team", 0, 0);
     let written = queue.take_writes(0, true);
     assert_eq!(written.len(), 6);
-    queue.withdraw(vec![2..4, 4..5]);
+    queue.withdraw(&[2..4, 4..5]);
     assert_eq!(queue.unsent(), Totals { bytes: 30, samples: 3, records: 3 });
     assert_eq!((lost(&mut queue), queue.held_records()), (vec![], 0));
     queue.not_written(true);
@@ -122,7 +122,7 @@ fn what_is_on_its_way_stays() {
     queue.append_urgent(pushed(0, None), 0);
     queue.append_urgent(pushed(1, Some(5)), 0);
     queue.extract(slot(1));
-    queue.withdraw(vec![1..4]);
+    queue.withdraw(&[1..3, 3..4]);
     assert_eq!((queue.unsent().records, queue.held_records()), (2, 1));
     answer(&mut queue, &start, Verdict::Stored, 0);
     assert_eq!(queue.unsent().records, 1);
@@ -137,7 +137,7 @@ fn what_waits_to_be_repeated_leaves() {
     let start = queue.start(0, false).remove(0);
     let busy = Verdict::Retry { wait_ms: Some(10), maybe_stored: false };
     answer(&mut queue, &start, busy, 0);
-    queue.withdraw(std::iter::once(2..3).collect());
+    queue.withdraw(std::slice::from_ref(&(2..3)));
     let again = queue.start(20, false).remove(0);
     assert_eq!(again.shares[0].entries.len(), 1);
 }
