@@ -23,7 +23,7 @@ pub enum NotKept {
     Full,
     /// The disk of a destination does not take it, and says this.
     Disk(String),
-    /// The outbox ends.
+    /// The outbox ends, or all the destinations that it was packed for are others by now.
     Ended,
     /// Not the name of a tenant; nobody should have let it in.
     BadTenant,
@@ -108,9 +108,12 @@ fn claims<'a>(routes: &'a [Route], packed: &Packed, ack: Ack) -> Result<Claims<'
         let claim = route.room.claim(&batches);
         claims.push((route, batches, claim));
     }
+    if claims.is_empty() && !packed.is_empty() {
+        return Err(NotKept::Ended);
+    }
     let fits = || claims.iter().map(|(.., claim)| claim.fit);
-    let is_full = !claims.is_empty() && fits().all(|fit| fit != Fit::HasRoom);
-    if is_full || fits().any(|fit| fit == Fit::Refused) {
+    let has_none = fits().all(|fit| fit != Fit::HasRoom);
+    if has_none && !claims.is_empty() || fits().any(|fit| fit == Fit::Refused) {
         return Err(NotKept::Full);
     }
     let admits = |route: &Route| route.room.admit(packed.tenants());

@@ -14,6 +14,8 @@ use crate::{model::record::RecordName, outbox::lines::Stored};
 enum Step {
     Append(u16),
     Undivided(u16),
+    /// So many records that somebody waits for.
+    Push(u16, usize),
     Open(u16, i64),
     Close(u16),
     Extract(u16),
@@ -26,6 +28,8 @@ enum Step {
     Start,
     Answer(Index, u8),
     Write,
+    /// It fails, and who waits is refused.
+    WriteFails,
     DropOldest,
 }
 
@@ -37,6 +41,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => slot.clone().prop_map(Step::Append),
         1 => slot.clone().prop_map(Step::Undivided),
+        2 => (slot.clone(), 1..4_usize).prop_map(|(slot, count)| Step::Push(slot, count)),
         3 => (slot.clone(), before).prop_map(|(slot, ms)| Step::Open(slot, ms)),
         1 => slot.clone().prop_map(Step::Close),
         1 => slot.clone().prop_map(Step::Extract),
@@ -49,6 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Start),
         4 => (any::<Index>(), 0..10_u8).prop_map(|(at, n)| Step::Answer(at, n)),
         2 => Just(Step::Write),
+        1 => Just(Step::WriteFails),
         1 => Just(Step::DropOldest),
     ]
 }
@@ -63,6 +69,8 @@ struct Judge {
     positions: BTreeMap<LineKey, u64>,
     /// On disk, and not let go.
     on_disk: BTreeSet<u64>,
+    /// Pushed, and nothing was told of them yet.
+    waiting: BTreeSet<u64>,
     /// Samples that came in, and that are gone for a reason that was told.
     came: u64,
     left: u64,
@@ -80,6 +88,7 @@ impl Judge {
             planned: None,
             positions: BTreeMap::new(),
             on_disk: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             came: 0,
             left: 0,
         }
@@ -96,6 +105,14 @@ impl Judge {
             Step::Undivided(slot) => {
                 self.came += 1;
                 append(&mut self.queue, "", slot.into(), now_ms);
+            }
+            Step::Push(slot, count) => {
+                for _ in 0..count {
+                    self.came += 1;
+                    self.waiting.insert(self.queue.next_sequence());
+                    let batch = Batch { pushed: true, ..batch(slot, self.interval_ms, now_ms) };
+                    self.queue.append_urgent(batch, now_ms);
+                }
             }
             Step::Open(number, before_ms) => self.queue.open(slot(number), before_ms),
             Step::Close(number) => self.queue.close(&BTreeSet::from([slot(number)])),
@@ -146,12 +163,22 @@ impl Judge {
                 let written = write_all(&mut self.queue, now_ms);
                 self.on_disk.extend(written);
             }
+            Step::WriteFails => self.fail_write(),
             Step::DropOldest => {
                 self.queue.limits.bytes_max = self.queue.unsent().bytes.max(10);
                 self.queue.make_room(0);
                 self.queue.limits.bytes_max = 100_000;
             }
         }
+    }
+
+    fn fail_write(&mut self) {
+        self.queue.take_writes(self.now_ms, false);
+        let before = self.queue.unsent().samples;
+        let refused = std::mem::take(&mut self.waiting).into_iter().map(|n| n..n + 1);
+        self.queue.withdraw(&refused.collect::<Vec<_>>());
+        self.left += before - self.queue.unsent().samples;
+        self.queue.not_written(false);
     }
 
     fn end_plan(&mut self, is_stored: bool) {
@@ -204,8 +231,23 @@ impl Judge {
         for (number, _, entry) in self.planned.iter().flat_map(|(_, planned)| &planned.entries) {
             self.check_position(*number, entry);
         }
+        self.check_waiting(&all);
         self.check_order();
         self.check_requests();
+    }
+
+    /// Of each pushed record it is told once, and in time, that it is safe or lost.
+    fn check_waiting(&mut self, all: &[(usize, Entry)]) {
+        let places: BTreeMap<u64, Option<Place>> =
+            all.iter().map(|(_, entry)| (entry.sequence, entry.place)).collect();
+        for (sequence, _) in self.queue.take_settled() {
+            self.waiting.remove(&sequence);
+            let is_here = places.get(&sequence).is_some_and(Option::is_none);
+            assert!(!is_here, "{sequence} is in memory alone");
+        }
+        for sequence in &self.waiting {
+            assert_eq!(places.get(sequence), Some(&None), "of {sequence} nothing was told");
+        }
     }
 
     /// Each lane is in one request at most, and what several share is not too large.
