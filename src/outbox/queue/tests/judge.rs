@@ -106,14 +106,7 @@ impl Judge {
                 self.came += 1;
                 append(&mut self.queue, "", slot.into(), now_ms);
             }
-            Step::Push(slot, count) => {
-                for _ in 0..count {
-                    self.came += 1;
-                    self.waiting.insert(self.queue.next_sequence());
-                    let batch = Batch { pushed: true, ..batch(slot, self.interval_ms, now_ms) };
-                    self.queue.append_urgent(batch, now_ms);
-                }
-            }
+            Step::Push(slot, count) => self.push(slot, count),
             Step::Open(number, before_ms) => self.queue.open(slot(number), before_ms),
             Step::Close(number) => self.queue.close(&BTreeSet::from([slot(number)])),
             Step::Extract(number) => {
@@ -164,12 +157,23 @@ impl Judge {
                 self.on_disk.extend(written);
             }
             Step::WriteFails => self.fail_write(),
-            Step::DropOldest => {
-                self.queue.limits.bytes_max = self.queue.unsent().bytes.max(10);
-                self.queue.make_room(0);
-                self.queue.limits.bytes_max = 100_000;
-            }
+            Step::DropOldest => self.drop_oldest(),
         }
+    }
+
+    fn push(&mut self, slot: u16, count: usize) {
+        for _ in 0..count {
+            self.came += 1;
+            self.waiting.insert(self.queue.next_sequence());
+            let batch = Batch { pushed: true, ..batch(slot, self.interval_ms, self.now_ms) };
+            self.queue.append_urgent(batch, self.now_ms);
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        self.queue.limits.bytes_max = self.queue.unsent().bytes.max(10);
+        self.queue.make_room(0);
+        self.queue.limits.bytes_max = 100_000;
     }
 
     fn fail_write(&mut self) {
