@@ -2,7 +2,6 @@
 //! out. The rules are beside this file and decide; here they are asked in turn.
 
 mod asked;
-mod passwords;
 mod rate;
 mod rules;
 
@@ -41,16 +40,17 @@ use crate::{
         Meters, api,
         door::{
             asked::{Asked, Names, Refusal},
-            passwords::{Outcome, Passwords},
             rate::{Rate, Table},
-            rules::{Certificate, Rules, Shown, Visitor, role_name},
+            rules::{Certificate, Rules, Visitor, role_name},
         },
     },
     config::Config,
     runtime::{
         audit,
         config_state::ConfigState,
+        credentials::Shown,
         http::{ServerTls, dns_names},
+        passwords::{Outcome, Passwords},
     },
 };
 

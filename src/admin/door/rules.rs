@@ -2,18 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use ring::digest::{SHA256, digest};
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
-
 use crate::{
     admin::door::rate::Rate,
-    config::{ClientAuth, Config, Role},
+    config::{Config, Role, Secret},
+    runtime::credentials::{Certificates, Shown, Tokens},
 };
 
 /// Made from one configuration.
 pub(super) struct Rules {
-    tokens: Vec<Token>,
+    tokens: Tokens<(Arc<str>, Role)>,
     users: BTreeMap<String, User>,
     certificates: Certificates,
     read_only_clients: Vec<String>,
@@ -23,28 +20,10 @@ pub(super) struct Rules {
     pub(super) headers: Vec<(String, String)>,
 }
 
-struct Token {
-    name: Arc<str>,
-    role: Role,
-    /// Of a token that could not be read `None`: nobody has it.
-    digest: Option<[u8; 32]>,
-}
-
 pub(super) struct User {
     /// A bcrypt hash.
     pub(super) hash: String,
     pub(super) role: Role,
-}
-
-/// What a client's certificate is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Certificates {
-    /// Nothing: none is verified.
-    Nothing,
-    /// It lets its holder in.
-    Enough,
-    /// Nobody comes without; where there are tokens or users, one of these is needed as well.
-    Needed,
 }
 
 /// Who came, by what it has shown.
@@ -59,19 +38,6 @@ pub(super) struct Visitor {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Certificate {
     pub(super) names: Vec<String>,
-}
-
-/// What `Authorization` holds.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Shown {
-    Nothing,
-    Bearer(String),
-    Basic {
-        user: String,
-        password: String,
-    },
-    /// Of a scheme that is not known, or garbled.
-    Unreadable,
 }
 
 /// What is to be done about a request.
@@ -91,26 +57,19 @@ pub(super) enum Verdict<'r> {
 impl Rules {
     pub(super) fn of(config: &Config) -> Self {
         let admin = &config.admin;
-        let tokens = admin.tokens.iter().map(|token| Token {
-            name: Arc::clone(&token.name),
-            role: token.role,
-            digest: token.key.as_ref().map(|key| sha256(key.expose())),
+        let tokens = admin.tokens.iter().map(|token| {
+            let key = token.key.as_ref().map(Secret::expose);
+            (key, (Arc::clone(&token.name), token.role))
         });
         let users = config.web.users.iter().map(|(name, hash)| {
             let is_reader = admin.read_only_users.contains(name);
             let role = if is_reader { Role::ReadOnly } else { Role::Admin };
             (name.clone(), User { hash: hash.expose().to_owned(), role })
         });
-        let certificates = match config.web.tls.as_ref().map(|tls| tls.client_auth) {
-            None | Some(ClientAuth::None | ClientAuth::Request | ClientAuth::RequireAny) => {
-                Certificates::Nothing
-            }
-            Some(ClientAuth::VerifyIfGiven) => Certificates::Enough,
-            Some(ClientAuth::RequireAndVerify) => Certificates::Needed,
-        };
+        let certificates = Certificates::of(config.web.tls.as_ref());
         let clients = admin.read_only_clients.iter().map(|name| name.to_ascii_lowercase());
         Self {
-            tokens: tokens.collect(),
+            tokens: Tokens::new(tokens),
             users: users.collect(),
             certificates,
             read_only_clients: clients.collect(),
@@ -178,17 +137,9 @@ impl Rules {
         }
     }
 
-    /// All are looked at, whichever matches.
     fn bearer(&self, token: &str) -> Option<Visitor> {
-        let shown = sha256(token);
-        let none = u32::MAX;
-        let mut found = none;
-        for (n, token) in (0_u32..).zip(&self.tokens) {
-            let is_equal = token.digest.map_or(Choice::from(0), |own| own.ct_eq(&shown));
-            found.conditional_assign(&n, is_equal);
-        }
-        let token = self.tokens.get(usize::try_from(found).ok()?)?;
-        Some(Visitor { who: format!("token {}", token.name), role: token.role })
+        let (name, role) = self.tokens.find(token)?;
+        Some(Visitor { who: format!("token {name}"), role: *role })
     }
 
     fn holder(&self, certificate: &Certificate) -> Visitor {
@@ -215,29 +166,6 @@ impl Visitor {
     }
 }
 
-impl Shown {
-    pub(super) fn read(authorization: Option<&[u8]>) -> Self {
-        let Some(bytes) = authorization else { return Self::Nothing };
-        let Ok(text) = std::str::from_utf8(bytes) else { return Self::Unreadable };
-        let (scheme, rest) = text.trim().split_once(' ').unwrap_or((text, ""));
-        let rest = rest.trim();
-        if scheme.eq_ignore_ascii_case("bearer") {
-            return Self::Bearer(rest.to_owned());
-        }
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return Self::Unreadable;
-        }
-        let decoded = BASE64_STANDARD.decode(rest).ok();
-        let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-        match decoded.as_deref().and_then(|text| text.split_once(':')) {
-            Some((user, password)) => {
-                Self::Basic { user: user.to_owned(), password: password.to_owned() }
-            }
-            None => Self::Unreadable,
-        }
-    }
-}
-
 pub(super) fn role_name(role: Role) -> &'static str {
     match role {
         Role::ReadOnly => "read_only",
@@ -245,17 +173,14 @@ pub(super) fn role_name(role: Role) -> &'static str {
     }
 }
 
-fn sha256(text: &str) -> [u8; 32] {
-    let digest = digest(&SHA256, text.as_bytes());
-    digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
+    use base64::{Engine, prelude::BASE64_STANDARD};
+
     use super::*;
-    use crate::config::{self, Secret, Source, WebTls};
+    use crate::config::{self, ClientAuth, Source, WebTls};
 
     const TOKENS: &str = "admin:\n  tokens:\n  - {name: boss, role: admin, token: boss-token}\n  - {name: eye, role: read_only, token: eye-token}\n  - {name: gone, role: admin, token_file: /nowhere}\n";
 

@@ -9,22 +9,22 @@ use std::{
     },
 };
 
-use actix_web::web;
 use ring::{
     hmac,
     rand::{SecureRandom, SystemRandom},
 };
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 use tracing::error;
 
 /// A core's worth of work for as long as somebody tries passwords; the others go on scraping.
 const AT_ONCE_MAX: usize = 1;
 /// More are told to come again.
 const WAITING_MAX: usize = 16;
-/// Pairs of user and password that were right; the oldest is forgotten, and checked again.
-const VERIFIED_MAX: usize = 256;
+/// Pairs of user and password that were right; the oldest is forgotten, and checked again. Twice the
+/// users that a configuration can have: those of a gateway come again every few seconds.
+const VERIFIED_MAX: usize = 2_048;
 
-pub(super) struct Passwords {
+pub struct Passwords {
     /// New in each process, and in no log or file: who reads the memory of digests learns nothing.
     key: hmac::Key,
     verified: Mutex<Verified>,
@@ -39,7 +39,7 @@ struct Verified {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub enum Outcome {
     Right,
     Wrong,
     /// Too many wait already.
@@ -49,7 +49,7 @@ pub(super) enum Outcome {
 impl Passwords {
     /// # Errors
     /// The system gives no random numbers.
-    pub(super) fn new() -> Result<Self, String> {
+    pub fn new() -> Result<Self, String> {
         let mut secret = [0; 32];
         let filled = SystemRandom::new().fill(&mut secret);
         filled.map_err(|_| "the system gives no random numbers".to_owned())?;
@@ -62,18 +62,18 @@ impl Passwords {
     }
 
     /// Whether they were right before, for the same hash.
-    pub(super) fn remembers(&self, user: &str, password: &str, hash: &str) -> bool {
+    pub fn remembers(&self, user: &str, password: &str, hash: &str) -> bool {
         self.verified().digests.contains(&self.digest(&[user, password, hash]))
     }
 
-    pub(super) async fn check(&self, user: &str, password: &str, hash: &str) -> Outcome {
+    pub async fn check(&self, user: &str, password: &str, hash: &str) -> Outcome {
         let digest = self.digest(&[user, password, hash]);
         let Some(_waiting) = Waiting::begin(&self.waiting) else { return Outcome::Busy };
         let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
             return Outcome::Busy;
         };
         let (password, hash) = (password.to_owned(), hash.to_owned());
-        let compared = web::block(move || {
+        let compared = spawn_blocking(move || {
             // Taken until it is done, also when its client has gone away meanwhile.
             let _place = place;
             bcrypt::verify(password, &hash)
@@ -94,7 +94,7 @@ impl Passwords {
     }
 
     /// A number below `count` that hangs on `name`, and that nobody outside can foretell.
-    pub(super) fn draw(&self, name: &str, count: usize) -> usize {
+    pub fn draw(&self, name: &str, count: usize) -> usize {
         let digest = self.digest(&[name]);
         let number = u64::from_be_bytes(digest[..8].try_into().expect("eight bytes"));
         let count = u64::try_from(count.max(1)).unwrap_or(u64::MAX);
@@ -152,52 +152,43 @@ impl Drop for Waiting<'_> {
 mod tests {
     use super::*;
 
-    fn on_actix(test: impl Future<Output = ()>) {
-        actix_web::rt::System::new().block_on(test);
+    #[tokio::test]
+    async fn what_was_right_is_remembered_until_the_hash_changes() {
+        let passwords = Passwords::new().unwrap();
+        let hash = bcrypt::hash("right", 4).unwrap();
+        let check = async |password: &str, hash: &str, expected: Outcome| {
+            assert_eq!(passwords.check("alice", password, hash).await, expected, "{password}");
+        };
+        check("wrong", &hash, Outcome::Wrong).await;
+        check("right", &hash, Outcome::Right).await;
+        check("", &hash, Outcome::Wrong).await;
+        let changed = bcrypt::hash("other", 4).unwrap();
+        assert!(passwords.remembers("alice", "right", &hash));
+        assert!(!passwords.remembers("alice", "right", &changed));
+        assert!(!passwords.remembers("bob", "right", &hash));
+        assert!(!passwords.remembers("alice", "wrong", &hash));
+        assert_eq!(passwords.waiting.load(Ordering::Relaxed), 0);
     }
 
-    #[test]
-    fn what_was_right_is_remembered_until_the_hash_changes() {
-        on_actix(async {
-            let passwords = Passwords::new().unwrap();
-            let hash = bcrypt::hash("right", 4).unwrap();
-            let check = async |password: &str, hash: &str, expected: Outcome| {
-                assert_eq!(passwords.check("alice", password, hash).await, expected, "{password}");
-            };
-            check("wrong", &hash, Outcome::Wrong).await;
-            check("right", &hash, Outcome::Right).await;
-            check("", &hash, Outcome::Wrong).await;
-            let changed = bcrypt::hash("other", 4).unwrap();
-            assert!(passwords.remembers("alice", "right", &hash));
-            assert!(!passwords.remembers("alice", "right", &changed));
-            assert!(!passwords.remembers("bob", "right", &hash));
-            assert!(!passwords.remembers("alice", "wrong", &hash));
-            assert_eq!(passwords.waiting.load(Ordering::Relaxed), 0);
-        });
-    }
-
-    #[test]
-    fn few_are_compared_at_once_and_not_many_wait() {
-        on_actix(async {
-            let passwords = Passwords::new().unwrap();
-            let hash = bcrypt::hash("right", 4).unwrap();
-            let taken = Arc::clone(&passwords.places).acquire_owned().await.unwrap();
-            let mut waiting: Vec<_> = (0..WAITING_MAX)
-                .map(|_| Box::pin(passwords.check("alice", "right", &hash)))
-                .collect();
-            for one in &mut waiting {
-                assert_eq!(futures_util::FutureExt::now_or_never(one), None);
-            }
-            assert_eq!(passwords.check("alice", "right", &hash).await, Outcome::Busy);
-            // Whose client goes away leaves its place in the queue.
-            drop(waiting.pop());
-            drop(taken);
-            // In their order: the first has the place already.
-            for one in waiting {
-                assert_eq!(one.await, Outcome::Right);
-            }
-            assert_eq!(passwords.waiting.load(Ordering::Relaxed), 0);
-        });
+    #[tokio::test]
+    async fn few_are_compared_at_once_and_not_many_wait() {
+        let passwords = Passwords::new().unwrap();
+        let hash = bcrypt::hash("right", 4).unwrap();
+        let taken = Arc::clone(&passwords.places).acquire_owned().await.unwrap();
+        let mut waiting: Vec<_> =
+            (0..WAITING_MAX).map(|_| Box::pin(passwords.check("alice", "right", &hash))).collect();
+        for one in &mut waiting {
+            assert_eq!(futures_util::FutureExt::now_or_never(one), None);
+        }
+        assert_eq!(passwords.check("alice", "right", &hash).await, Outcome::Busy);
+        // Whose client goes away leaves its place in the queue.
+        drop(waiting.pop());
+        drop(taken);
+        // In their order: the first has the place already.
+        for one in waiting {
+            assert_eq!(one.await, Outcome::Right);
+        }
+        assert_eq!(passwords.waiting.load(Ordering::Relaxed), 0);
     }
 
     #[test]
