@@ -7,19 +7,15 @@ use crate::config::{
     Role, Secret, Source, Web,
     decode::{Findings, Section, shown},
     problem::Place,
+    tokens::{self, Locked, Unlocked},
     yaml::Node,
     yaml_out::{Shown, list, map, number, text},
 };
 
 /// More are refused: each request is compared with all of them.
 const TOKENS_MAX: usize = 64;
-/// A shorter one gets a warning.
-const TOKEN_BYTES_MIN: usize = 16;
-const MAKE_A_TOKEN: &str = "make one: `openssl rand -hex 32`";
 /// More names than these are nobody's list of readers.
 const NAMES_MAX: usize = 1_024;
-/// A longer name would fill a line of the log.
-const NAME_BYTES_MAX: usize = 64;
 const REQUESTS_PER_SECOND_MAX: i128 = 1_000_000;
 const ROLES: [(&str, Role); 2] = [("read_only", Role::ReadOnly), ("admin", Role::Admin)];
 
@@ -64,27 +60,11 @@ impl Default for AdminSettings {
 }
 
 pub(super) fn admin(node: &Node, findings: &mut Findings) -> AdminSettings {
-    const EMPTY: &str = "an entry of `tokens` is empty";
-
     let unset = AdminSettings::default();
     let Some(mut section) = Section::open(node, "admin", findings) else { return unset };
-    let place = section.place_of("tokens");
-    let nodes = section.entries("tokens", EMPTY);
-    if nodes.len() > TOKENS_MAX {
-        let count = nodes.len();
-        section.problem(place, format!("`tokens`: expected at most {TOKENS_MAX}, found {count}"));
-    }
-    let mut tokens: Vec<Token> = Vec::new();
-    for node in nodes.into_iter().take(TOKENS_MAX) {
-        let Some(token) = token(node, section.findings) else { continue };
-        if tokens.iter().any(|other| other.name == token.name) {
-            let name = shown(&token.name);
-            section.problem(node.place, format!("`tokens`: the name `{name}` comes twice"));
-        }
-        tokens.push(token);
-    }
+    let tokens = tokens::list(&mut section, "tokens", TOKENS_MAX, token);
     let settings = AdminSettings {
-        tokens,
+        tokens: tokens.into_iter().map(|(_, token)| token).collect(),
         read_only_users: names(&mut section, "read_only_users"),
         read_only_clients: names(&mut section, "read_only_clients"),
         hosts: hosts(&mut section),
@@ -97,34 +77,17 @@ pub(super) fn admin(node: &Node, findings: &mut Findings) -> AdminSettings {
     settings
 }
 
-fn token(node: &Node, findings: &mut Findings) -> Option<Token> {
+fn token(node: &Node, findings: &mut Findings) -> Option<(Arc<str>, Token)> {
     let mut section = Section::open(node, "tokens entry", findings)?;
     let place = section.place;
-    let name = section.text("name").unwrap_or("");
-    if name.is_empty() {
-        section.problem(place, "a token has no `name`: orders given with it are told by it");
-    } else if name.len() > NAME_BYTES_MAX || name.contains(char::is_control) {
-        let name = shown(name);
-        let message =
-            format!("`name`: expected at most {NAME_BYTES_MAX} bytes of text, found `{name}`");
-        section.problem(place, message);
-    }
+    let name = tokens::name(&mut section, "orders given with it are told by it");
     if !section.has("role") {
         section.problem(place, "a token has no `role`: expected `read_only` or `admin`");
     }
     let role = section.word("role", &ROLES);
-    let inline = section.secret("token");
-    let file = section.file("token_file");
-    section.close();
-    let (source, key) = match (inline, file) {
-        (Some(key), None) => (Source::Inline(key.clone()), Some(key)),
-        (None, Some(file)) => (Source::File(file), None),
-        (Some(_), Some(_)) | (None, None) => {
-            findings.problem(place, "a token needs one of `token` and `token_file`");
-            return None;
-        }
-    };
-    Some(Token { name: name.into(), role: role?, source, key })
+    let (source, key) = tokens::key(section)?;
+    let token = Token { name: name.clone(), role: role?, source, key };
+    Some((name, token))
 }
 
 fn names(section: &mut Section<'_, '_>, key: &'static str) -> Vec<String> {
@@ -161,58 +124,17 @@ fn bounded<'n>(section: &mut Section<'n, '_>, key: &'static str) -> Vec<(&'n str
     names
 }
 
-/// What `unlock` has to tell.
-#[derive(Default)]
-pub(super) struct Unlocked {
-    pub(super) faults: Vec<String>,
-    pub(super) warnings: Vec<String>,
-}
-
 /// Fills in the tokens that stand in files, by `read`, and looks at all of them.
 pub(super) fn unlock(
     settings: &mut AdminSettings,
     read: impl Fn(&Path) -> io::Result<Secret>,
 ) -> Unlocked {
-    let mut told = Unlocked::default();
-    for token in &mut settings.tokens {
-        let name = shown(&token.name);
-        let key = match &token.source {
-            Source::Inline(key) => Ok(key.clone()),
-            Source::File(path) => read(path).map_err(|error| {
-                format!("the token `{name}` in `{}` cannot be read: {error}", path.display())
-            }),
-        };
-        token.key = match key {
-            Ok(key) if !key.expose().bytes().all(|b| b.is_ascii_graphic()) => {
-                told.faults.push(format!(
-                    "the token `{name}` has a blank or a character that no header may have: {MAKE_A_TOKEN}"
-                ));
-                None
-            }
-            Ok(key) => {
-                if key.expose().len() < TOKEN_BYTES_MIN {
-                    told.warnings.push(format!(
-                        "the token `{name}` is shorter than {TOKEN_BYTES_MIN} bytes and can be guessed: {MAKE_A_TOKEN}"
-                    ));
-                }
-                Some(key)
-            }
-            Err(fault) => {
-                told.faults.push(fault);
-                None
-            }
-        };
-    }
-    for (n, token) in settings.tokens.iter().enumerate() {
-        let is_same = |other: &&Token| token.key.is_some() && other.key == token.key;
-        if let Some(first) = settings.tokens[..n].iter().find(is_same) {
-            let (name, first) = (shown(&token.name), shown(&first.name));
-            told.faults.push(format!(
-                "the tokens `{first}` and `{name}` are the same: who has one would be taken for the other"
-            ));
-        }
-    }
-    told
+    let locked = settings.tokens.iter_mut().map(|token| Locked {
+        name: &token.name,
+        source: &token.source,
+        key: &mut token.key,
+    });
+    tokens::unlock(locked.collect(), read)
 }
 
 /// Names that restrict nobody, as nobody has them.
@@ -235,21 +157,17 @@ pub(super) fn unknown_names(settings: &AdminSettings, web: &Web) -> Vec<String> 
 }
 
 /// Where something is set; no token is shown.
-pub(super) fn show(settings: &AdminSettings, secret: &'static str) -> Option<Shown> {
+pub(super) fn show(settings: &AdminSettings) -> Option<Shown> {
     let unset = AdminSettings::default();
     if *settings == unset {
         return None;
     }
     let tokens = settings.tokens.iter().map(|token| {
         let role = ROLES.iter().find(|(_, role)| *role == token.role);
-        let source = match &token.source {
-            Source::Inline(_) => ("token", Some(text(secret))),
-            Source::File(path) => ("token_file", Some(text(path.display().to_string()))),
-        };
         map([
             ("name", Some(text(&*token.name))),
             ("role", role.map(|(name, _)| text(*name))),
-            source,
+            tokens::show(&token.source),
         ])
     });
     let some = |names: &[String]| {

@@ -5,7 +5,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::{
-    Config, Job, scrape, show,
+    Config, Job, MetricsGateway, gateway, scrape, show,
     yaml_out::{Shown, flag, map, text},
 };
 
@@ -59,6 +59,24 @@ pub fn job_digest(job: &Job) -> u64 {
     let switched_on = switched_on.into_iter().filter(|(_, is_on)| *is_on);
     fields.extend(switched_on.map(|(key, is_on)| (key, Some(flag(is_on)))));
     hash(&map(fields))
+}
+
+impl MetricsGateway {
+    /// What decides whose a pushed series is and what it is called. Members that differ in it would send
+    /// one series by two names, or two owners the same. Who may push how much is each one's own affair.
+    pub fn pipeline_digest(&self) -> u64 {
+        let [from, name] = gateway::show_source(&self.tenants.from);
+        let replicas = self.replicas.as_ref().map(|replicas| {
+            show::texts(&[replicas.cluster_label.clone(), replicas.replica_label.clone()])
+        });
+        hash(&map([
+            from,
+            name,
+            ("default", self.tenants.default.as_deref().map(text)),
+            ("relabel_configs", show::rules(&self.relabel)),
+            ("ha", replicas),
+        ]))
+    }
 }
 
 /// The same on every host and in every version: what is added later must be left out where it has
@@ -139,6 +157,39 @@ mod tests {
         check(&pair, "cluster: {zone: x}", true);
         let rules = "write_relabel_configs: [{target_label: a}]";
         check(&pair, &format!("remote_write: [{{url: 'http://a/', {rules}}}]"), false);
+    }
+
+    #[test]
+    fn a_pipeline_is_what_names_a_series_and_its_tenant() {
+        let of = |fields: &str| {
+            let text = format!("gateway: {{metrics: {{listen_address: ':1'{fields}}}}}");
+            read(&text).gateway.metrics.expect("there is one").pipeline_digest()
+        };
+        let check = |fields: &str, same: bool| assert_eq!(of(fields) == of(""), same, "{fields}");
+        for fields in [
+            ", limits: {max_labels: 5, overrides: {a: {burst: 5}}}",
+            ", auth: {bearer_tokens: [{name: a, token: b}]}",
+            ", tenants: {required: true, allow: [a]}",
+            ", tenants: {from: header, header: X-Scope-OrgID}",
+            ", tls: {cert_file: a, key_file: b}",
+            ", ack: memory",
+            ", relabel_configs: []",
+        ] {
+            check(fields, true);
+        }
+        for fields in [
+            ", tenants: {header: X-Tenant}",
+            ", tenants: {from: label}",
+            ", tenants: {default: a}",
+            ", relabel_configs: [{target_label: a, replacement: b}]",
+            ", ha: {}",
+        ] {
+            check(fields, false);
+        }
+        assert_eq!(of(", ha: {}"), of(", ha: {failover: 5s}"));
+        assert_ne!(of(", ha: {}"), of(", ha: {cluster_label: x}"));
+        assert_ne!(of(", tenants: {from: label}"), of(", tenants: {from: label, label: x}"));
+        assert_eq!(of(", ha: {}"), 18_005_842_405_991_576_997);
     }
 
     /// Members of two versions compare them: when this fails, a rolling upgrade will show drift.

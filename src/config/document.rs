@@ -5,15 +5,13 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use crate::config::{
     Config, Global, Job, TypedCluster, admin, cluster,
     decode::{Findings, NamedFile, Section, shown},
+    gateway,
     global::{self, Environment},
     history, outbox,
     problem::{Place, Problem, Problems},
     remote_write, scrape, server_only, yaml,
     yaml::Node,
 };
-
-/// Starling's own sections that come later.
-const LATER: [&str; 1] = ["gateway"];
 
 /// A file whose YAML is read, and nothing more.
 pub(super) struct Document {
@@ -173,8 +171,10 @@ fn top(
     if let Some(node) = section.get("admin") {
         config.admin = admin::admin(node, section.findings);
     }
-    for key in LATER {
-        section.unsupported(key);
+    if let Some(node) = section.get("gateway") {
+        let validation = config.global.metric_name_validation;
+        let has_destinations = !config.destinations.is_empty();
+        config.gateway = gateway::gateway(node, validation, has_destinations, section.findings);
     }
     server_only::sections(&mut section, config.global.metric_name_validation);
     section.close();

@@ -13,7 +13,7 @@ use crate::config::{
     cluster::MAKE_A_SECRET,
     decode::NamedFile,
     document::{self, Document, Include},
-    glob,
+    gateway, glob,
     global::Environment,
     problem::{Place, Problem, Problems},
     web,
@@ -52,7 +52,8 @@ pub fn load(
     files.insert(0, path.to_owned());
     let is_key = |named: &&NamedFile| {
         let tokens = config.admin.tokens.iter().filter_map(|token| token.source.file());
-        config.cluster.secret_files().chain(tokens).any(|key| *key == named.path)
+        let pushes = config.gateway.token_files();
+        config.cluster.secret_files().chain(tokens).chain(pushes).any(|key| *key == named.path)
     };
     let others = decoded.named_files.iter().filter(|named| !is_key(named));
     config.warnings.extend(others.filter_map(missing).collect::<Vec<_>>());
@@ -144,16 +145,21 @@ fn read_secret(path: &Path) -> io::Result<Secret> {
 }
 
 /// Fills in what the secrets of the cluster hold, where it is enabled, and the tokens of the admin
-/// API. Unlike other files these can't come later: who has them not can speak to nobody, or lets
+/// API and of the gateway. Unlike other files these can't come later: who has them not can speak to nobody, or lets
 /// nobody in.
 ///
 /// # Errors
 /// Which secrets can't be read, one a line.
 pub fn unlock(config: &mut Config) -> Result<(), String> {
     let mut faults = unlock_cluster(config);
-    let unlocked = admin::unlock(&mut config.admin, read_secret);
-    faults.extend(unlocked.faults);
-    config.warnings.extend(unlocked.warnings);
+    let unlocked = [
+        admin::unlock(&mut config.admin, read_secret),
+        gateway::unlock(&mut config.gateway, read_secret),
+    ];
+    for unlocked in unlocked {
+        faults.extend(unlocked.faults);
+        config.warnings.extend(unlocked.warnings);
+    }
     config.warnings.extend(admin::unknown_names(&config.admin, &config.web));
     if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
 }

@@ -7,6 +7,7 @@ mod decode;
 mod digest;
 mod discovery;
 mod document;
+mod gateway;
 mod glob;
 mod global;
 mod history;
@@ -23,6 +24,7 @@ mod server_only;
 pub mod show;
 #[cfg(test)]
 mod tests;
+mod tokens;
 pub mod units;
 mod web;
 pub mod yaml;
@@ -46,6 +48,10 @@ pub use crate::config::{
         Azure, AzureAuthentication, AzureEnvironment, Consul, DigitalOcean, Docker, DockerDoor,
         Ec2, Ec2Filter, Gce, Hetzner, HetznerRole, Nomad, OpenStack, OpenStackAvailability,
         OpenStackIdentity, OpenStackRole, Polled, Provider,
+    },
+    gateway::{
+        Ack, GatewaySettings, MetricsGateway, PushAuth, PushLimits, PushToken, Replicas,
+        TenantFrom, TenantLimits, Tenants, gateway_keys_that_need_a_restart,
     },
     global::Environment,
     job::{Clustering, Job, Limits, NativeHistograms, Phase, Scheme},
@@ -89,6 +95,7 @@ pub struct Config {
     pub history: HistorySettings,
     pub cluster: Cluster,
     pub admin: AdminSettings,
+    pub gateway: GatewaySettings,
     /// The file of `--web.config.file`.
     pub web: Web,
     /// Every file whose change means a reload: the file itself, `scrape_config_files` and the

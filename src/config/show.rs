@@ -7,7 +7,7 @@ use crate::{
     config::{
         Cluster, Clustering, Config, Destination, Discovery, DnsRecord, Global, HistorySettings,
         Job, Limits, MetadataSending, NativeHistograms, OutboxSettings, Phase, Scheme, Source,
-        WriteCompression, admin, cluster, discovery,
+        WriteCompression, admin, cluster, discovery, gateway,
         http::shown::client,
         outbox, remote_write, scrape, units,
         yaml_out::{Shown, flag, list, map, number, text},
@@ -31,7 +31,8 @@ pub fn show(config: &Config) -> String {
         ("outbox", Some(outbox_settings(&config.outbox))),
         ("history", Some(history_settings(&config.history))),
         ("cluster", show_cluster(&config.cluster)),
-        ("admin", admin::show(&config.admin, SECRET)),
+        ("admin", admin::show(&config.admin)),
+        ("gateway", gateway::show(&config.gateway)),
     ])
     .to_yaml()
 }
@@ -161,7 +162,7 @@ fn metadata(metadata: &MetadataSending) -> Shown {
 }
 
 /// The name of `value` in the file.
-fn word<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> Option<Shown> {
+pub(super) fn word<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> Option<Shown> {
     names.iter().find(|(_, own)| own == value).map(|(name, _)| text(*name))
 }
 
@@ -390,7 +391,7 @@ pub(super) fn duration(duration: std::time::Duration) -> Shown {
     text(units::print_duration(duration))
 }
 
-fn bytes(bytes: u64) -> Shown {
+pub(super) fn bytes(bytes: u64) -> Shown {
     text(units::print_bytes(bytes))
 }
 
@@ -424,6 +425,6 @@ fn either(own: bool, above: bool) -> Option<Shown> {
 }
 
 /// Shown only where it is set.
-fn set(boolean: bool) -> Option<Shown> {
+pub(super) fn set(boolean: bool) -> Option<Shown> {
     boolean.then(|| flag(true))
 }

@@ -8,7 +8,9 @@ use crate::config::{
     decode::{Findings, NamedFile, Section, shown},
     http,
     problem::{Problem, Problems},
+    show::{some_list, some_texts, source, word},
     yaml::{self, Node},
+    yaml_out::{Shown, flag, map, text},
 };
 
 /// More are refused: this is no directory of people.
@@ -95,12 +97,19 @@ pub enum Curve {
 
 /// What differs and takes effect at the next start only.
 pub fn web_keys_that_need_a_restart(old: &Web, new: &Web) -> Vec<&'static str> {
-    let (Some(old), Some(new)) = (&old.tls, &new.tls) else {
-        return if old.tls.is_some() == new.tls.is_some() {
-            Vec::new()
-        } else {
-            vec!["tls_server_config"]
-        };
+    tls_keys_that_need_a_restart(old.tls.as_ref(), new.tls.as_ref(), "tls_server_config")
+}
+
+/// The same of any server's TLS; `whole` is the key that turns it on.
+pub(super) fn tls_keys_that_need_a_restart(
+    old: Option<&WebTls>,
+    new: Option<&WebTls>,
+    whole: &'static str,
+) -> Vec<&'static str> {
+    let (old, new) = match (old, new) {
+        (None, None) => return Vec::new(),
+        (Some(old), Some(new)) => (old, new),
+        (None, Some(_)) | (Some(_), None) => return vec![whole],
     };
     let differs = [
         ("client_auth_type", old.client_auth != new.client_auth),
@@ -142,7 +151,8 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Parsed, Problems> {
 
 fn web(root: &Node, findings: &mut Findings) -> Web {
     let Some(mut section) = Section::open(root, "", findings) else { return Web::default() };
-    let tls = section.get("tls_server_config").and_then(|node| tls(node, section.findings));
+    let tls = section.get("tls_server_config");
+    let tls = tls.and_then(|node| tls_of(node, "tls_server_config", false, section.findings));
     let headers = section.get("http_server_config").map(|node| http_server(node, section.findings));
     let users = users(&mut section);
     if section.get("rate_limit").is_some() {
@@ -156,8 +166,14 @@ fn web(root: &Node, findings: &mut Findings) -> Web {
     Web { tls, users, headers: headers.unwrap_or_default() }
 }
 
-fn tls(node: &Node, findings: &mut Findings) -> Option<WebTls> {
-    let mut section = Section::open(node, "tls_server_config", findings)?;
+/// The section `name` of a server's TLS. Where it is not `is_needed`, one without certificates is none.
+pub(super) fn tls_of(
+    node: &Node,
+    name: &'static str,
+    is_needed: bool,
+    findings: &mut Findings,
+) -> Option<WebTls> {
+    let mut section = Section::open(node, name, findings)?;
     let mut one_of = |keys: [&'static str; 2]| {
         let place = section.place_of(keys[1]);
         let inline = section.secret(keys[0]).map(Source::Inline);
@@ -178,10 +194,14 @@ fn tls(node: &Node, findings: &mut Findings) -> Option<WebTls> {
     let cipher_suites = suites(&mut section);
     let curves = curves(&mut section);
     let prefer = section.boolean("prefer_server_cipher_suites").unwrap_or(true);
-    let is_set = cert.is_some() || key.is_some() || client_ca.is_some() || client_auth.is_some();
+    let is_set = is_needed
+        || cert.is_some()
+        || key.is_some()
+        || client_ca.is_some()
+        || client_auth.is_some();
     for (found, keys) in [(&cert, "`cert` or `cert_file`"), (&key, "`key` or `key_file`")] {
         if is_set && found.is_none() {
-            section.problem(node.place, format!("`tls_server_config`: {keys} is missing"));
+            section.problem(node.place, format!("`{name}`: {keys} is missing"));
         }
     }
     let client_auth = client_auth.unwrap_or(ClientAuth::None);
@@ -331,7 +351,7 @@ fn http_server(node: &Node, findings: &mut Findings) -> Vec<(String, String)> {
     headers
 }
 
-fn users(section: &mut Section<'_, '_>) -> BTreeMap<String, Secret> {
+pub(super) fn users(section: &mut Section<'_, '_>) -> BTreeMap<String, Secret> {
     let entries = section.mapping("basic_auth_users");
     if entries.len() > USERS_MAX {
         let place = section.place_of("basic_auth_users");
@@ -366,6 +386,26 @@ fn users(section: &mut Section<'_, '_>) -> BTreeMap<String, Secret> {
         users.insert(name.clone(), Secret::new(node.as_str().unwrap_or("")));
     }
     users
+}
+
+/// A server's TLS as the effective configuration shows it.
+pub(super) fn show_tls(tls: &WebTls) -> Shown {
+    let client_auth = CLIENT_AUTH.iter().find(|(_, own)| *own == tls.client_auth);
+    let curves = tls.curves.iter().filter_map(|curve| word(&CURVES, curve));
+    let mut fields = Vec::new();
+    fields.extend(source(Some(&tls.cert), ["cert", "cert_file"]));
+    fields.extend(source(Some(&tls.key), ["key", "key_file"]));
+    fields.extend(source(tls.client_ca.as_ref(), ["client_ca", "client_ca_file"]));
+    fields.extend([
+        ("client_auth_type", client_auth.map(|(name, _)| text(*name))),
+        ("client_allowed_sans", some_texts(&tls.client_allowed_sans)),
+        ("cipher_suites", some_texts(&tls.cipher_suites)),
+        ("curve_preferences", some_list(curves.collect())),
+        ("prefer_server_cipher_suites", Some(flag(tls.prefer_server_cipher_suites))),
+        ("min_version", tls.min_version.map(http::shown::tls_version)),
+        ("max_version", tls.max_version.map(http::shown::tls_version)),
+    ]);
+    map(fields)
 }
 
 /// `None` where `text` is no bcrypt hash.

@@ -13,4 +13,5 @@ pub mod relabel;
 pub mod sample;
 pub mod slot;
 pub mod target;
+pub mod tenant;
 pub mod time;

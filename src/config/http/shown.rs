@@ -144,7 +144,7 @@ fn tls(tls: &Tls) -> Option<Shown> {
     Some(map(fields))
 }
 
-fn tls_version(version: TlsVersion) -> Shown {
+pub(in crate::config) fn tls_version(version: TlsVersion) -> Shown {
     text(match version {
         TlsVersion::Tls10 => "TLS10",
         TlsVersion::Tls11 => "TLS11",

@@ -4,6 +4,7 @@ mod admin;
 mod clouds;
 mod cluster;
 mod discovery;
+mod gateway;
 mod history;
 mod http;
 mod random;
@@ -286,11 +287,6 @@ fn the_outbox_is_bounded() {
     assert_eq!((outbox.bytes_max, outbox.lanes, outbox.in_flight_max), (1 << 30, 8, 64));
     assert_eq!(outbox.age_max, Duration::from_secs(2 * 86_400));
     assert_eq!((outbox.free_disk_bytes_min, outbox.when_full), (1 << 20, WhenFull::PushBack));
-}
-
-#[test]
-fn what_comes_later_is_told_as_that() {
-    check("gateway: {}\n", &["1:1: `gateway` is not supported yet"]);
 }
 
 #[test]

@@ -17,6 +17,9 @@ fn pieces() -> impl Strategy<Value = String> {
         "scrape_configs:",
         "remote_write:",
         "outbox:",
+        "gateway: {metrics: {listen_address: ':1', ",
+        "tenants: {from: token, ",
+        "limits: {overrides: {a: {",
         "cluster: {enabled: true, ",
         "clustering: {enabled: true}",
         "secret_files:",
@@ -80,7 +83,7 @@ fn pieces() -> impl Strategy<Value = String> {
 
 /// A good file with a few letters changed.
 fn mutated() -> impl Strategy<Value = String> {
-    const GOOD: &str = "global:\n  external_labels: {a: $HOST}\nscrape_configs:\n- &x\n  job_name: a\n  scrape_interval: 5s\n  static_configs: [{targets: ['h:1'], labels: {a: b}}]\n  relabel_configs: [{source_labels: [a], regex: '(.*)', target_label: b}]\n- <<: *x\n  job_name: b\n  basic_auth: {username: u, password: p}\nremote_write:\n- url: http://h/\n  queue_config: {max_backoff: 5s}\n  tls_config: {ca: |\n    x\n  }\noutbox: {max_bytes: 1GiB}\ncluster: {enabled: true, peers: [h], secret: s, settle: 3s, listen_address: ':1'}\n";
+    const GOOD: &str = "global:\n  external_labels: {a: $HOST}\nscrape_configs:\n- &x\n  job_name: a\n  scrape_interval: 5s\n  static_configs: [{targets: ['h:1'], labels: {a: b}}]\n  relabel_configs: [{source_labels: [a], regex: '(.*)', target_label: b}]\n- <<: *x\n  job_name: b\n  basic_auth: {username: u, password: p}\nremote_write:\n- url: http://h/\n  queue_config: {max_backoff: 5s}\n  tls_config: {ca: |\n    x\n  }\noutbox: {max_bytes: 1GiB}\ncluster: {enabled: true, peers: [h], secret: s, settle: 3s, listen_address: ':1'}\ngateway: {metrics: {listen_address: ':1', tenants: {allow: [a]}, ha: {}, auth: {bearer_tokens: [{name: a, token: b}]}}}\n";
     prop::collection::vec((0..GOOD.len(), any::<char>()), 0..6).prop_map(|changes| {
         let mut letters: Vec<char> = GOOD.chars().collect();
         for (at, letter) in changes {

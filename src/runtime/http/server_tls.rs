@@ -98,7 +98,7 @@ impl ServerTls {
         let settings = self.state().settings.clone();
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.shared.provider))
             .with_protocol_versions(&versions(&settings)?)
-            .map_err(|e| format!("`tls_server_config`: {e}"))?;
+            .map_err(|e| format!("TLS versions and cipher suites: {e}"))?;
         let builder = match settings.client_auth {
             ClientAuth::None => builder.with_no_client_auth(),
             asked @ (ClientAuth::Request
@@ -122,13 +122,18 @@ impl ServerTls {
         let mut state = self.state();
         let stamps = stamps(&state.settings);
         if state.stamps != stamps {
+            let certificate = tls::describe(&state.settings.cert);
             match make(&state.settings, &self.shared.provider) {
                 Ok(made) => {
-                    info!("the certificates of the admin API were read again");
+                    info!(certificate, "the certificates of a server were read again");
                     state.made = Arc::new(made);
                 }
                 Err(reason) => {
-                    error!(error = reason, "the certificates of the admin API stay as they were");
+                    error!(
+                        certificate,
+                        error = reason,
+                        "the certificates of a server stay as they were"
+                    );
                 }
             }
             state.stamps = stamps;
