@@ -10,7 +10,8 @@ pub mod reload;
 // lookout: what happens, and what the others say
 pub mod chronicle;
 pub mod survey;
-// work: fetch samples
+// work: fetch samples, take those that are pushed
+pub mod gateway;
 pub mod scrape;
 // decision: who does what
 pub mod ownership;

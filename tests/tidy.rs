@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["runtime"],
     &["discovery", "fleet", "history", "outbox"],
     &["ownership"],
-    &["scrape"],
+    &["gateway", "scrape"],
     &["chronicle", "survey"],
     &["admin", "reload"],
     &["app"],

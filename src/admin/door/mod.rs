@@ -49,7 +49,7 @@ use crate::{
         audit,
         config_state::ConfigState,
         credentials::Shown,
-        http::{ServerTls, dns_names},
+        http::{CertificateNames, ServerTls},
         passwords::{Outcome, Passwords},
     },
 };
@@ -284,7 +284,7 @@ pub(super) fn connected(io: &dyn Any, extensions: &mut Extensions) {
     let Some(stream) = io.downcast_ref::<TlsStream<TcpStream>>() else { return };
     let (_, session) = stream.get_ref();
     let shown = session.peer_certificates().and_then(<[_]>::first);
-    let certificate = shown.map(|shown| Certificate { names: dns_names(shown) });
+    let certificate = shown.map(|shown| Certificate { names: CertificateNames::of(shown).dns });
     extensions.insert(Connected { certificate });
 }
 

@@ -4,6 +4,7 @@
 mod access;
 pub mod aws;
 mod caller;
+mod certificate;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod jwt;
@@ -23,8 +24,9 @@ use crate::config::Source;
 pub use crate::runtime::http::{
     access::{Access, Keyring, Pass},
     caller::{Call, Caller},
+    certificate::CertificateNames,
     proxy::{Route, Via},
-    server_tls::{ServerTls, dns_names},
+    server_tls::ServerTls,
     tls::TlsSource,
 };
 

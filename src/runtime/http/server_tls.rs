@@ -146,12 +146,6 @@ impl ServerTls {
     }
 }
 
-/// The DNS names that a certificate is for.
-pub fn dns_names(certificate: &CertificateDer<'_>) -> Vec<String> {
-    let Ok(certificate) = EndEntityCert::try_from(certificate) else { return Vec::new() };
-    certificate.valid_dns_names().map(str::to_ascii_lowercase).collect()
-}
-
 fn stamps(settings: &WebTls) -> Vec<Stamp> {
     let sources = [Some(&settings.cert), Some(&settings.key), settings.client_ca.as_ref()];
     let files = sources.into_iter().flatten().filter_map(Source::file);
