@@ -219,6 +219,9 @@ pub async fn load(sources: Sources) -> Result<Config, String> {
         if let Some(tls) = &config.web.tls {
             ServerTls::check(tls)?;
         }
+        if let Some(tls) = config.gateway.metrics.as_ref().and_then(|own| own.tls.as_ref()) {
+            ServerTls::check(tls).map_err(|reason| format!("`gateway.metrics.tls`: {reason}"))?;
+        }
         Ok(config)
     });
     match loading.await {

@@ -12,6 +12,7 @@ use crate::{
         WebTls,
     },
     discovery::resolve,
+    gateway::visitor,
     runtime::host,
 };
 
@@ -55,6 +56,8 @@ pub fn check(asked: &Asked, strict: bool, out: &mut impl Write) -> io::Result<u8
                     config.warnings.extend(reason.lines().map(str::to_owned));
                 }
                 config.warnings.extend(admin::open_to_all(&config, &asked.listen_address));
+                let open = config.gateway.metrics.as_deref().and_then(visitor::open_to_all);
+                config.warnings.extend(open.map(str::to_owned));
                 let faults: Vec<String> =
                     config.jobs.iter().flat_map(|job| static_faults(job)).collect();
                 let warned = strict && !config.warnings.is_empty();
@@ -164,6 +167,9 @@ fn accepted(
     }
     if config.cluster.enabled {
         writeln!(out, "  cluster `{}`: {}", config.cluster.name, company(&config.cluster))?;
+    }
+    if let Some(metrics) = &config.gateway.metrics {
+        writeln!(out, "  gateway: metrics are taken at `{}`", metrics.listen_address)?;
     }
     if config.destinations.is_empty() {
         writeln!(out, "  no `remote_write`: what is scraped goes nowhere")?;

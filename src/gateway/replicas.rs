@@ -18,14 +18,17 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Election {
     failover_ms: u64,
-    /// By tenant and cluster.
-    elected: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Elected>>,
+    /// By tenant.
+    elected: BTreeMap<Arc<str>, Clusters>,
     clusters: usize,
     changes: u64,
     beyond: u64,
     /// When room was last looked for, as that looks at all.
     swept_ms: Option<u64>,
 }
+
+/// By name.
+type Clusters = BTreeMap<Arc<str>, Elected>;
 
 #[derive(Clone, Debug)]
 struct Elected {

@@ -8,6 +8,7 @@ use crate::{
     model::tenant::{TENANT_EXPECTED, is_tenant},
     runtime::{
         credentials::{Certificates, Shown, Tokens},
+        host,
         http::CertificateNames,
     },
 };
@@ -201,6 +202,14 @@ impl Visitors {
     }
 }
 
+/// `Some`: a warning, where anyone who reaches the gateway over the network may push.
+pub fn open_to_all(settings: &MetricsGateway) -> Option<&'static str> {
+    let is_local = host::is_local(&settings.listen_address);
+    (!is_local && Visitors::of(settings).are_open()).then_some(OPEN_TO_ALL)
+}
+
+const OPEN_TO_ALL: &str = "the gateway listens on more than this host and asks for no credentials: whoever reaches it can push whatever series as any tenant; set `auth` in `gateway.metrics`, or have its `tls` verify client certificates";
+
 impl Refusal {
     /// Also for a password that turned out to be wrong.
     pub fn unknown_credentials() -> Self {
@@ -258,10 +267,14 @@ mod tests {
     const ASKED: &str = "tls: {cert_file: c, key_file: k, client_auth_type: RequestClientCert}";
 
     fn visitors(fields: &str) -> Visitors {
+        Visitors::of(&settings(fields))
+    }
+
+    fn settings(fields: &str) -> Arc<MetricsGateway> {
         let text = format!("gateway: {{metrics: {{listen_address: ':1', {fields}}}}}\n");
         let config = config::parse(Path::new(""), &text, &|_| None);
         let config = config.unwrap_or_else(|problems| panic!("{problems}"));
-        Visitors::of(config.gateway.metrics.as_ref().unwrap())
+        config.gateway.metrics.unwrap()
     }
 
     fn users() -> String {
@@ -303,6 +316,7 @@ mod tests {
         for fields in ["", ASKED] {
             let open = visitors(fields);
             assert!(open.are_open());
+            assert!(open_to_all(&settings(fields)).is_some());
             for header in ["", "Bearer x", "Digest x", &basic("a:b")] {
                 check(&open, header, None, "anyone");
                 check(&open, header, Some("a"), "anyone");
@@ -330,6 +344,7 @@ mod tests {
 
     #[test]
     fn a_certificate_is_enough_or_needed_beside_the_rest() {
+        assert_eq!(open_to_all(&settings(NEEDED)), None);
         let alone = visitors(NEEDED);
         check(&alone, "", None, "401 a client certificate is needed");
         check(&alone, "Bearer x", Some("a,b"), "certificate a");

@@ -69,13 +69,20 @@ impl Certificates {
 /// Tokens as digests, each with what it stands for.
 #[derive(Debug)]
 pub struct Tokens<T> {
-    known: Vec<(Option<[u8; 32]>, T)>,
+    known: Vec<Known<T>>,
+}
+
+#[derive(Debug)]
+struct Known<T> {
+    digest: Option<[u8; 32]>,
+    meaning: T,
 }
 
 impl<T> Tokens<T> {
     /// Of a token that could not be read the key is `None`: nobody has it.
     pub fn new<'k>(tokens: impl Iterator<Item = (Option<&'k str>, T)>) -> Self {
-        Self { known: tokens.map(|(key, meaning)| (key.map(sha256), meaning)).collect() }
+        let known = tokens.map(|(key, meaning)| Known { digest: key.map(sha256), meaning });
+        Self { known: known.collect() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -86,11 +93,11 @@ impl<T> Tokens<T> {
     pub fn find(&self, token: &str) -> Option<&T> {
         let shown = sha256(token);
         let mut found = u32::MAX;
-        for (n, (key, _)) in (0_u32..).zip(&self.known) {
-            let is_equal = key.map_or(Choice::from(0), |own| own.ct_eq(&shown));
+        for (n, known) in (0_u32..).zip(&self.known) {
+            let is_equal = known.digest.map_or(Choice::from(0), |own| own.ct_eq(&shown));
             found.conditional_assign(&n, is_equal);
         }
-        self.known.get(usize::try_from(found).ok()?).map(|(_, meaning)| meaning)
+        self.known.get(usize::try_from(found).ok()?).map(|known| &known.meaning)
     }
 }
 

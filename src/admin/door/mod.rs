@@ -49,6 +49,7 @@ use crate::{
         audit,
         config_state::ConfigState,
         credentials::Shown,
+        host,
         http::{CertificateNames, ServerTls},
         passwords::{Outcome, Passwords},
     },
@@ -272,10 +273,7 @@ const OPEN_TO_ALL: &str = "the admin API listens on more than this host and asks
 
 /// `Some`: a warning, where anyone who reaches `listen_address` over the network may do everything.
 pub fn open_to_all(config: &Config, listen_address: &str) -> Option<String> {
-    let host = listen_address.rsplit_once(':').map_or(listen_address, |(host, _)| host);
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    let is_local = host.eq_ignore_ascii_case("localhost")
-        || address.is_ok_and(|address| address.to_canonical().is_loopback());
+    let is_local = host::is_local(listen_address);
     (!is_local && Rules::of(config).are_open()).then(|| OPEN_TO_ALL.to_owned())
 }
 

@@ -75,7 +75,7 @@ impl Default for Limits {
             burst: 0,
             active_series_max: 0,
             age_max: Duration::from_secs(30 * 24 * 3_600),
-            ahead_max: Duration::from_mins(10),
+            ahead_max: Duration::from_secs(600),
         }
     }
 }

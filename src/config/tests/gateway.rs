@@ -94,6 +94,18 @@ remote_write: [{{url: 'http://a'}}]
 }
 
 #[test]
+fn the_manuals_example_is_accepted() {
+    let manual = include_str!("../../../docs/gateway.md");
+    let example = manual.split("```").nth(1).and_then(|block| block.strip_prefix("yaml\n"));
+    let config = read(example.expect("it has one")).expect("good");
+    assert_eq!(config.warnings, [""; 0]);
+    let metrics = config.gateway.metrics.expect("is there");
+    let shop = metrics.limits.of("shop");
+    assert_eq!((shop.samples_per_second, shop.labels_max), (1_000_000, 40));
+    assert_eq!(metrics.replicas, Some(Replicas::default()));
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_place() {
     check(
         "gateway: {metric: {}, logs: {}}\n",
