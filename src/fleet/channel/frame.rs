@@ -15,6 +15,8 @@ pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
 /// Of a message of a survey: what is longer comes in parts, so that a hand-over waits for no more
 /// than this.
 const SURVEY_BYTES_MAX: usize = 2 << 20;
+/// Of a part of a push, or the answer to one: larger pushes go in several, for the same reason.
+const PUSH_BYTES_MAX: usize = 2 << 20;
 
 /// Why a connection was turned away, or ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +72,8 @@ pub enum Topic {
     Ownership,
     /// What members ask each other for those who look in.
     Survey,
+    /// What was pushed to one member and is another's, and what became of it.
+    Push,
 }
 
 impl Topic {
@@ -78,6 +82,7 @@ impl Topic {
         match self {
             Self::Ownership => MESSAGE_BYTES_MAX,
             Self::Survey => SURVEY_BYTES_MAX,
+            Self::Push => PUSH_BYTES_MAX,
         }
     }
 }
@@ -106,6 +111,7 @@ impl Head {
             1 => Kind::Ping,
             2 => Kind::Pong,
             3 => Kind::Message(Topic::Survey),
+            4 => Kind::Message(Topic::Push),
             _ => return Err(Refused::UnknownKind),
         };
         let bytes = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
@@ -130,6 +136,7 @@ impl Head {
             Kind::Ping => 1,
             Kind::Pong => 2,
             Kind::Message(Topic::Survey) => 3,
+            Kind::Message(Topic::Push) => 4,
         };
         let length = u32::try_from(self.bytes).expect("a message is no longer than its maximum");
         let [a, b, c, d] = length.to_be_bytes();
@@ -263,7 +270,9 @@ mod tests {
         check([0, 255, 255, 255, 255], Err(Refused::TooLong));
         check([1, 0, 0, 0, 0], Ok((Kind::Ping, 0)));
         check([2, 0, 0, 0, 1], Err(Refused::TooLong));
-        check([4, 0, 0, 0, 0], Err(Refused::UnknownKind));
+        check([4, 0, 0x20, 0, 0], Ok((Kind::Message(Topic::Push), PUSH_BYTES_MAX)));
+        check([4, 0, 0x20, 0, 1], Err(Refused::TooLong));
+        check([5, 0, 0, 0, 0], Err(Refused::UnknownKind));
     }
 
     proptest! {

@@ -47,6 +47,7 @@ pub(super) struct Incoming {
     pub(super) from: NodeId,
     pub(super) letters: Arrivals,
     pub(super) surveys: Arrivals,
+    pub(super) pushes: Arrivals,
     pub(super) meters: Meters,
 }
 
@@ -110,8 +111,8 @@ impl Incoming {
 
     /// Room for what is about to be read. For what is handed over the reading waits, and the sender
     /// with it; who stops in the midst of a message keeps its room for some seconds. For a survey
-    /// nothing waits: where there is no room it is read and thrown away, and whoever asked is told
-    /// nothing.
+    /// or a push nothing waits: where there is no room it is read and thrown away, and whoever asked
+    /// is told nothing.
     async fn room_for(&self, kind: Kind, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes).expect("a message is no longer than its maximum");
         match kind {
@@ -121,6 +122,9 @@ impl Incoming {
             }
             Kind::Message(Topic::Survey) => {
                 Arc::clone(&self.surveys.room).try_acquire_many_owned(bytes).ok()
+            }
+            Kind::Message(Topic::Push) => {
+                Arc::clone(&self.pushes.room).try_acquire_many_owned(bytes).ok()
             }
             Kind::Ping | Kind::Pong => None,
         }
@@ -140,11 +144,19 @@ impl Incoming {
         match topic {
             Topic::Ownership => self.letters.arrived.send(arrived).await.map_err(|_| Fault::Ended),
             Topic::Survey => {
-                if self.surveys.arrived.try_send(arrived).is_err() {
-                    self.meters.unread();
-                }
+                self.try_hand_up(&self.surveys, arrived);
                 Ok(())
             }
+            Topic::Push => {
+                self.try_hand_up(&self.pushes, arrived);
+                Ok(())
+            }
+        }
+    }
+
+    fn try_hand_up(&self, to: &Arrivals, arrived: Arrived) {
+        if to.arrived.try_send(arrived).is_err() {
+            self.meters.unread();
         }
     }
 }

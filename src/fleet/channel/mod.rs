@@ -119,11 +119,12 @@ impl Inbox {
     }
 }
 
-/// One a topic. Letters that nobody reads hold up letters alone; of surveys that nobody reads, what
-/// finds no room is thrown away.
+/// One a topic. Letters that nobody reads hold up letters alone; of surveys and pushes that nobody
+/// reads, what finds no room is thrown away.
 pub struct Inboxes {
     pub letters: Inbox,
     pub surveys: Inbox,
+    pub pushes: Inbox,
 }
 
 pub struct Channel {
@@ -139,6 +140,7 @@ pub struct Channel {
     admitted: mpsc::Receiver<Admitted>,
     letters: Arrivals,
     surveys: Arrivals,
+    pushes: Arrivals,
     room_to_wait: Room,
     meters: Meters,
 }
@@ -185,6 +187,7 @@ impl Channel {
         let (command_sender, commands) = mpsc::channel(COMMANDS_MAX);
         let (admitted_sender, admitted) = mpsc::channel(UNPROVEN_MAX);
         let ((letters, letters_inbox), (surveys, surveys_inbox)) = (arrivals(), arrivals());
+        let (pushes, pushes_inbox) = arrivals();
         let room = || Arc::new(Semaphore::new(WAITING_BYTES_MAX));
         let part = Self {
             settings,
@@ -199,11 +202,14 @@ impl Channel {
             admitted,
             letters,
             surveys,
-            room_to_wait: Room { letters: room(), surveys: room() },
+            pushes,
+            room_to_wait: Room { letters: room(), surveys: room(), pushes: room() },
             meters: Meters::new(registry),
         };
         let handle = Handle { queues: queues_seen, commands: command_sender };
-        Ok((handle, Inboxes { letters: letters_inbox, surveys: surveys_inbox }, part))
+        let inboxes =
+            Inboxes { letters: letters_inbox, surveys: surveys_inbox, pushes: pushes_inbox };
+        Ok((handle, inboxes, part))
     }
 
     /// Listens, dials and passes on until told to stop.
@@ -327,6 +333,7 @@ impl Channel {
             from,
             letters: self.letters.clone(),
             surveys: self.surveys.clone(),
+            pushes: self.pushes.clone(),
             meters: self.meters.clone(),
         };
         let stop = ended.child();

@@ -52,12 +52,14 @@ pub(super) struct Waiting {
 pub(super) struct Queues {
     letters: Queue,
     surveys: Queue,
+    pushes: Queue,
 }
 
 /// What waits for one member, by topic.
 pub(super) struct Received {
     letters: mpsc::Receiver<Waiting>,
     surveys: mpsc::Receiver<Waiting>,
+    pushes: mpsc::Receiver<Waiting>,
 }
 
 #[derive(Clone)]
@@ -73,20 +75,27 @@ pub(super) struct Queue {
 pub(super) struct Room {
     pub(super) letters: Arc<Semaphore>,
     pub(super) surveys: Arc<Semaphore>,
+    pub(super) pushes: Arc<Semaphore>,
 }
 
 impl Queues {
     pub(super) fn new(room: &Room) -> (Self, Received) {
         let (letters, letters_received) = Queue::new(Topic::Ownership, &room.letters);
         let (surveys, surveys_received) = Queue::new(Topic::Survey, &room.surveys);
-        let received = Received { letters: letters_received, surveys: surveys_received };
-        (Self { letters, surveys }, received)
+        let (pushes, pushes_received) = Queue::new(Topic::Push, &room.pushes);
+        let received = Received {
+            letters: letters_received,
+            surveys: surveys_received,
+            pushes: pushes_received,
+        };
+        (Self { letters, surveys, pushes }, received)
     }
 
     pub(super) fn of(&self, topic: Topic) -> &Queue {
         match topic {
             Topic::Ownership => &self.letters,
             Topic::Survey => &self.surveys,
+            Topic::Push => &self.pushes,
         }
     }
 }
@@ -122,12 +131,13 @@ impl Queue {
 }
 
 impl Received {
-    /// What is handed over goes before what is asked and answered. `None` when nobody can put
-    /// anything in any more: both ends are dropped together.
+    /// What is handed over goes first, then what is pushed, then what is asked and answered. `None`
+    /// when nobody can put anything in any more: all ends are dropped together.
     async fn next(&mut self) -> Option<Waiting> {
         tokio::select! {
             biased;
             letter = self.letters.recv() => letter,
+            Some(push) = self.pushes.recv() => Some(push),
             Some(survey) = self.surveys.recv() => Some(survey),
         }
     }
@@ -135,7 +145,7 @@ impl Received {
     /// Throws away what waits, and tells how much that was.
     fn drain(&mut self) -> u64 {
         let mut dropped = 0;
-        for queue in [&mut self.letters, &mut self.surveys] {
+        for queue in [&mut self.letters, &mut self.surveys, &mut self.pushes] {
             while queue.try_recv().is_ok() {
                 dropped += 1;
             }

@@ -86,7 +86,7 @@ impl TestMember {
             let (fleet, channel, listen, handle, inboxes) =
                 meet(fleet_settings(me, &name, peers, secrets.clone()), &mut registry).await;
             (lease, time, address) = (fleet.lease(), fleet.time(), listen);
-            let Inboxes { letters: letters_inbox, surveys: surveys_inbox } = inboxes;
+            let Inboxes { letters: letters_inbox, surveys: surveys_inbox, pushes: _ } = inboxes;
             letters = Some((handle.clone(), letters_inbox));
             surveys = Some((handle, surveys_inbox));
             tasks.push(tasks::spawn("channel", channel.1.run(stop.clone())));
@@ -126,6 +126,8 @@ impl TestMember {
             pool: orders,
             reports: reported,
             loads: scrape.loads(),
+            pushed: scrape.loads(),
+            intake: None,
         };
         let settings = ownership::Settings {
             me,

@@ -45,7 +45,7 @@ impl Running {
         let (status, seen) = watch::channel(Arc::new(status(&[])));
         let mut registry = Registry::default();
         let (handle, inboxes, part) = Channel::new(settings, seen, &mut registry).await.unwrap();
-        let Inboxes { letters: inbox, surveys } = inboxes;
+        let Inboxes { letters: inbox, surveys, pushes: _ } = inboxes;
         let address = part.local_address();
         let stop = Stop::new();
         let task = tasks::spawn("channel", part.run(stop.clone()));
