@@ -7,9 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::slot::StreamKey;
 
-/// Of a tenant's name.
-const TENANT_BYTES_MAX: usize = 150;
-
 /// What kind of telemetry the bytes are; the codec that can split and merge them hangs on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Signal {
@@ -41,32 +38,4 @@ pub struct Batch {
     /// For metrics: a snappy block without its length preamble, of `WriteRequest.timeseries`
     /// fields. Such pieces can be joined to a request body without being compressed again.
     pub bytes: Bytes,
-}
-
-/// Whether it can be a tenant's name, or none: nothing else gets into a header, or a lane's key.
-pub fn is_tenant(name: &str) -> bool {
-    let may_be = |byte: u8| byte.is_ascii_alphanumeric() || b"!-_.*'()".contains(&byte);
-    name.len() <= TENANT_BYTES_MAX && name.bytes().all(may_be)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tenants_are_named_with_little_else_than_letters() {
-        let long = "t".repeat(TENANT_BYTES_MAX + 1);
-        for (name, expected) in [
-            ("", true),
-            ("Team-1_a.b*(c)!'", true),
-            (&long[1..], true),
-            (&long, false),
-            ("a b", false),
-            ("a\r\nX-Evil: 1", false),
-            ("a|b", false),
-            ("日本", false),
-        ] {
-            assert_eq!(is_tenant(name), expected, "{name}");
-        }
-    }
 }

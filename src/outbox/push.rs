@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    model::batch::{Batch, is_tenant},
+    model::{batch::Batch, tenant::is_tenant},
     outbox::{
         Handle, Route,
         packer::Packed,
@@ -67,7 +67,7 @@ impl Handle {
     }
 
     async fn push(&self, packed: Packed, ack: Ack) -> Result<(), NotKept> {
-        if !packed.tenants().all(|tenant| is_tenant(tenant)) {
+        if !packed.tenants().all(|tenant| tenant.is_empty() || is_tenant(tenant.as_bytes())) {
             return Err(NotKept::BadTenant);
         }
         let routes = Arc::clone(&self.routes.borrow());

@@ -18,6 +18,7 @@ use crate::{
         moves::{Move, Why},
         orders::{Knowledge, Orders, Task},
         placement::{Placement, slots},
+        shares::Shares,
     },
 };
 
@@ -149,6 +150,11 @@ impl Division {
 
     pub(super) fn next_wake_ms(&self, now_ms: i64) -> Option<i64> {
         self.assign.next_wake_ms(now_ms)
+    }
+
+    /// When each slot is this member's.
+    pub(super) fn shares(&self) -> &Shares {
+        self.assign.all_shares()
     }
 
     /// The slots that are this member's, and since when.

@@ -9,6 +9,7 @@ pub mod differences;
 mod division;
 mod exchange;
 mod forms;
+mod handle;
 pub mod handoff;
 pub mod kept;
 pub mod key;
@@ -21,6 +22,7 @@ pub mod placement;
 pub mod plan;
 pub mod quorum;
 mod scales;
+mod sealing;
 pub mod shares;
 mod showing;
 mod standing;
@@ -34,11 +36,12 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use tokio::{
-    sync::{broadcast, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     time::{Duration, Instant, sleep_until},
 };
 use tracing::warn;
 
+pub use crate::ownership::handle::Handle;
 use crate::{
     config::OnPartition,
     discovery::Snapshot,
@@ -48,7 +51,10 @@ use crate::{
         membership::{Description, Order},
         notice::Minority,
     },
-    model::member::{NodeId, Roster},
+    model::{
+        member::{NodeId, Roster},
+        slot::Slot,
+    },
     outbox,
     ownership::{
         balance::Loads,
@@ -61,13 +67,13 @@ use crate::{
         kept::Kept,
         leaving::Will,
         letter::Letter,
-        moves::Move,
         orders::{Orders, Report},
         quorum::Base,
         scales::Scales,
+        sealing::Sealing,
         showing::{Condition, Showing, Shown},
         succession::Succession,
-        view::{Drain, Owners, Quorum, View},
+        view::{Drain, Quorum},
     },
     runtime::{clock::FleetTime, config_state::ConfigState, stop::Stop},
 };
@@ -110,31 +116,11 @@ pub struct Links {
     pub reports: mpsc::Receiver<Report>,
     /// How busy the slots are, as the pool has measured it.
     pub loads: watch::Receiver<Arc<Loads>>,
-}
-
-#[derive(Clone)]
-pub struct Handle {
-    wills: mpsc::Sender<Will>,
-    view: watch::Receiver<Arc<View>>,
-    owners: watch::Receiver<Arc<Owners>>,
-    moves: broadcast::Sender<Arc<[Move]>>,
-}
-
-impl Handle {
-    pub fn view(&self) -> watch::Receiver<Arc<View>> {
-        self.view.clone()
-    }
-
-    /// Who has which slot now, as far as this member knows.
-    pub fn owners(&self) -> watch::Receiver<Arc<Owners>> {
-        self.owners.clone()
-    }
-
-    /// All moves from now on, those of one look together. Who does not keep up is told how many
-    /// he has missed, and finds out by the owners where he stands.
-    pub fn moves(&self) -> broadcast::Receiver<Arc<[Move]>> {
-        self.moves.subscribe()
-    }
+    /// The same of what is pushed, as who takes it has measured it.
+    pub pushed: watch::Receiver<Arc<Loads>>,
+    /// To who takes pushes: nothing of these slots is to be on its way to the outbox any more, then
+    /// say `Report::Sealed` of each. `None` where nobody does.
+    pub intake: Option<mpsc::Sender<Vec<Slot>>>,
 }
 
 pub struct Ownership {
@@ -156,6 +142,7 @@ pub struct Ownership {
     scales: Scales,
     overrides_file: Kept,
     given_up: GivenUp,
+    sealing: Sealing,
     wills: mpsc::Receiver<Will>,
     leaving: Option<oneshot::Sender<usize>>,
     drain: Drain,
@@ -207,6 +194,7 @@ impl Ownership {
             scales: Scales::new(me, loaded(&overrides_file)),
             overrides_file,
             given_up: GivenUp::default(),
+            sealing: Sealing::default(),
             wills,
             leaving: None,
             drain: Drain::Working,
@@ -219,12 +207,13 @@ impl Ownership {
             settings,
             links,
         };
-        let Shown { view, owners, moves } = shown;
-        (Handle { wills: sender, view, owners, moves }, part)
+        let Shown { view, owners, shares, moves } = shown;
+        (Handle { wills: sender, view, owners, shares, moves }, part)
     }
 
     pub async fn run(mut self, stop: Stop) {
         let pool = self.links.pool.clone();
+        let intake = self.links.intake.clone();
         self.links.roster.mark_changed();
         self.links.status.mark_changed();
         self.links.found.mark_changed();
@@ -240,11 +229,15 @@ impl Ownership {
                 Ok(permit) = pool.reserve(), if has_orders => {
                     permit.send(self.division.take_orders());
                 }
+                Some(permit) = room(intake.as_ref()), if self.sealing.has_orders() => {
+                    permit.send(self.sealing.take_orders());
+                }
                 Some(report) = self.links.reports.recv() => self.reported(report),
                 answer = self.exchange.answered() => self.answered(answer),
                 Some((from, bundle)) = receive(&mut self.links.peers) => self.read(from, &bundle),
                 () = self.links.outbox.destinations_changed() => self.destinations_changed(),
                 Ok(()) = self.links.loads.changed() => self.measured(),
+                Ok(()) = self.links.pushed.changed() => self.measured(),
                 Some(will) = self.wills.recv() => self.will(will).await,
                 () = sleep_until(wake) => self.time_passed(),
                 () = stop.raised() => break,
@@ -326,7 +319,11 @@ impl Ownership {
     fn reported(&mut self, report: Report) {
         let present = self.present();
         match report {
-            Report::Sealed { slot } => self.exchange.sealed(slot, &present),
+            Report::Sealed { slot } => {
+                if self.sealing.sealed(slot) {
+                    self.exchange.sealed(slot, &present);
+                }
+            }
             Report::Left(knowledge) if knowledge.is_nothing() => {}
             Report::Left(knowledge) => {
                 let slot = knowledge.target.key.slot();
@@ -396,10 +393,13 @@ impl Ownership {
         self.showing.moved(self.division.take_moves(), present.now_ms);
         if self.is_met {
             self.showing.owners(&present);
+            self.showing.shares(self.division.shares());
         }
         self.division.take_gaps_ms().into_iter().for_each(|ms| self.showing.gap(ms));
         self.cross_borders(&present);
-        self.division.seal(self.exchange.take_seals());
+        let seals = self.exchange.take_seals();
+        self.sealing.ask(&seals, self.links.intake.is_some());
+        self.division.seal(seals);
         self.showing.exchanged(self.exchange.take_tally(), present.now_ms);
         self.keep();
         // A destination whose disk is slow takes its orders late.
@@ -458,6 +458,14 @@ async fn receive(peers: &mut Option<(channel::Handle, channel::Inbox)>) -> Optio
     match peers {
         Some((_, inbox)) => inbox.receive().await,
         None => std::future::pending().await,
+    }
+}
+
+/// `None` where nobody takes pushes, or not any more.
+async fn room(intake: Option<&mpsc::Sender<Vec<Slot>>>) -> Option<mpsc::Permit<'_, Vec<Slot>>> {
+    match intake {
+        Some(intake) => intake.reserve().await.ok(),
+        None => None,
     }
 }
 

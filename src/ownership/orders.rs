@@ -43,7 +43,7 @@ pub enum Task {
     End(Arc<Knowledge>),
 }
 
-/// From the pool.
+/// From the pool, and of seals also from who takes pushes.
 #[derive(Clone, Debug)]
 pub enum Report {
     Sealed {

@@ -36,6 +36,11 @@ impl Shares {
         &self.0[usize::from(slot.number())]
     }
 
+    /// Whether both are of one look.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub fn changed_since(&self, before: &Self) -> impl Iterator<Item = Slot> {
         slots().filter(|slot| !Arc::ptr_eq(self.of(*slot), before.of(*slot)))
     }

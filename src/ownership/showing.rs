@@ -13,6 +13,7 @@ use crate::{
         handoff::Line,
         meters::Meters,
         moves::{Move, Why},
+        shares::Shares,
         view::{Drain, Owners, Quorum, View},
     },
 };
@@ -25,6 +26,7 @@ const LOOKS_MAX: usize = 256;
 pub(super) struct Shown {
     pub view: watch::Receiver<Arc<View>>,
     pub owners: watch::Receiver<Arc<Owners>>,
+    pub shares: watch::Receiver<Shares>,
     pub moves: broadcast::Sender<Arc<[Move]>>,
 }
 
@@ -34,6 +36,7 @@ pub(super) struct Showing {
     meters: Meters,
     seen: watch::Sender<Arc<View>>,
     owners: watch::Sender<Arc<Owners>>,
+    shares: watch::Sender<Shares>,
     moves: broadcast::Sender<Arc<[Move]>>,
     /// When the hand-over of a line began that has not ended.
     began: BTreeMap<Line, i64>,
@@ -56,14 +59,16 @@ impl Showing {
     pub(super) fn new(me: NodeId, registry: &mut Registry) -> (Shown, Self) {
         let (seen, view) = watch::channel(Arc::default());
         let (owners, owners_seen) = watch::channel(Arc::default());
+        let (shares, shares_seen) = watch::channel(Shares::default());
         let moves = broadcast::Sender::new(LOOKS_MAX);
-        let shown = Shown { view, owners: owners_seen, moves: moves.clone() };
+        let shown = Shown { view, owners: owners_seen, shares: shares_seen, moves: moves.clone() };
         let showing = Self {
             me,
             view: View::default(),
             meters: Meters::new(registry),
             seen,
             owners,
+            shares,
             moves,
             began: BTreeMap::new(),
         };
@@ -98,6 +103,17 @@ impl Showing {
             if is_new {
                 let table = Some(Arc::clone(&present.table));
                 *owners = Arc::new(Owners { since_ms: present.now_ms, table });
+            }
+            is_new
+        });
+    }
+
+    /// When each slot is this member's.
+    pub(super) fn shares(&self, shares: &Shares) {
+        self.shares.send_if_modified(|shown| {
+            let is_new = !shown.is_same_as(shares);
+            if is_new {
+                *shown = shares.clone();
             }
             is_new
         });

@@ -13,7 +13,9 @@ use crate::{
 
 impl Ownership {
     pub(super) fn measured(&mut self) {
-        let loads = Arc::clone(&self.links.loads.borrow_and_update());
+        let scraped = Arc::clone(&self.links.loads.borrow_and_update());
+        let pushed = Arc::clone(&self.links.pushed.borrow_and_update());
+        let loads = scraped.with(&pushed);
         let present = self.present();
         self.scales.measured(&loads, &present.table, present.now_ms);
     }

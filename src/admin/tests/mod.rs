@@ -60,6 +60,8 @@ fn divided(
         pool: mpsc::channel(1).0,
         reports: mpsc::channel(1).1,
         loads: watch::channel(Arc::default()).1,
+        pushed: watch::channel(Arc::default()).1,
+        intake: None,
     };
     let settings = ownership::Settings {
         me: fleet.me,

@@ -9,9 +9,10 @@ use hashbrown::HashMap;
 
 use crate::{
     model::{
-        batch::{Batch, is_tenant},
+        batch::Batch,
         record::{RecordName, Sent},
         slot::{Slot, StreamKey},
+        tenant::is_tenant,
     },
     outbox::{
         entry::{Entry, LaneKey, Place},
@@ -341,6 +342,6 @@ fn why_not(slot: Slot, name: &RecordName, batch: &Batch) -> Option<Reason> {
     }
     let fits = batch.stream.slot() == slot
         && batch.since_ms == Some(name.interval_ms)
-        && is_tenant(&batch.tenant);
+        && (batch.tenant.is_empty() || is_tenant(batch.tenant.as_bytes()));
     (!fits).then_some(Reason::Corrupt)
 }

@@ -144,6 +144,11 @@ impl Assign {
         &mut self.placement
     }
 
+    /// When each slot is mine.
+    pub fn all_shares(&self) -> &Shares {
+        &self.shares
+    }
+
     /// Since when the slot has been mine, if it is: the interval that its samples are filed under.
     pub fn mine_since_ms(&self, slot: Slot, instant_ms: i64) -> Option<i64> {
         let duty = self.shares.of(slot).iter().find(|duty| duty.contains(instant_ms))?;

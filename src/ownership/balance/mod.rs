@@ -80,6 +80,12 @@ impl Loads {
         self.0[usize::from(slot.number())] += samples_per_second;
     }
 
+    /// Both together.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self::from_fn(|slot| self.of(slot) + other.of(slot))
+    }
+
     /// What `node` has of it: a byte a slot, and the sum. Of slots that are not its own it tells none.
     pub fn told_by(&self, node: NodeId, owners: &Table) -> (Bytes, f64) {
         let own = self.0.iter().zip(owners.owned_by(node));

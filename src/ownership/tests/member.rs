@@ -104,7 +104,9 @@ impl TestMember {
             outbox,
             pool,
             reports: reported,
+            pushed: weighed.clone(),
             loads: weighed,
+            intake: None,
         };
         let settings = Settings {
             me: id,
