@@ -10,7 +10,7 @@ pub mod reload;
 // lookout: what happens, and what the others say
 pub mod chronicle;
 pub mod survey;
-// work: fetch samples, take those that are pushed
+// work: fetch samples, take pushes
 pub mod gateway;
 pub mod scrape;
 // decision: who does what

@@ -175,9 +175,6 @@ impl Reload {
         for key in config::web_keys_that_need_a_restart(&running.web, &config.web) {
             warn!(setting = key, "a change in `tls_server_config` takes effect at the next start");
         }
-        for key in config::gateway_keys_that_need_a_restart(&running.gateway, &config.gateway) {
-            warn!(setting = key, "a change in `gateway` takes effect at the next start");
-        }
         self.listeners.outbox.apply(config.outbox.clone(), config.destinations.clone()).await?;
         self.listeners.discovery.apply(config.jobs.clone()).await;
         self.listeners.history.apply(config.history.clone());

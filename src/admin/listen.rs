@@ -3,14 +3,17 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
+    net::{SocketAddr, TcpListener},
 };
 
 use tracing::{info, warn};
 
-use crate::runtime::service::{
-    keep,
-    sockets::{Allotment, Handed},
+use crate::runtime::{
+    listen::{bind, resolve},
+    service::{
+        keep,
+        sockets::{Allotment, Handed},
+    },
 };
 
 /// Open, and answered once the API is served; until then who connects waits.
@@ -83,47 +86,6 @@ impl Listening {
             Some(_) | None => listen.to_owned(),
         }
     }
-}
-
-/// Where any is needed, at least one is opened.
-fn bind(addresses: &[SocketAddr], is_needed: bool) -> io::Result<Vec<TcpListener>> {
-    let mut listeners: Vec<TcpListener> = Vec::new();
-    let mut fault = None;
-    for mut address in addresses.iter().copied() {
-        // A port that the system chose holds for all addresses of the name.
-        if let (0, Some(first)) = (address.port(), listeners.first()) {
-            address.set_port(first.local_addr()?.port());
-        }
-        match TcpListener::bind(address) {
-            Ok(listener) => {
-                listener.set_nonblocking(true)?;
-                listeners.push(listener);
-            }
-            // `localhost` has an IPv6 address also where the machine has no IPv6.
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => fault = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    match fault {
-        Some(fault) if listeners.is_empty() && is_needed => Err(fault),
-        _ => Ok(listeners),
-    }
-}
-
-fn resolve(listen: &str) -> io::Result<Vec<SocketAddr>> {
-    let Some(port) = listen.strip_prefix(':') else {
-        let mut addresses: Vec<SocketAddr> = listen.to_socket_addrs()?.collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        return Ok(addresses);
-    };
-    let port = port.parse().map_err(|_| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("`{port}` is no port number"))
-    })?;
-    // An IPv6 socket takes IPv4 connections as well, where there is IPv6.
-    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    let has_ipv6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
-    Ok(vec![if has_ipv6 { any } else { SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)) }])
 }
 
 #[cfg(test)]

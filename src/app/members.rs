@@ -35,6 +35,7 @@ pub(super) struct Members {
 pub(super) struct Peers {
     pub(super) letters: Option<(channel::Handle, channel::Inbox)>,
     pub(super) surveys: Option<(channel::Handle, channel::Inbox)>,
+    pub(super) pushes: Option<(channel::Handle, channel::Inbox)>,
 }
 
 impl Members {
@@ -61,7 +62,7 @@ impl Members {
                 parts: None,
                 running: Vec::new(),
             };
-            return Ok((members, Peers { letters: None, surveys: None }));
+            return Ok((members, Peers { letters: None, surveys: None, pushes: None }));
         }
         let fleet_settings = FleetSettings::of(cluster, me, host, api_address);
         let secrets = fleet_settings.secrets.clone();
@@ -85,9 +86,12 @@ impl Members {
             parts: Some((fleet_part, channel_part)),
             running: Vec::new(),
         };
-        let channel::Inboxes { letters, surveys } = inboxes;
-        let peers =
-            Peers { letters: Some((channel.clone(), letters)), surveys: Some((channel, surveys)) };
+        let channel::Inboxes { letters, surveys, pushes } = inboxes;
+        let peers = Peers {
+            letters: Some((channel.clone(), letters)),
+            surveys: Some((channel.clone(), surveys)),
+            pushes: Some((channel, pushes)),
+        };
         Ok((members, peers))
     }
 

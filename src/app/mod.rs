@@ -33,6 +33,7 @@ use crate::{
     config::{Cluster, Config},
     discovery::{Discovery, provider::Nameservers},
     fleet::node_id,
+    gateway::{self, Gateway},
     history::{self, History},
     model::member::NodeId,
     outbox::{self, Outbox},
@@ -109,6 +110,7 @@ struct Agent {
     outbox: Running,
     scrape: Running,
     ownership: Running,
+    gateway: Running,
     discovery: Running,
     chronicle: Running,
     history: Running,
@@ -158,9 +160,11 @@ impl Agent {
             Discovery::new(config.jobs.clone(), Nameservers::System, host::name(), &mut registry);
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
         let (reports, reported) = mpsc::channel(REPORTS_MAX);
+        let (seals, sealed) = mpsc::channel(gateway::SEALS_MAX);
+        let (pushed_loads, pushed) = watch::channel(Arc::default());
         let (scrape, scrape_part) = Pool::new(
             outbox.clone(),
-            reports,
+            reports.clone(),
             members.lease.clone(),
             members.time.clone(),
             &mut registry,
@@ -193,12 +197,31 @@ impl Agent {
             pool: orders,
             reports: reported,
             loads: scrape.loads(),
+            pushed,
+            intake: Some(seals),
         };
         let (division, ownership_part) = Ownership::new(
             division_of(me, &settings.storage_path, &config.cluster),
             links,
             &mut registry,
         );
+        let gateway_part = Gateway::new(
+            gateway::Links {
+                me,
+                time: members.time.clone(),
+                lease: members.lease.clone(),
+                owners: division.owners(),
+                shares: division.shares(),
+                config: reload.state(),
+                outbox: outbox.clone(),
+                peers: peers.pushes,
+                seals: sealed,
+                reports,
+                loads: pushed_loads,
+                first_number: u64::from_ne_bytes(node_id::chance()),
+            },
+            &mut registry,
+        )?;
         let surveyed = survey::Sources {
             me,
             name: members.name.clone(),
@@ -273,6 +296,7 @@ impl Agent {
             outbox: parts.start_apart("outbox", |stop| outbox_part.run(stop)),
             scrape: parts.start("scrape", |stop| scrape_part.run(ordered, stop)),
             ownership: parts.start("ownership", |stop| ownership_part.run(stop)),
+            gateway: parts.start("gateway", |stop| gateway_part.run(stop)),
             discovery: parts.start("discovery", |stop| discovery_part.run(stop)),
             chronicle: parts.start("chronicle", |stop| chronicle_part.run(stop)),
             history: parts.start("history", |stop| history_part.run(stop)),
@@ -310,6 +334,7 @@ impl Agent {
             name = self.outbox.ended() => name,
             name = self.scrape.ended() => name,
             name = self.ownership.ended() => name,
+            name = self.gateway.ended() => name,
             name = self.discovery.ended() => name,
             name = self.chronicle.ended() => name,
             name = self.history.ended() => name,
@@ -327,7 +352,8 @@ impl Agent {
         }
         self.service.stage(Stage::Stopping);
         // While this member is one, it may send.
-        for part in [self.reload, self.discovery, self.scrape, self.ownership, self.outbox] {
+        let sources = [self.reload, self.discovery, self.scrape, self.gateway];
+        for part in sources.into_iter().chain([self.ownership, self.outbox]) {
             part.stop().await;
         }
         self.members.stop().await;

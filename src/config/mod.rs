@@ -51,7 +51,7 @@ pub use crate::config::{
     },
     gateway::{
         Ack, GatewaySettings, MetricsGateway, PushAuth, PushLimits, PushToken, Replicas,
-        TenantFrom, TenantLimits, Tenants, gateway_keys_that_need_a_restart,
+        TenantFrom, TenantLimits, Tenants,
     },
     global::Environment,
     job::{Clustering, Job, Limits, NativeHistograms, Phase, Scheme},

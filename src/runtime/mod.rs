@@ -9,6 +9,7 @@ pub mod files;
 pub mod host;
 pub mod http;
 pub mod lease;
+pub mod listen;
 pub mod log;
 pub mod meters;
 pub mod passwords;

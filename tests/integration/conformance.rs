@@ -68,7 +68,7 @@ fn scraping_and_remote_write_as_a_black_box() {
     assert!(output.status.success(), "{said}");
 }
 
-fn data() -> Option<PathBuf> {
+pub(crate) fn data() -> Option<PathBuf> {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/conformance");
     let path = std::env::var_os("STARLING_CONFORMANCE")
         .map_or_else(|| PathBuf::from(beside), PathBuf::from);

@@ -11,6 +11,7 @@ mod demo;
 mod door;
 mod eventually;
 mod examples;
+mod gateway;
 mod histograms;
 mod host;
 mod install;

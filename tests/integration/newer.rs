@@ -143,7 +143,7 @@ async fn victoriametrics(directory: &tempfile::TempDir) -> (Process, String) {
     let port = free_port();
     let mut command = Command::new(servers.join("usr/bin/victoria-metrics"));
     command
-        .env("LD_LIBRARY_PATH", servers.join("usr/lib/x86_64-linux-gnu"))
+        .env("LD_LIBRARY_PATH", libraries())
         .arg(format!("-httpListenAddr=127.0.0.1:{port}"))
         .arg(format!("-storageDataPath={}", directory.path().join("victoria").display()))
         .arg("-search.latencyOffset=0s")
@@ -165,10 +165,15 @@ async fn nothing_is_dropped(agent: &Agent) {
 }
 
 /// Where `tests/setup.sh` has put them.
-fn servers() -> PathBuf {
+pub(crate) fn servers() -> PathBuf {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers"));
     assert!(folder.is_dir(), "{} is missing: run tests/servers.sh", folder.display());
     folder
+}
+
+/// What those servers are linked to.
+pub(crate) fn libraries() -> PathBuf {
+    servers().join("usr/lib/x86_64-linux-gnu")
 }
 
 fn name(series: &Value) -> String {

@@ -110,19 +110,13 @@ impl Default for Replicas {
     }
 }
 
-/// What differs and takes effect at the next start only.
-pub fn gateway_keys_that_need_a_restart(
-    old: &GatewaySettings,
-    new: &GatewaySettings,
-) -> Vec<&'static str> {
-    let (old, new) = match (&old.metrics, &new.metrics) {
-        (None, None) => return Vec::new(),
-        (Some(old), Some(new)) => (old, new),
-        (None, Some(_)) | (Some(_), None) => return vec!["metrics"],
-    };
-    let moves = (old.listen_address != new.listen_address).then_some("listen_address");
-    let tls = web::tls_keys_that_need_a_restart(old.tls.as_ref(), new.tls.as_ref(), "tls");
-    moves.into_iter().chain(tls).collect()
+impl MetricsGateway {
+    /// Whether what listens for the one may go on for the other.
+    pub fn listens_as(&self, other: &Self) -> bool {
+        let (old, new) = (self.tls.as_ref(), other.tls.as_ref());
+        self.listen_address == other.listen_address
+            && web::tls_keys_that_need_a_restart(old, new, "tls").is_empty()
+    }
 }
 
 /// Whether what is taken is sent anywhere is `has_destinations`.

@@ -1,0 +1,47 @@
+//! What other members say: parcels for this member, which go to the intake, and answers to those that
+//! it has sent.
+
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use crate::{
+    fleet::channel::{self, Inbox, Topic},
+    gateway::{
+        forward::Waiting,
+        intake::{Order, Reply},
+        parcel::{Answer, Message, Refusal},
+    },
+    runtime::stop::Stop,
+};
+
+pub(super) struct Mail {
+    pub(super) channel: channel::Handle,
+    pub(super) inbox: Inbox,
+    pub(super) intake: mpsc::Sender<Order>,
+    pub(super) waiting: Waiting,
+}
+
+impl Mail {
+    pub(super) async fn run(mut self, stop: Stop) {
+        while !stop.is_raised() {
+            let (from, bytes) = tokio::select! {
+                Some(mail) = self.inbox.receive() => mail,
+                () = stop.raised() => return,
+            };
+            match Message::read(&bytes) {
+                Some(Message::Push { number, parcel, .. }) => {
+                    let order = Order { parcel, reply: Reply::Peer { to: from, number } };
+                    if self.intake.try_send(order).is_err() {
+                        let full = Message::answer(number, Answer::Refused(Refusal::Full));
+                        self.channel.send(from, Topic::Push, full);
+                    }
+                }
+                Some(Message::Answer { number, answer }) => {
+                    self.waiting.heard(from, number, answer);
+                }
+                // Whoever sent a push hears nothing, and answers its client that it is not kept.
+                None => debug!(member_id = %from, "a push came in a form that is not known"),
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What an owner takes of a parcel, and where in its queue it goes. Pure.
+
+use crate::{
+    gateway::{
+        identity::TenantKey,
+        ledger::{Bounds, Judged, Ledger},
+        parcel::{Exceptions, Parcel, Piece, Refusal, Replica},
+        replicas::{Election, Verdict},
+    },
+    model::slot::{Slot, StreamKey},
+    ownership::shares::Shares,
+};
+
+/// A slot that ends within so long is not this member's any more, while its next owner takes nothing
+/// before that: two pushes of a series that follow each other through two members, whose clocks are
+/// not quite the same, must not reach the next owner first.
+const BORDER_MS: i64 = 50;
+
+/// What the taking hangs on at one moment.
+pub struct Terms<'a> {
+    pub shares: &'a Shares,
+    /// `None`: this member has no rules that could differ from the sender's.
+    pub pipeline: Option<u64>,
+    /// For the parcel's tenant.
+    pub bounds: Bounds,
+    /// Fleet time.
+    pub now_ms: i64,
+}
+
+/// A piece that is taken; sorted, those of one batch lie together, in the order in which they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Taken {
+    pub stream: StreamKey,
+    pub round: i64,
+    /// When the ownership began that it falls into.
+    pub since_ms: i64,
+    /// Which parcel of the group it is of.
+    pub parcel: u32,
+    /// Where its field begins in the parcel.
+    pub start: u32,
+    pub bytes: u32,
+    pub timestamp_ms: i64,
+    pub is_plain: bool,
+}
+
+/// What an owner knows of what was pushed before.
+#[derive(Debug)]
+pub struct Memory {
+    pub ledger: Ledger,
+    pub election: Election,
+}
+
+/// Samples that are not taken, and need not be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PassedOver {
+    /// They were taken before.
+    pub repeats: u64,
+    /// Another replica is elected.
+    pub of_other_replicas: u64,
+}
+
+/// Since when a slot is this member's, if it is, and is for a while.
+pub fn mine_since_ms(shares: &Shares, slot: Slot, now_ms: i64) -> Option<i64> {
+    let duty = shares.of(slot).iter().find(|duty| duty.contains(now_ms))?;
+    duty.until_ms.is_none_or(|until_ms| until_ms - now_ms > BORDER_MS).then_some(duty.from_ms)
+}
+
+/// This member's part of what all of them may know of a tenant, where 0 is no limit: as much as it has
+/// of the tenant's slots.
+pub fn part_of(series_max: usize, tenant: &str, shares: &Shares, now_ms: i64) -> usize {
+    if series_max == 0 {
+        return 0;
+    }
+    let slots = TenantKey::of(tenant).slots();
+    let (all, mine) = slots.fold((0, 0), |(all, mine), slot| {
+        (all + 1, mine + usize::from(mine_since_ms(shares, slot, now_ms).is_some()))
+    });
+    series_max.saturating_mul(mine).div_ceil(all).max(1)
+}
+
+/// Adds to `taken` what is taken of the parcel, the one of that number in its group. What the ledger
+/// has noted is to be settled or taken back with the group.
+///
+/// # Errors
+/// Why nothing of it is.
+pub fn take(
+    parcel: &Parcel,
+    number: u32,
+    terms: &Terms<'_>,
+    memory: &mut Memory,
+    taken: &mut Vec<Taken>,
+) -> Result<(Exceptions, PassedOver), Refusal> {
+    if terms.pipeline.is_some_and(|pipeline| pipeline != parcel.pipeline) {
+        return Err(Refusal::OtherPipeline);
+    }
+    let tenant = TenantKey::of(&parcel.tenant);
+    let mut elected = vec![None; parcel.replicas.len()];
+    let mut exceptions = Exceptions::default();
+    let mut passed_over = PassedOver::default();
+    let mut start = 0;
+    for (place, piece) in (0..).zip(&parcel.pieces) {
+        let at = start;
+        start += piece.bytes;
+        let slot = piece.slot(tenant);
+        let Some(since_ms) = mine_since_ms(terms.shares, slot, terms.now_ms) else {
+            if !exceptions.elsewhere.contains(&slot) {
+                exceptions.elsewhere.push(slot);
+            }
+            continue;
+        };
+        if !is_elected(parcel, piece, &mut elected, memory, terms.now_ms) {
+            passed_over.of_other_replicas += 1;
+            continue;
+        }
+        let stream = tenant.stream(slot);
+        match memory.ledger.judge(stream, piece, terms.bounds, terms.now_ms) {
+            Judged::Taken { round } => taken.push(Taken {
+                stream,
+                round,
+                since_ms,
+                parcel: number,
+                start: at,
+                bytes: piece.bytes,
+                timestamp_ms: piece.timestamp_ms,
+                is_plain: piece.is_plain,
+            }),
+            Judged::Repeat => passed_over.repeats += 1,
+            Judged::Unwanted(why) => exceptions.unwanted.push((place, why)),
+            Judged::Full => return Err(Refusal::Full),
+        }
+    }
+    Ok((exceptions, passed_over))
+}
+
+/// Whether the sample is of no replica, or of the one that is elected; `elected` has what was found of
+/// each in this parcel.
+fn is_elected(
+    parcel: &Parcel,
+    piece: &Piece,
+    elected: &mut [Option<bool>],
+    memory: &mut Memory,
+    now_ms: i64,
+) -> bool {
+    let Some(Replica { cluster, replica }) = parcel.replica_of(piece) else { return true };
+    let known = &mut elected[usize::from(piece.replica) - 1];
+    *known.get_or_insert_with(|| {
+        let now_ms = u64::try_from(now_ms).unwrap_or(0);
+        memory.election.judge(&parcel.tenant, cluster, replica, now_ms) == Verdict::Take
+    })
+}
+
+#[cfg(test)]
+mod tests;
