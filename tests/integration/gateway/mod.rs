@@ -1,5 +1,6 @@
 //! Pushed to: by the senders that there are, into real backends, with real faults between.
 
+mod attack;
 mod conformance;
 mod senders;
 
