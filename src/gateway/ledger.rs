@@ -131,6 +131,12 @@ impl Ledger {
         Judged::Taken { round: *round }
     }
 
+    /// Whether this very sample is the newest of its series.
+    pub fn is_newest(&self, slot: Slot, piece: &Piece) -> bool {
+        let last = self.slots.get(&slot).and_then(|own| own.series.get(&SeriesKey(piece.series)));
+        last.is_some_and(|last| (last.newest_ms, last.digest) == (piece.timestamp_ms, piece.digest))
+    }
+
     /// What was taken is kept.
     pub fn settle(&mut self) {
         self.undo.clear();

@@ -1,10 +1,12 @@
 //! What an owner takes of a parcel, and where in its queue it goes. Pure.
 
+use hashbrown::HashMap;
+
 use crate::{
     gateway::{
         identity::TenantKey,
         ledger::{Bounds, Judged, Ledger},
-        parcel::{Exceptions, Parcel, Piece, Refusal, Replica},
+        parcel::{Exceptions, Kind, Parcel, Piece, Refusal, Replica, Unwanted},
         replicas::{Election, Verdict},
     },
     model::slot::{Slot, StreamKey},
@@ -97,6 +99,7 @@ pub fn take(
     let mut elected = vec![None; parcel.replicas.len()];
     let mut exceptions = Exceptions::default();
     let mut passed_over = PassedOver::default();
+    let mut lasts = Lasts::default();
     let mut start = 0;
     for (place, piece) in (0..).zip(&parcel.pieces) {
         let at = start;
@@ -125,11 +128,39 @@ pub fn take(
                 is_plain: piece.is_plain,
             }),
             Judged::Repeat => passed_over.repeats += 1,
+            Judged::Unwanted(Unwanted::Late)
+                if lasts.is_led_on(parcel, piece, |last| memory.ledger.is_newest(slot, last)) =>
+            {
+                passed_over.repeats += 1;
+            }
             Judged::Unwanted(why) => exceptions.unwanted.push((place, why)),
             Judged::Full => return Err(Refusal::Full),
         }
     }
     Ok((exceptions, passed_over))
+}
+
+/// Of each series the last sample in a parcel; looked for when it is first asked for, as mostly nothing
+/// is late.
+#[derive(Default)]
+struct Lasts<'a>(Option<HashMap<u64, &'a Piece>>);
+
+impl<'a> Lasts<'a> {
+    /// A sample that is older than the newest, in a parcel that leads on to just that one, came with it
+    /// before: clients that have to catch up push several samples of a series at once, and repeat them
+    /// at once.
+    fn is_led_on(
+        &mut self,
+        parcel: &'a Parcel,
+        piece: &Piece,
+        is_newest: impl FnOnce(&Piece) -> bool,
+    ) -> bool {
+        let lasts = self.0.get_or_insert_with(|| {
+            let samples = parcel.pieces.iter().filter(|one| one.kind != Kind::Exemplars);
+            samples.map(|one| (one.series, one)).collect()
+        });
+        lasts.get(&piece.series).is_some_and(|last| is_newest(last))
+    }
 }
 
 /// Whether the sample is of no replica, or of the one that is elected; `elected` has what was found of

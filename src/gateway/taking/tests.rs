@@ -84,6 +84,30 @@ fn what_is_taken_is_filed_under_its_stream_and_round_and_ownership() {
     assert_eq!(taken[0].stream, tenant.stream(tenant.slot(SeriesKey(1))));
 }
 
+/// Pushes of one series, at these times; which of each are taken, which are repeats, and which late.
+#[test]
+fn several_samples_of_a_series_are_known_again_together() {
+    let shares = shares(None, 100);
+    let mut memory = memory();
+    for (times, expected) in [
+        (&[10, 11, 12][..], (3, 0, 0)),
+        (&[10, 11, 12], (0, 3, 0)),
+        (&[12], (0, 1, 0)),
+        (&[10], (0, 0, 1)),
+        (&[12, 11], (0, 1, 1)),
+        (&[10, 11, 12, 13], (1, 1, 2)),
+        (&[13, 14], (1, 1, 0)),
+    ] {
+        let pieces: Vec<(u64, i64, u16)> = times.iter().map(|at_ms| (1, *at_ms, 0)).collect();
+        let mut taken = Vec::new();
+        let terms = terms(&shares, 100);
+        let outcome = take(&parcel(&pieces), 0, &terms, &mut memory, &mut taken);
+        let (exceptions, passed) = outcome.unwrap();
+        let late = exceptions.unwanted.len();
+        assert_eq!((taken.len(), passed.repeats, late), expected, "{times:?}");
+    }
+}
+
 #[test]
 fn a_slot_is_given_up_a_little_before_it_is_anothers() {
     let until_ms = 10_000;
