@@ -193,3 +193,48 @@ async fn no_agent_outlives_the_demo() {
     })
     .await;
 }
+
+/// Of a summary or a verdict of the gateway's demo, added up.
+fn sum(said: &Value, names: &[&str]) -> u64 {
+    names.iter().map(|name| said[*name].as_u64().unwrap()).sum()
+}
+
+/// All that was acknowledged is stored, or was acknowledged just now.
+fn is_whole(said: &Value) -> bool {
+    said["faults"] == 0 && said["missing"] == 0 && said["held"] == 0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_is_killed_and_what_was_acknowledged_is_stored() {
+    let mut demo = Demo::start(&["--gateway", "--json"]);
+    let introduction = demo.told("the introduction", |_| true).await;
+    let gateways = pids(&introduction);
+    let [_, killed, leaver] = gateways[..] else { panic!("three gateways: {introduction}") };
+
+    demo.event("taking_pushes").await;
+    kill_process(pid(killed), Signal::KILL).unwrap();
+    assert_eq!(demo.event("killed").await["gateway"], "starling-2");
+    let returned = demo.event("returned").await;
+    assert_eq!(returned["gateway"], "starling-2", "{returned}");
+    let whole = demo.event("whole").await;
+    assert_eq!((&whole["gateway"], &whole["is_back"]), (&"starling-2".into(), &true.into()));
+
+    kill_process(pid(leaver), Signal::TERM).unwrap();
+    assert_eq!(demo.event("left").await["gateway"], "starling-3");
+    demo.told("two are left, and the ledger is whole", |said| {
+        said["gateways"][2]["state"] == "left" && is_whole(said)
+    })
+    .await;
+
+    demo.signal(Signal::INT);
+    let (verdict, code) = demo.verdict().await;
+    assert_eq!((&verdict["sound"], code), (&Value::Bool(true), Some(0)), "{verdict}");
+    let acknowledged = verdict["acknowledged"].as_u64().unwrap();
+    assert!(acknowledged > 1_000, "{verdict}");
+    assert!(sum(&verdict, &["stored"]) >= acknowledged, "{verdict}");
+    let never = ["missing", "lost", "held", "unsent", "out_of_order", "duplicates", "refused"];
+    assert_eq!(sum(&verdict, &never), 0, "{verdict}");
+    assert_eq!(verdict["kills"].as_array().unwrap().len(), 1, "{verdict}");
+    let again = u32::try_from(returned["pid"].as_u64().unwrap()).unwrap();
+    assert!(!gateways.into_iter().chain([again]).any(is_running), "all gateways have ended");
+}

@@ -35,8 +35,9 @@ pub(super) struct Agent {
     pub(super) name: String,
     pub(super) pid: u32,
     departure: Option<Departure>,
-    admin: SocketAddr,
+    place: Place,
     home: PathBuf,
+    log_level: String,
     child: Child,
 }
 
@@ -49,67 +50,79 @@ pub(super) enum Departure {
 }
 
 /// Where an agent listens.
+#[derive(Clone, Copy)]
 struct Place {
     admin: SocketAddr,
     /// UDP and TCP.
     cluster: SocketAddr,
+    gateway: SocketAddr,
+}
+
+/// What agents are there for.
+#[derive(Clone, Copy)]
+pub(super) enum Work {
+    /// Of the targets in `TARGETS_FILE`.
+    Scrape {
+        interval: Duration,
+    },
+    TakePushes,
 }
 
 /// What all agents have alike.
 pub(super) struct Common<'a> {
     pub(super) agents: usize,
-    pub(super) folder: &'a Path,
     pub(super) receiver: SocketAddr,
-    pub(super) interval: Duration,
+    pub(super) work: Work,
     pub(super) log_level: &'a str,
 }
 
-pub(super) fn start(common: &Common<'_>) -> io::Result<Vec<Agent>> {
+/// Each gets a folder of its own in `folder`.
+pub(super) fn start(folder: &Path, common: &Common<'_>) -> io::Result<Vec<Agent>> {
     let places = free_places(common.agents)?;
     let peers: Vec<String> = places.iter().map(|place| place.cluster.to_string()).collect();
     let peers = peers.join(", ");
-    let agents = places.iter().enumerate();
-    agents.map(|(index, place)| Agent::start(index, place, &peers, common)).collect()
+    let start = |(index, place): (usize, &Place)| {
+        let home = folder.join(name_of(index));
+        fs::create_dir(&home)?;
+        fs::write(config_file(&home), config(index, place, &peers, common))?;
+        Agent::start(name_of(index), *place, home, common.log_level)
+    };
+    places.iter().enumerate().map(start).collect()
 }
 
 pub(super) fn name_of(index: usize) -> String {
     format!("starling-{}", index + 1)
 }
 
-impl Agent {
-    fn start(index: usize, place: &Place, peers: &str, common: &Common<'_>) -> io::Result<Self> {
-        let name = name_of(index);
-        let home = common.folder.join(&name);
-        fs::create_dir(&home)?;
-        let config_file = home.join("starling.yml");
-        fs::write(&config_file, config(index, place, peers, common))?;
-        let log = File::create(home.join("log"))?;
+pub(super) fn state_of(departure: Option<Departure>) -> &'static str {
+    match departure {
+        None => "up",
+        Some(departure) => departure.name(),
+    }
+}
 
-        let mut command = Command::new(std::env::current_exe()?);
-        // What the environment would set for an agent of this host is nothing to the demo's.
-        for (variable, _) in std::env::vars_os() {
-            if variable.to_string_lossy().starts_with("STARLING_") {
-                command.env_remove(variable);
-            }
+impl Departure {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Killed => "killed",
         }
-        // A group of its own: Ctrl-C reaches the demo alone, which then stops its agents once. The
-        // system ends an agent with the thread that started it: here the main one.
-        let child = command
-            .arg("run")
-            .arg(format!("--config.file={}", config_file.display()))
-            .arg(format!("--storage.path={}", home.join("storage").display()))
-            .arg(format!("--web.listen-address={}", place.admin))
-            .arg(format!("--log.level={}", common.log_level))
-            .arg("--log.format=text")
-            .arg(format!("--end-with-parent={}", std::process::id()))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()?;
+    }
+}
+
+impl Agent {
+    fn start(name: String, place: Place, home: PathBuf, log_level: &str) -> io::Result<Self> {
+        let child = spawn(place, &home, log_level)?;
         let pid = child.id().expect("nobody has waited for it yet");
-        Ok(Self { name, pid, departure: None, admin: place.admin, home, child })
+        Ok(Self { name, pid, departure: None, place, home, log_level: log_level.to_owned(), child })
+    }
+
+    /// After it has gone: with all that it had on disk.
+    pub(super) fn start_again(&mut self) -> io::Result<()> {
+        self.child = spawn(self.place, &self.home, &self.log_level)?;
+        self.pid = self.child.id().expect("nobody has waited for it yet");
+        self.departure = None;
+        Ok(())
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -117,15 +130,20 @@ impl Agent {
     }
 
     pub(super) fn url(&self) -> String {
-        format!("http://{}", self.admin)
+        format!("http://{}", self.place.admin)
+    }
+
+    /// Where metrics can be pushed to, of one that takes pushes.
+    pub(super) fn push_url(&self) -> String {
+        format!("http://{}/api/v1/write", self.place.gateway)
     }
 
     pub(super) fn config_file(&self) -> PathBuf {
-        self.home.join("starling.yml")
+        config_file(&self.home)
     }
 
     pub(super) fn log_file(&self) -> PathBuf {
-        self.home.join("log")
+        log_file(&self.home)
     }
 
     /// How it went; an error, where nobody had wished it to.
@@ -161,6 +179,41 @@ impl Agent {
     }
 }
 
+fn config_file(home: &Path) -> PathBuf {
+    home.join("starling.yml")
+}
+
+fn log_file(home: &Path) -> PathBuf {
+    home.join("log")
+}
+
+fn spawn(place: Place, home: &Path, log_level: &str) -> io::Result<Child> {
+    let log = File::options().create(true).append(true).open(log_file(home))?;
+    let mut command = Command::new(std::env::current_exe()?);
+    // What the environment would set for an agent of this host is nothing to the demo's.
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_string_lossy().starts_with("STARLING_") {
+            command.env_remove(variable);
+        }
+    }
+    // A group of its own: Ctrl-C reaches the demo alone, which then stops its agents once. The
+    // system ends an agent with the thread that started it: here the main one.
+    command
+        .arg("run")
+        .arg(format!("--config.file={}", config_file(home).display()))
+        .arg(format!("--storage.path={}", home.join("storage").display()))
+        .arg(format!("--web.listen-address={}", place.admin))
+        .arg(format!("--log.level={log_level}"))
+        .arg("--log.format=text")
+        .arg(format!("--end-with-parent={}", std::process::id()))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+}
+
 fn departure(status: ExitStatus) -> Option<Departure> {
     match (status.code(), status.signal()) {
         (Some(0), _) => Some(Departure::Left),
@@ -170,10 +223,27 @@ fn departure(status: ExitStatus) -> Option<Departure> {
 }
 
 fn config(index: usize, place: &Place, peers: &str, common: &Common<'_>) -> String {
-    format!(
-        "global:
+    let (work, sending) = match common.work {
+        Work::Scrape { interval } => (
+            format!(
+                "global:
   scrape_interval: {interval}s
-cluster:
+scrape_configs:
+  - job_name: examples
+    clustering: {{ enabled: true }}
+    file_sd_configs: [{{ files: [../{TARGETS_FILE}] }}]
+",
+                interval = interval.as_secs()
+            ),
+            "",
+        ),
+        Work::TakePushes => (
+            format!("gateway:\n  metrics:\n    listen_address: {}\n", place.gateway),
+            "\n    out_of_order_window: 10m",
+        ),
+    };
+    format!(
+        "{work}cluster:
   enabled: true
   node_name: {name}
   secret_file: ../{SECRET_FILE}
@@ -181,16 +251,11 @@ cluster:
   peers: [{peers}]
   wait_for_size: {agents}
   wait_timeout: 20s
-scrape_configs:
-  - job_name: examples
-    clustering: {{ enabled: true }}
-    file_sd_configs: [{{ files: [../{TARGETS_FILE}] }}]
 remote_write:
   - name: receiver
-    url: http://{receiver}{path}
+    url: http://{receiver}{path}{sending}
     queue_config: {{ batch_send_deadline: 200ms }}
 ",
-        interval = common.interval.as_secs(),
         name = name_of(index),
         cluster = place.cluster,
         agents = common.agents,
@@ -206,9 +271,14 @@ fn free_places(count: usize) -> io::Result<Vec<Place>> {
     let mut places = Vec::new();
     for _ in 0..count {
         let admin = TcpListener::bind("127.0.0.1:0")?;
+        let gateway = TcpListener::bind("127.0.0.1:0")?;
         let (channel, gossip) = bind_both()?;
-        places.push(Place { admin: admin.local_addr()?, cluster: channel.local_addr()? });
-        held.push((admin, channel, gossip));
+        places.push(Place {
+            admin: admin.local_addr()?,
+            cluster: channel.local_addr()?,
+            gateway: gateway.local_addr()?,
+        });
+        held.push((admin, gateway, channel, gossip));
     }
     Ok(places)
 }

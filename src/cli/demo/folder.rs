@@ -1,5 +1,5 @@
-//! The demo's temporary folder and what all its agents share in it: the cluster's secret and the
-//! list of targets.
+//! The demo's temporary folder and what all its agents share in it: the cluster's secret and, where
+//! they scrape, the list of targets.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -7,10 +7,6 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
-
-use serde_json::json;
-
-use crate::cli::demo::targets::Example;
 
 /// Beside the folders of the agents, whose configuration names them.
 pub(super) const SECRET_FILE: &str = "cluster.secret";
@@ -28,22 +24,27 @@ impl Folder {
         ));
         // Fails where somebody made it already: a folder of another is not to be trusted.
         DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
+        let folder = Self(path);
+        folder.write_secret()?;
+        Ok(folder)
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
 
-    pub(super) fn write(&self, examples: &[Example]) -> io::Result<()> {
+    pub(super) fn targets_file(&self) -> PathBuf {
+        self.0.join(TARGETS_FILE)
+    }
+
+    fn write_secret(&self) -> io::Result<()> {
         let secret: [u128; 2] = rand::random();
         let mut file = File::options()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(self.0.join(SECRET_FILE))?;
-        writeln!(file, "{:032x}{:032x}", secret[0], secret[1])?;
-        fs::write(self.0.join(TARGETS_FILE), targets_json(examples))
+        writeln!(file, "{:032x}{:032x}", secret[0], secret[1])
     }
 }
 
@@ -52,13 +53,4 @@ impl Drop for Folder {
         // What can't be removed is left to the system's cleaning of temporary files.
         let _ = fs::remove_dir_all(&self.0);
     }
-}
-
-/// As a `file_sd` file: change it while the demo runs, and see the targets change.
-fn targets_json(examples: &[Example]) -> String {
-    let groups: Vec<_> = examples
-        .iter()
-        .map(|example| json!({ "targets": [example.address], "labels": { "app": example.app } }))
-        .collect();
-    format!("{:#}\n", json!(groups))
 }

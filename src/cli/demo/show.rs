@@ -1,18 +1,20 @@
 //! How the demo speaks: to a person at a terminal, to a file, or to a program.
 
 use std::{
-    fs,
+    fmt,
     io::{self, IsTerminal, Write},
 };
 
-use serde_json::{Value, json};
-
-use crate::cli::demo::{
-    Demo, agent::Agent, event::Event, folder::TARGETS_FILE, summary::Summary, verdict::Verdict,
-};
+use serde_json::Value;
 
 /// How often the summary is written where it can't be written over.
 const PLAIN_SUMMARY_SECONDS: u64 = 5;
+
+/// Something to say: a text for people, whole lines where it is more than a sentence, and for programs
+/// one object.
+pub(super) trait Told: fmt::Display {
+    fn json(&self) -> Value;
+}
 
 pub(super) struct Show {
     manner: Manner,
@@ -37,16 +39,22 @@ impl Show {
         Self { manner, drawn: String::new() }
     }
 
-    pub(super) fn introduction(&self, demo: &Demo) -> io::Result<()> {
+    /// First and last words.
+    pub(super) fn text(&self, text: &dyn Told) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match self.manner {
-            Manner::Json => writeln!(out, "{}", introduction_json(demo))?,
-            Manner::Terminal | Manner::Plain => introduction_text(demo, &mut out)?,
+            Manner::Terminal | Manner::Plain => write!(out, "{text}")?,
+            Manner::Json => writeln!(out, "{}", text.json())?,
         }
         out.flush()
     }
 
-    pub(super) fn summary(&mut self, summary: &Summary, has_changed: bool) -> io::Result<()> {
+    pub(super) fn summary(
+        &mut self,
+        summary: &dyn Told,
+        seconds: u64,
+        has_changed: bool,
+    ) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match self.manner {
             Manner::Terminal => {
@@ -55,7 +63,7 @@ impl Show {
                 write!(out, "{}", self.drawn)?;
             }
             Manner::Plain => {
-                if has_changed || summary.seconds().is_multiple_of(PLAIN_SUMMARY_SECONDS) {
+                if has_changed || seconds.is_multiple_of(PLAIN_SUMMARY_SECONDS) {
                     write!(out, "{summary}")?;
                 }
             }
@@ -64,7 +72,7 @@ impl Show {
         out.flush()
     }
 
-    pub(super) fn event(&mut self, event: &Event, seconds: u64) -> io::Result<()> {
+    pub(super) fn event(&mut self, event: &dyn Told, seconds: u64) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match self.manner {
             Manner::Terminal => {
@@ -79,15 +87,6 @@ impl Show {
         out.flush()
     }
 
-    pub(super) fn verdict(&self, verdict: &Verdict<'_>) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        match self.manner {
-            Manner::Terminal | Manner::Plain => write!(out, "{verdict}")?,
-            Manner::Json => writeln!(out, "{}", verdict.json())?,
-        }
-        out.flush()
-    }
-
     fn erase(&self, out: &mut impl Write) -> io::Result<()> {
         match self.drawn.lines().count() {
             0 => Ok(()),
@@ -97,63 +96,12 @@ impl Show {
     }
 }
 
-fn introduction_json(demo: &Demo) -> Value {
-    let agents = demo.agents.iter().map(|agent| {
-        json!({
-            "name": agent.name, "pid": agent.pid, "url": agent.url(),
-            "config_file": agent.config_file(), "log": agent.log_file(),
-        })
-    });
-    let targets: Vec<&str> = demo.examples.iter().map(|example| &*example.address).collect();
-    json!({ "agents": agents.collect::<Vec<_>>(), "targets": targets })
-}
+/// Milliseconds as people read them.
+pub(super) struct Seconds(pub(super) i64);
 
-fn introduction_text(demo: &Demo, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "starling demo: nothing leaves this machine; Ctrl-C ends it\n")?;
-    writeln!(out, "agents:\n")?;
-    for agent in &demo.agents {
-        writeln!(out, "    {}  pid {}  {}/", agent.name, agent.pid, agent.url())?;
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.max(0);
+        write!(f, "{}.{:02}", ms / 1000, ms % 1000 / 10)
     }
-    let first = &demo.agents[0];
-    writeln!(out, "\n{} runs from {}:\n", first.name, first.config_file().display())?;
-    for line in fs::read_to_string(first.config_file())?.lines() {
-        writeln!(out, "    {line}")?;
-    }
-    let list = demo.folder.path().join(TARGETS_FILE);
-    writeln!(out, "\n{} targets, in {}:\n", demo.examples.len(), list.display())?;
-    for group in demo.examples.chunk_by(|one, other| one.app == other.app) {
-        let (app, about) = (group[0].app, group[0].about);
-        writeln!(
-            out,
-            "    {:>2} {app}: {about}; http://{}/metrics",
-            group.len(),
-            group[0].address
-        )?;
-    }
-    writeln!(
-        out,
-        "\na receiving end at {} checks every series for gaps, duplicates and order\n",
-        demo.receiver.address()
-    )?;
-    hints(demo, out)
-}
-
-fn hints(demo: &Demo, out: &mut impl Write) -> io::Result<()> {
-    let first = &demo.agents[0];
-    let victim = demo.agents.get(1).unwrap_or(first);
-    let url = Agent::url(first);
-    let lines = [
-        (format!("kill -9 {}", victim.pid), format!("{} crashes; see who takes over", victim.name)),
-        (format!("kill {}", victim.pid), "or leaves: hands over first, without a gap".to_owned()),
-        (format!("tail -f {}", first.log_file().display()), "what an agent says".to_owned()),
-        (format!("curl -s {url}/api/v1/fleet"), "who is here, who has what".to_owned()),
-        (format!("curl -s {url}/api/v1/targets"), "the targets of this agent".to_owned()),
-        (format!("curl -s {url}/api/v1/queues"), "what has not left yet".to_owned()),
-    ];
-    writeln!(out, "in another terminal:\n")?;
-    let width = lines.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
-    for (command, what) in lines {
-        writeln!(out, "    {command:<width$}  # {what}")?;
-    }
-    writeln!(out)
 }

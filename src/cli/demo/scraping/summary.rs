@@ -7,16 +7,13 @@ use serde_json::{Value, json};
 
 use crate::cli::demo::{
     agent::{self, Departure},
-    ledger::{Ledger, Totals},
+    rates::Rates,
+    scraping::ledger::{Ledger, Totals},
+    show::{Seconds, Told},
 };
-
-/// A shorter time says nothing of what comes in a second.
-const RATED_MIN: Duration = Duration::from_millis(500);
 
 pub(super) struct Summary {
     elapsed: Duration,
-    /// When samples a second were last counted.
-    rated: Duration,
     agents: Vec<AgentLine>,
     targets: usize,
     targets_up: usize,
@@ -29,41 +26,20 @@ struct AgentLine {
     name: String,
     departure: Option<Departure>,
     targets: usize,
-    /// All that it had sent when they were last counted.
-    samples: u64,
     samples_per_second: f64,
 }
 
 impl Summary {
-    /// `before` is the picture that this one follows.
-    pub(super) fn of(ledger: &mut Ledger, elapsed: Duration, before: Option<&Self>) -> Self {
-        let rated = before.map_or(Duration::ZERO, |own| own.rated);
-        let since = elapsed.saturating_sub(rated);
-        let is_rated = since >= RATED_MIN;
-        let departures = ledger.kills().departures();
-        let agents = departures.iter().zip(ledger.samples()).enumerate();
-        let agents = agents.map(|(index, (&departure, &samples))| {
-            let earlier = before.map(|own| &own.agents[index]);
-            let (samples, samples_per_second) = match earlier {
-                Some(earlier) if !is_rated => (earlier.samples, earlier.samples_per_second),
-                Some(_) | None => {
-                    let arrived = samples - earlier.map_or(0, |earlier| earlier.samples);
-                    // A second's samples are far below what 32 bits hold.
-                    let arrived = f64::from(u32::try_from(arrived).unwrap_or(u32::MAX));
-                    (samples, arrived / since.max(RATED_MIN).as_secs_f64())
-                }
-            };
-            AgentLine {
-                name: agent::name_of(index),
-                departure,
-                targets: ledger.targets_of(index),
-                samples,
-                samples_per_second,
-            }
+    pub(super) fn of(ledger: &mut Ledger, elapsed: Duration, rates: &Rates) -> Self {
+        let departures = ledger.kills().departures().iter().enumerate();
+        let agents = departures.map(|(index, &departure)| AgentLine {
+            name: agent::name_of(index),
+            departure,
+            targets: ledger.targets_of(index),
+            samples_per_second: rates.per_second(index),
         });
         Self {
             elapsed,
-            rated: if is_rated { elapsed } else { rated },
             agents: agents.collect(),
             targets: ledger.targets(),
             targets_up: ledger.targets_up(),
@@ -72,15 +48,13 @@ impl Summary {
             steps_ms: ledger.take_steps_ms(),
         }
     }
+}
 
-    pub(super) fn seconds(&self) -> u64 {
-        self.elapsed.as_secs()
-    }
-
-    pub(super) fn json(&self) -> Value {
+impl Told for Summary {
+    fn json(&self) -> Value {
         let agents: Vec<Value> = self.agents.iter().map(AgentLine::json).collect();
         json!({
-            "seconds": self.seconds(), "agents": agents,
+            "seconds": self.elapsed.as_secs(), "agents": agents,
             "targets": self.targets, "targets_up": self.targets_up, "series": self.series,
             "spacing_ms": self.steps_ms.map(|(shortest, longest)| [shortest, longest]),
             "received": self.totals.samples, "faults": self.totals.faults(),
@@ -91,24 +65,16 @@ impl Summary {
 impl AgentLine {
     fn json(&self) -> Value {
         json!({
-            "name": self.name, "state": self.state(), "targets": self.targets,
+            "name": self.name, "state": agent::state_of(self.departure), "targets": self.targets,
             "samples_per_second": self.samples_per_second.round(),
         })
-    }
-
-    fn state(&self) -> &'static str {
-        match self.departure {
-            None => "up",
-            Some(Departure::Left) => "left",
-            Some(Departure::Killed) => "killed",
-        }
     }
 }
 
 /// Several lines, none of them wider than a terminal is at least.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>4} s  ", self.seconds())?;
+        write!(f, "{:>4} s  ", self.elapsed.as_secs())?;
         if self.targets == 0 {
             writeln!(f, "the agents look for each other")?;
         } else {
@@ -124,7 +90,7 @@ impl fmt::Display for Summary {
             }
         }
         for agent in &self.agents {
-            write!(f, "        {}  {:<6}", agent.name, agent.state())?;
+            write!(f, "        {}  {:<6}", agent.name, agent::state_of(agent.departure))?;
             match (agent.departure, agent.targets) {
                 (None, targets) => writeln!(
                     f,
@@ -142,14 +108,4 @@ impl fmt::Display for Summary {
 
 pub(super) fn targets(count: usize) -> String {
     if count == 1 { "1 target".to_owned() } else { format!("{count} targets") }
-}
-
-/// Milliseconds as people read them.
-pub(super) struct Seconds(pub(super) i64);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = self.0.max(0);
-        write!(f, "{}.{:02}", ms / 1000, ms % 1000 / 10)
-    }
 }

@@ -6,23 +6,28 @@ use serde_json::{Value, json};
 
 use crate::cli::demo::{
     agent,
-    kills::Kill,
-    ledger::{Ledger, Totals},
-    summary::{self, Seconds},
+    scraping::{
+        kills::Kill,
+        ledger::{Ledger, Totals},
+        summary,
+    },
+    show::{Seconds, Told},
 };
 
-pub(super) struct Verdict<'a> {
-    pub(super) ledger: &'a Ledger,
+pub(super) struct Verdict {
+    pub(super) ledger: Ledger,
     /// Time enough, and not one sample.
     pub(super) nothing_arrived: bool,
 }
 
-impl Verdict<'_> {
+impl Verdict {
     pub(super) fn is_sound(&self) -> bool {
         self.ledger.totals().faults() == 0 && !self.nothing_arrived
     }
+}
 
-    pub(super) fn json(&self) -> Value {
+impl Told for Verdict {
+    fn json(&self) -> Value {
         let Totals { samples, gaps, duplicates, out_of_order, lost, slow_take_overs, unreadable } =
             self.ledger.totals();
         let kills = self.ledger.kills();
@@ -38,7 +43,7 @@ impl Verdict<'_> {
     }
 }
 
-impl fmt::Display for Verdict<'_> {
+impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Totals { samples, gaps, duplicates, out_of_order, lost, slow_take_overs, unreadable } =
             self.ledger.totals();
@@ -91,7 +96,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        cli::demo::agent::Departure,
+        cli::demo::{agent::Departure, receiver::Ledger as _},
         model::{labels::Labels, sample::Sample},
         wire::remote_write::TimeSeries,
     };
@@ -117,7 +122,7 @@ mod tests {
     fn the_cost_of_a_kill_is_told_apart_from_a_fault() {
         let check = |kill_ms, resumed_ms, is_sound, sentences: &[&str]| {
             let ledger = ledger(kill_ms, resumed_ms);
-            let verdict = Verdict { ledger: &ledger, nothing_arrived: false };
+            let verdict = Verdict { ledger, nothing_arrived: false };
             assert_eq!(verdict.is_sound(), is_sound, "{verdict}");
             let text = verdict.to_string();
             for sentence in sentences {

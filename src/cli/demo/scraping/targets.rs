@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{cli::demo::server, runtime::stop::Stop};
@@ -94,6 +95,15 @@ pub(super) async fn start(stop: &Stop) -> io::Result<Vec<Example>> {
         }
     }
     Ok(examples)
+}
+
+/// As a `file_sd` file: change it while the demo runs, and see the targets change.
+pub(super) fn targets_json(examples: &[Example]) -> String {
+    let groups: Vec<_> = examples
+        .iter()
+        .map(|example| json!({ "targets": [example.address], "labels": { "app": example.app } }))
+        .collect();
+    format!("{:#}\n", json!(groups))
 }
 
 async fn answer(

@@ -1,17 +1,20 @@
 //! What the receiving end has been sent, by which agent, and what is wrong with it. Pure.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use hashbrown::HashMap;
 
 use crate::{
     cli::demo::{
         agent::Departure,
-        kills::{Cause, Hole, Kills},
-        targets::SCRAPES_SERIES,
+        receiver,
+        scraping::{
+            kills::{Cause, Hole, Kills},
+            targets::SCRAPES_SERIES,
+        },
     },
     model::{labels::METRIC_NAME, sample::is_stale_marker},
-    wire::remote_write::TimeSeries,
+    wire::remote_write::{DecodeError, TimeSeries},
 };
 
 /// Samples of series beyond that many are counted and not checked.
@@ -86,38 +89,6 @@ impl Ledger {
             totals: Totals::default(),
             faults: Vec::new(),
         }
-    }
-
-    /// `sender` is one of the agents.
-    pub(super) fn take(&mut self, sender: usize, received: &[TimeSeries], now_ms: i64) {
-        for series in received {
-            let hash = series.labels.hash();
-            for sample in &series.samples {
-                self.totals.samples += 1;
-                self.samples[sender] += 1;
-                let now = Seen {
-                    sender,
-                    last_ms: sample.timestamp_ms,
-                    value: sample.value,
-                    ended: is_stale_marker(sample.value),
-                };
-                if let Some(seen) = self.series.get_mut(&hash) {
-                    let before = *seen;
-                    *seen = Seen { last_ms: before.last_ms.max(now.last_ms), ..now };
-                    self.compare(before, now, series);
-                } else if self.series.len() < SERIES_MAX {
-                    self.series.insert(hash, now);
-                } else {
-                    continue;
-                }
-                self.note(now, series, now_ms);
-            }
-        }
-    }
-
-    pub(super) fn unreadable(&mut self, fault: &impl fmt::Display) {
-        self.totals.unreadable += 1;
-        self.fault(format!("a request could not be read: {fault}"));
     }
 
     /// How many targets it had.
@@ -272,6 +243,39 @@ impl Ledger {
     }
 }
 
+impl receiver::Ledger for Ledger {
+    fn take(&mut self, sender: usize, received: &[TimeSeries], now_ms: i64) {
+        for series in received {
+            let hash = series.labels.hash();
+            for sample in &series.samples {
+                self.totals.samples += 1;
+                self.samples[sender] += 1;
+                let now = Seen {
+                    sender,
+                    last_ms: sample.timestamp_ms,
+                    value: sample.value,
+                    ended: is_stale_marker(sample.value),
+                };
+                if let Some(seen) = self.series.get_mut(&hash) {
+                    let before = *seen;
+                    *seen = Seen { last_ms: before.last_ms.max(now.last_ms), ..now };
+                    self.compare(before, now, series);
+                } else if self.series.len() < SERIES_MAX {
+                    self.series.insert(hash, now);
+                } else {
+                    continue;
+                }
+                self.note(now, series, now_ms);
+            }
+        }
+    }
+
+    fn unreadable(&mut self, fault: &DecodeError) {
+        self.totals.unreadable += 1;
+        self.fault(format!("a request could not be read: {fault}"));
+    }
+}
+
 impl Totals {
     pub(super) fn faults(self) -> u64 {
         let Self { samples: _, gaps, duplicates, out_of_order, lost, slow_take_overs, unreadable } =
@@ -294,9 +298,12 @@ fn lost_between(before: Seen, now: Seen, series: &TimeSeries) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        labels::Labels,
-        sample::{Sample, stale_marker},
+    use crate::{
+        cli::demo::receiver::Ledger as _,
+        model::{
+            labels::Labels,
+            sample::{Sample, stale_marker},
+        },
     };
 
     /// Of the target `a`.
