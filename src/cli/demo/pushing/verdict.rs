@@ -127,6 +127,6 @@ mod tests {
         check(None, 60_000, false, "\nverdict: not sound\n");
         let held = "on the disk of a killed gateway that is not back: 40 samples\nelse: 0 ack";
         check(Some(1_150), 60_000, true, held);
-        check(Some(1_150), 60_000, true, "the kill of starling-1 cost a wait of 0.10 s at most");
+        check(Some(1_150), 60_000, true, "the kill of starling-1 cost a wait of 0.00 s at most");
     }
 }
