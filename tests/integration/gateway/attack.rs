@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CONNECTIONS_MAX: u64 = 10_000;
 const GROWTH_KB_MAX: u64 = 160 << 10;
 
+/// What it is, headers, the body, and the status that it is answered with.
+type Case = (&'static str, &'static str, Vec<u8>, u16);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_lie_are_answered_and_cost_nothing() {
     let directory = tempfile::tempdir().unwrap();
@@ -32,7 +35,7 @@ async fn bodies_that_lie_are_answered_and_cost_nothing() {
     let before_kb = memory_kb(&gateway);
     let good = body(&[("up", 1)]);
     let declares = |bytes: u64| [varint(bytes), b"\x00A".to_vec()].concat();
-    let cases: [(&str, &str, Vec<u8>, u16); 11] = [
+    let cases: [Case; 11] = [
         ("a bomb of 4 GiB", "", declares((1 << 32) - 1), 413),
         ("a bomb of 1 GiB", "", declares(1 << 30), 413),
         ("zeros", "", Compressor::default().body(&vec![0; 40 << 20]).to_vec(), 413),
