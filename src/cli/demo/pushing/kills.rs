@@ -7,13 +7,16 @@ use crate::cli::demo::agent::{self, Departure};
 
 /// What was acknowledged longer before a kill has been sent by then: the receiving end is always up.
 const UNSENT_MS_MAX: i64 = 10_000;
-/// Within that a gateway that is back sends what it had, or hands it to the present owners.
+/// Within that a gateway that is back sends what it had, or hands it to the present owners; from anew
+/// where meanwhile another goes or comes, for which all that return may have to wait.
 const RETURN_MS_MAX: i64 = 15_000;
 
 #[derive(Clone, Debug)]
 pub(super) struct Kills {
     /// By gateway.
     departures: Vec<Option<Departure>>,
+    /// When a gateway went or was started, the last time.
+    changed_ms: i64,
     all: Vec<Kill>,
 }
 
@@ -65,11 +68,12 @@ impl Kill {
 
 impl Kills {
     pub(super) fn new(gateways: usize) -> Self {
-        Self { departures: vec![None; gateways], all: Vec::new() }
+        Self { departures: vec![None; gateways], changed_ms: 0, all: Vec::new() }
     }
 
     pub(super) fn gone(&mut self, gateway: usize, how: Departure, now_ms: i64) {
         self.departures[gateway] = Some(how);
+        self.changed_ms = now_ms;
         match how {
             Departure::Left => {}
             Departure::Killed => self.all.push(Kill {
@@ -86,6 +90,7 @@ impl Kills {
 
     pub(super) fn returned(&mut self, gateway: usize, now_ms: i64) {
         self.departures[gateway] = None;
+        self.changed_ms = now_ms;
         for kill in self.all.iter_mut().filter(|kill| kill.gateway == gateway) {
             kill.returned_ms.get_or_insert(now_ms);
         }
@@ -109,7 +114,7 @@ impl Kills {
         let reasons = self.all.iter().filter(|kill| kill.may_hold(push));
         let held = reasons.map(|kill| match kill.returned_ms {
             None => Held::Yes,
-            Some(returned_ms) if now_ms - returned_ms < RETURN_MS_MAX => Held::Returning,
+            Some(_) if now_ms - self.changed_ms < RETURN_MS_MAX => Held::Returning,
             Some(_) => Held::No,
         });
         held.fold(Held::No, |before, held| match (before, held) {
@@ -159,6 +164,11 @@ mod tests {
         check(50_001, 50_010, None, 99_000, Held::No);
         check(49_990, 49_995, Some(60_000), 61_000, Held::Returning);
         check(49_990, 49_995, Some(60_000), 75_000, Held::No);
+
+        let mut kills = kills(Some(60_000));
+        kills.gone(0, Departure::Killed, 70_000);
+        let push = Span { from_ms: 49_990, to_ms: 49_995 };
+        assert_eq!(kills.held(push, 75_000), Held::Returning, "another has gone meanwhile");
     }
 
     #[test]
