@@ -1,11 +1,8 @@
 //! Three agents before a judge from outside, a program that this project does not hold: it counts each
-//! scrape at the targets and each sample at a strict destination, and asks the agents nothing. As
-//! gateways they have another judge, in `gateways`.
+//! scrape at the targets and each sample at a strict destination, and asks the agents nothing.
 
 #![expect(clippy::print_stdout, reason = "what the judge said is what a reader of a failure needs")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
-
-mod gateways;
 
 use std::{fs, path::PathBuf, process::Command};
 

@@ -1,6 +1,9 @@
 //! Three gateways before their judge: it pushes through any of them, breaks things, and holds what was
 //! acknowledged against what a strict backend has.
 
+#![expect(clippy::print_stdout, reason = "what the judge said is what a reader of a failure needs")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -86,7 +89,7 @@ fn python() -> PathBuf {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
     succeed(Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&home));
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judged/requirements.txt");
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateways/requirements.txt");
     let install = ["-m", "pip", "install", "--quiet", "--requirement"];
     succeed(Command::new(&python).args(install).arg(requirements));
     fs::write(done, wanted).unwrap();
