@@ -89,7 +89,8 @@ fn python() -> PathBuf {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
     succeed(Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&home));
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateways/requirements.txt");
+    let requirements =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateways/requirements.txt");
     let install = ["-m", "pip", "install", "--quiet", "--requirement"];
     succeed(Command::new(&python).args(install).arg(requirements));
     fs::write(done, wanted).unwrap();
