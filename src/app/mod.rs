@@ -210,6 +210,7 @@ impl Agent {
                 me,
                 time: members.time.clone(),
                 lease: members.lease.clone(),
+                roster: members.roster.clone(),
                 owners: division.owners(),
                 shares: division.shares(),
                 config: reload.state(),

@@ -219,6 +219,7 @@ impl Admitted {
             promise: match settings.ack {
                 Ack::Durable => Promise::Durable,
                 Ack::Memory => Promise::Memory,
+                Ack::Replicated => Promise::Replicated,
             },
             now_ms,
         };

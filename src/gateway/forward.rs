@@ -180,7 +180,7 @@ impl Forwarder {
     }
 }
 
-/// Parcels that are on their way to other members, by number.
+/// What is on its way to other members, by number: parcels, and copies of what is in them.
 #[derive(Clone, Default)]
 pub(super) struct Waiting(Arc<Mutex<Open>>);
 
@@ -191,8 +191,8 @@ struct Open {
 }
 
 /// A parcel that is waited for; who stops waiting takes it back.
-struct OpenGuard {
-    number: u64,
+pub(super) struct OpenGuard {
+    pub(super) number: u64,
     waiting: Waiting,
 }
 
@@ -213,7 +213,7 @@ impl Waiting {
         }
     }
 
-    fn open(&self, to: NodeId, done: oneshot::Sender<Answer>) -> OpenGuard {
+    pub(super) fn open(&self, to: NodeId, done: oneshot::Sender<Answer>) -> OpenGuard {
         let mut open = self.lock();
         let number = open.next;
         open.next = number.wrapping_add(1);

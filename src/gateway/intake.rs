@@ -14,6 +14,7 @@ use crate::{
     config::Replicas,
     fleet::channel::{self, Topic},
     gateway::{
+        copier::Copier,
         ledger::{Bounds, Ledger},
         loads::PushedLoads,
         meters::Meters,
@@ -67,6 +68,7 @@ pub(super) struct Links {
     pub(super) seals: mpsc::Receiver<Vec<Slot>>,
     pub(super) reports: mpsc::Sender<Report>,
     pub(super) loads: watch::Sender<Arc<Loads>>,
+    pub(super) copier: Copier,
 }
 
 pub(super) struct Intake {
@@ -163,11 +165,11 @@ impl Intake {
         }
         taken.sort_unstable();
         let packed = self.press(orders, &taken);
-        let is_durable = orders.iter().any(|order| order.parcel.promise == Promise::Durable);
-        let kept = if is_durable {
-            self.links.outbox.keep(packed).await
-        } else {
-            self.links.outbox.queue(packed).await
+        let promise = orders.iter().map(|order| order.parcel.promise).max().unwrap_or_default();
+        let kept = match promise {
+            Promise::Memory => self.links.outbox.queue(packed).await,
+            Promise::Durable => self.links.outbox.keep(packed).await,
+            Promise::Replicated => self.keep_twice(packed).await,
         };
         let refusal = match kept {
             Ok(()) => {
@@ -185,6 +187,14 @@ impl Intake {
         self.memory.ledger.take_back();
         answers.fill(Answer::Refused(refusal));
         answers
+    }
+
+    /// While the disk here is busy, so is another member's.
+    async fn keep_twice(&mut self, packed: outbox::Packed) -> Result<(), NotKept> {
+        let mut under_way = self.links.outbox.begin_to_keep(packed).await?;
+        let records = std::mem::take(&mut under_way.records);
+        let (kept, copied) = tokio::join!(under_way.kept(), self.links.copier.copy(records));
+        kept.and(copied)
     }
 
     fn judge(&mut self, orders: &[Order], taken: &mut Vec<Taken>) -> Vec<Answer> {

@@ -1,5 +1,5 @@
-//! What other members say: parcels for this member, which go to the intake, and answers to those that
-//! it has sent.
+//! What other members say: parcels for this member, which go to the intake, copies of what they own,
+//! and answers to what it has sent.
 
 use tokio::sync::mpsc;
 use tracing::debug;
@@ -7,10 +7,12 @@ use tracing::debug;
 use crate::{
     fleet::channel::{self, Inbox, Topic},
     gateway::{
+        copies::Copying,
         forward::Waiting,
         intake::{Order, Reply},
         parcel::{Answer, Message, Refusal},
     },
+    model::member::NodeId,
     runtime::stop::Stop,
 };
 
@@ -18,6 +20,7 @@ pub(super) struct Mail {
     pub(super) channel: channel::Handle,
     pub(super) inbox: Inbox,
     pub(super) intake: mpsc::Sender<Order>,
+    pub(super) copies: mpsc::Sender<(NodeId, Copying)>,
     pub(super) waiting: Waiting,
 }
 
@@ -38,6 +41,20 @@ impl Mail {
                 }
                 Some(Message::Answer { number, answer }) => {
                     self.waiting.heard(from, number, answer);
+                }
+                Some(Message::Copies { number, destination, records }) => {
+                    let copying = Copying::Keep { number, destination, records };
+                    if self.copies.try_send((from, copying)).is_err() {
+                        let busy = Message::answer(number, Answer::Refused(Refusal::NotNow));
+                        self.channel.send(from, Topic::Push, busy);
+                    }
+                }
+                // Who hears nothing of these asks again.
+                Some(Message::AskDone { destination, numbers }) => {
+                    let _ = self.copies.try_send((from, Copying::AskDone { destination, numbers }));
+                }
+                Some(Message::Done { destination, numbers }) => {
+                    let _ = self.copies.try_send((from, Copying::Done { destination, numbers }));
                 }
                 // Whoever sent a push hears nothing, and answers its client that it is not kept.
                 None => debug!(member_id = %from, "a push came in a form that is not known"),

@@ -38,6 +38,7 @@ pub(super) struct Meters {
     repeats: Counter,
     replicas: Counter,
     forwarded: Counter,
+    unreplicated: Counter,
     pub(super) series: Gauge,
     seconds: Histogram,
 }
@@ -86,6 +87,7 @@ impl Meters {
             repeats: Counter::default(),
             replicas: Counter::default(),
             forwarded: Counter::default(),
+            unreplicated: Counter::default(),
             series: Gauge::default(),
             seconds: Histogram::new(SECONDS),
         };
@@ -113,6 +115,8 @@ impl Meters {
         registry.register("replica_samples", help, meters.replicas.clone());
         let help = "Samples that were sent on to another member, as their owner";
         registry.register("forwarded_samples", help, meters.forwarded.clone());
+        let help = "Samples that were to be replicated and are on one disk alone, for want of a member that could have them, too";
+        registry.register("unreplicated_samples", help, meters.unreplicated.clone());
         let help = "Series pushed within the last hour that this member owns";
         registry.register("active_series", help, meters.series.clone());
         let help = "From the head of a push to its acknowledgement";
@@ -151,6 +155,10 @@ impl Meters {
 
     pub(super) fn forwarded(&self, samples: usize) {
         self.forwarded.inc_by(samples as u64);
+    }
+
+    pub(super) fn unreplicated(&self, samples: u64) {
+        self.unreplicated.inc_by(samples);
     }
 
     pub(super) fn acknowledged(&self, took: Duration) {

@@ -5,6 +5,8 @@
 //! → `forward` and `route` (to the owners) → there `intake`, `taking` and `ledger` → the outbox. What
 //! comes from other members comes by `mail`. This file starts and stops them.
 
+mod copier;
+mod copies;
 mod door;
 mod families;
 mod forward;
@@ -38,6 +40,8 @@ use crate::{
     config::{Config, MetricsGateway},
     fleet::channel::{self, Inbox},
     gateway::{
+        copier::Copier,
+        copies::Copies,
         door::Door,
         families::Told,
         forward::{Forwarder, Waiting},
@@ -46,7 +50,10 @@ use crate::{
         meters::Meters,
         receive::Receiver,
     },
-    model::{member::NodeId, slot::Slot},
+    model::{
+        member::{NodeId, Roster},
+        slot::Slot,
+    },
     outbox,
     ownership::{balance::Loads, orders::Report, shares::Shares, view::Owners},
     runtime::{
@@ -63,6 +70,7 @@ pub struct Links {
     pub me: NodeId,
     pub time: FleetTime,
     pub lease: Lease,
+    pub roster: watch::Receiver<Arc<Roster>>,
     pub owners: watch::Receiver<Arc<Owners>>,
     pub shares: watch::Receiver<Shares>,
     pub config: watch::Receiver<Arc<ConfigState>>,
@@ -84,7 +92,7 @@ pub struct Gateway {
     bound: Option<Bound>,
     receiver: Receiver,
     intake: Intake,
-    mail: Option<Mail>,
+    mail: Option<(Mail, Copies)>,
 }
 
 type Bound = (Arc<MetricsGateway>, Vec<TcpListener>);
@@ -105,6 +113,15 @@ impl Gateway {
         let settings = links.config.borrow().config.gateway.metrics.clone();
         let bound = settings.map(|settings| bind(&settings).map(|bound| (settings, bound)));
         let channel = links.peers.as_ref().map(|(channel, _)| channel.clone());
+        let waiting = Waiting::new(links.first_number);
+        let copier = Copier::new(copier::Links {
+            me: links.me,
+            roster: links.roster,
+            time: links.time.clone(),
+            channel: channel.clone(),
+            waiting: waiting.clone(),
+            meters: meters.clone(),
+        });
         let (orders, intake) = Intake::new(
             intake::Links {
                 time: links.time,
@@ -116,15 +133,14 @@ impl Gateway {
                 seals: links.seals,
                 reports: links.reports,
                 loads: links.loads,
+                copier,
             },
             meters.clone(),
         );
-        let waiting = Waiting::new(links.first_number);
-        let mail = links.peers.map(|(channel, inbox)| Mail {
-            channel,
-            inbox,
-            intake: orders.clone(),
-            waiting: waiting.clone(),
+        let mail = links.peers.map(|(channel, inbox)| {
+            let (copies, part) = Copies::new(links.outbox.clone(), channel.clone());
+            let (intake, waiting) = (orders.clone(), waiting.clone());
+            (Mail { channel, inbox, intake, copies, waiting }, part)
         });
         let forwarder = Forwarder {
             me: links.me,
@@ -148,9 +164,11 @@ impl Gateway {
     pub async fn run(mut self, stop: Stop) {
         let inner = stop.apart();
         let intake = tasks::spawn("gateway intake", self.intake.run(inner.part("gateway intake")));
-        let mail = self
-            .mail
-            .map(|mail| tasks::spawn("gateway mail", mail.run(inner.part("gateway mail"))));
+        let mail = self.mail.map(|(mail, copies)| {
+            let copies = copies.run(inner.part("gateway copies"));
+            let mail = mail.run(inner.part("gateway mail"));
+            [tasks::spawn("gateway mail", mail), tasks::spawn("gateway copies", copies)]
+        });
         let mut serving = match self.bound.take() {
             Some((settings, bound)) => serve(&self.receiver, settings, bound),
             None => None,
@@ -170,7 +188,7 @@ impl Gateway {
             stop.during(serving.end()).await;
         }
         inner.raise();
-        for task in mail.into_iter().chain([intake]) {
+        for task in mail.into_iter().flatten().chain([intake]) {
             // A panic was told where it happened.
             let _ = stop.during(task).await;
         }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     gateway::identity::{SeriesKey, TenantKey},
-    model::slot::Slot,
+    model::{batch::Batch, record::RecordName, slot::Slot},
+    outbox::lines::CopyNumber,
     wire::remote_write::{Compressor, Packing, unpack},
 };
 
@@ -49,12 +50,16 @@ pub struct Replica {
     pub replica: Arc<str>,
 }
 
-/// What a client is told: that its samples are on disk, or merely that they are here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What a client is told of its samples. Each promises more than those before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Promise {
+    /// They are here.
+    Memory,
+    /// They are on disk.
     #[default]
     Durable,
-    Memory,
+    /// They are on the disks of two members.
+    Replicated,
 }
 
 /// Of one tenant and one push.
@@ -124,6 +129,23 @@ pub enum Message {
         number: u64,
         answer: Answer,
     },
+    /// What the sender has as its owner is to be kept for the case that it dies. Answered when it is
+    /// on disk; where there is no such destination, slots are named as `elsewhere`.
+    Copies {
+        number: u64,
+        destination: Arc<str>,
+        records: Vec<(RecordName, Batch)>,
+    },
+    /// The sender has copies of these: which of them does the owner have no more?
+    AskDone {
+        destination: Arc<str>,
+        numbers: Vec<CopyNumber>,
+    },
+    /// These.
+    Done {
+        destination: Arc<str>,
+        numbers: Vec<u64>,
+    },
 }
 
 impl Piece {
@@ -177,7 +199,7 @@ impl Message {
         is_whole.then_some(Self::Push { number, raw_bytes, parcel })
     }
 
-    fn bytes(&self) -> Bytes {
+    pub(super) fn bytes(&self) -> Bytes {
         postcard::to_stdvec(self).expect("plain values have a form").into()
     }
 }

@@ -7,7 +7,7 @@
 //!         | flags 1 | interval_ms 8 | node 16 | sequence at that node 8 | tenant | batch
 //! ```
 //! Little endian. `length` counts what follows the checksum; the checksum covers it and `length`.
-//! Of the flags, 1 is for what is divided and 2 for what was pushed. The name's three fields are zero
+//! Of the flags, 1 is for what is divided, 2 for what was pushed and 4 for a copy. The name's three fields are zero
 //! where it is not divided.
 
 use std::ops::Range;
@@ -28,6 +28,7 @@ const PREFIX_BYTES: usize = 12;
 const HEAD_BYTES: usize = 84;
 const DIVIDED: u8 = 1;
 const PUSHED: u8 = 2;
+const COPY: u8 = 4;
 /// What a frame has besides the tenant and the batch.
 pub const FRAME_OVERHEAD_BYTES: usize = PREFIX_BYTES + HEAD_BYTES;
 /// A larger record is not written, and a larger length is taken for damage.
@@ -46,6 +47,8 @@ pub struct Record {
     pub appended_ms: i64,
     /// Of a divided batch, whoever made it; its interval is the batch's `since_ms`.
     pub name: Option<RecordName>,
+    /// It is another member's, which has it too.
+    pub is_copy: bool,
     pub batch: Batch,
 }
 
@@ -55,6 +58,7 @@ pub struct Frame<'a> {
     pub sequence: u64,
     pub appended_ms: i64,
     pub name: Option<RecordName>,
+    pub is_copy: bool,
     pub pushed: bool,
     pub signal: Signal,
     pub tenant: &'a str,
@@ -104,7 +108,7 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) -> Option<usize> {
     out.extend_from_slice(&batch.raw_length.to_le_bytes());
     out.push(signal_number(batch.signal));
     out.extend_from_slice(&tenant_bytes.to_le_bytes());
-    push_flags(out, record.name.is_some(), batch.pushed);
+    push_flags(out, record);
     push_name(out, record.name);
     out.extend_from_slice(batch.tenant.as_bytes());
     out.extend_from_slice(&batch.bytes);
@@ -131,6 +135,7 @@ pub fn decode(input: &[u8]) -> Result<(Frame<'_>, usize), FrameError> {
         sequence,
         appended_ms: i64::from_le_bytes(array(body, 8)),
         name: name_of(body)?,
+        is_copy: body[51] & COPY != 0,
         pushed: body[51] & PUSHED != 0,
         stream: StreamKey(u64::from_le_bytes(array(body, 16))),
         round: i64::from_le_bytes(array(body, 24)),
@@ -202,8 +207,10 @@ fn next_good(bytes: &[u8], from: usize, budget: &mut usize) -> Option<usize> {
     None
 }
 
-fn push_flags(out: &mut Vec<u8>, divided: bool, pushed: bool) {
-    out.push(if divided { DIVIDED } else { 0 } | if pushed { PUSHED } else { 0 });
+fn push_flags(out: &mut Vec<u8>, record: &Record) {
+    let flags =
+        [(record.name.is_some(), DIVIDED), (record.batch.pushed, PUSHED), (record.is_copy, COPY)];
+    out.push(flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum());
 }
 
 fn push_name(out: &mut Vec<u8>, name: Option<RecordName>) {
@@ -221,7 +228,8 @@ fn name_of(body: &[u8]) -> Result<Option<RecordName>, FrameError> {
         sequence: u64::from_le_bytes(array(body, 76)),
     };
     let flags = body[51];
-    if flags & !(DIVIDED | PUSHED) != 0 {
+    let is_copy = flags & COPY != 0;
+    if flags & !(DIVIDED | PUSHED | COPY) != 0 || is_copy && flags & DIVIDED == 0 {
         return Err(FrameError::Content);
     }
     Ok((flags & DIVIDED != 0).then_some(name))
@@ -278,6 +286,7 @@ mod tests {
             sequence,
             appended_ms: 1_700_000_000_123,
             name: None,
+            is_copy: false,
             batch: Batch {
                 signal: Signal::Metrics,
                 tenant: tenant.into(),
@@ -312,17 +321,23 @@ mod tests {
         for (tenant, bytes) in [("", &b"abc"[..]), ("team-a", b""), ("日本", &[0xf5; 100])] {
             let node = NodeId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
             let named = RecordName { interval_ms: -3, node, sequence: 99 };
-            for (name, pushed) in [(None, false), (None, true), (Some(named), true)] {
+            for (name, pushed, is_copy) in [
+                (None, false, false),
+                (None, true, false),
+                (Some(named), true, false),
+                (Some(named), true, true),
+            ] {
                 let mut record = record(7, tenant, bytes);
                 record.batch.pushed = pushed;
-                record.name = name;
+                (record.name, record.is_copy) = (name, is_copy);
                 record.batch.since_ms = name.map(|name| name.interval_ms);
                 let encoded = encoded(std::slice::from_ref(&record));
                 let (frame, used) = decode(&encoded).unwrap();
                 assert_eq!(used, encoded.len());
                 assert_eq!(used, frame_bytes(tenant, bytes.len()));
                 assert_eq!((frame.sequence, frame.appended_ms), (7, record.appended_ms));
-                assert_eq!((frame.name, frame.batch()), (record.name, record.batch));
+                assert_eq!((frame.name, frame.is_copy), (record.name, is_copy));
+                assert_eq!(frame.batch(), record.batch);
             }
         }
     }

@@ -22,6 +22,9 @@ pub(super) struct Held {
     records: BTreeMap<u64, Waiting>,
     /// Who made what was taken over, and its number there; of all such records, held or in a lane.
     origins: HashMap<u64, (NodeId, u64)>,
+    /// What others have as well and send themselves, as long as they live: no line has these, and none
+    /// of them leaves. By its number at the owner the one here.
+    copies: BTreeMap<NodeId, Copies>,
     bytes: u64,
     /// Nothing divided leaves at all: by order, or as the right to send has run out.
     stands_still: StandsStill,
@@ -39,6 +42,14 @@ impl StandsStill {
     }
 }
 
+/// Of one owner.
+#[derive(Debug, Default)]
+struct Copies {
+    here: BTreeMap<u64, u64>,
+    /// The owner was asked as far as this what has become of them.
+    asked: u64,
+}
+
 /// A record outside of its lane.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
@@ -49,6 +60,7 @@ pub(super) struct Waiting {
     /// It may have been sent before: it was found on disk as the agent started, or nobody heard what
     /// became of it.
     pub(super) may_repeat: bool,
+    pub(super) is_copy: bool,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +77,7 @@ impl Held {
             gates: BTreeMap::new(),
             records: BTreeMap::new(),
             origins: HashMap::new(),
+            copies: BTreeMap::new(),
             bytes: 0,
             stands_still: StandsStill::default(),
         }
@@ -130,8 +143,63 @@ impl Held {
         }
         gate.names.insert(name, entry.sequence);
         self.bytes += u64::from(entry.bytes);
-        self.records.insert(entry.sequence, Waiting { lane, entry, aside: false, may_repeat });
+        let waiting = Waiting { lane, entry, aside: false, may_repeat, is_copy: false };
+        self.records.insert(entry.sequence, waiting);
         true
+    }
+
+    /// Of another member's record; false where it is here already.
+    pub(super) fn add_copy(&mut self, lane: usize, entry: Entry) -> bool {
+        let Some(name) = self.name_of(&entry) else { return false };
+        if self.sequence_of(entry.slot(), &name).is_some() || self.copy_of(&name).is_some() {
+            return false;
+        }
+        self.copies.entry(name.node).or_default().here.insert(name.sequence, entry.sequence);
+        self.bytes += u64::from(entry.bytes);
+        let waiting = Waiting { lane, entry, aside: false, may_repeat: true, is_copy: true };
+        self.records.insert(entry.sequence, waiting);
+        true
+    }
+
+    /// Whose copies are here.
+    pub(super) fn owners_of_copies(&self) -> Vec<NodeId> {
+        self.copies.keys().copied().collect()
+    }
+
+    pub(super) fn copy_of(&self, name: &RecordName) -> Option<u64> {
+        self.copies.get(&name.node)?.here.get(&name.sequence).copied()
+    }
+
+    /// The numbers here of an owner's copies with these numbers there; of all of them for `None`.
+    pub(super) fn copies_of(&self, owner: NodeId, there: Option<&[u64]>) -> Vec<u64> {
+        let Some(copies) = self.copies.get(&owner) else { return Vec::new() };
+        match there {
+            Some(there) => there.iter().filter_map(|n| copies.here.get(n)).copied().collect(),
+            None => copies.here.values().copied().collect(),
+        }
+    }
+
+    /// What each owner is to be asked about next: of its copies at most so many, all in their turn, by
+    /// slot and number there.
+    pub(super) fn ask_about_copies(&mut self, count_max: usize) -> Vec<(NodeId, Vec<(Slot, u64)>)> {
+        let records = &self.records;
+        let ask = |(owner, copies): (&NodeId, &mut Copies)| {
+            let next = copies.here.range(copies.asked.saturating_add(1)..).take(count_max);
+            let slot = |here: &u64| records[here].entry.slot();
+            let next: Vec<(Slot, u64)> = next.map(|(there, here)| (slot(here), *there)).collect();
+            let is_last = next.len() < count_max;
+            copies.asked = next.last().filter(|_| !is_last).map_or(0, |(_, there)| *there);
+            (*owner, next)
+        };
+        self.copies.iter_mut().map(ask).filter(|(_, next)| !next.is_empty()).collect()
+    }
+
+    /// The owner is gone: the copy is a record of its slot like any other from now on.
+    pub(super) fn promote(&mut self, sequence: u64) -> Option<(Slot, RecordName)> {
+        let waiting = self.remove(sequence)?;
+        let name = self.name_of(&waiting.entry)?;
+        self.add(waiting.lane, waiting.entry, true);
+        Some((waiting.entry.slot(), name))
     }
 
     pub(super) fn remove(&mut self, sequence: u64) -> Option<Waiting> {
@@ -139,6 +207,17 @@ impl Held {
         self.bytes -= u64::from(waiting.entry.bytes);
         let slot = waiting.entry.slot();
         let name = self.name_of(&waiting.entry);
+        if waiting.is_copy {
+            if let Some(RecordName { node, sequence, .. }) = name
+                && let Some(copies) = self.copies.get_mut(&node)
+            {
+                copies.here.remove(&sequence);
+                if copies.here.is_empty() {
+                    self.copies.remove(&node);
+                }
+            }
+            return Some(waiting);
+        }
         if let (Some(name), Some(gate)) = (name, self.gates.get_mut(&slot)) {
             gate.names.remove(&name);
             if gate.names.is_empty() && gate.before_ms.is_none() {

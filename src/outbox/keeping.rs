@@ -45,7 +45,7 @@ impl Keeping {
         queue: &mut Queue,
         now_ms: i64,
     ) {
-        let Pushed { batches, ack, claim, answer } = pushed;
+        let Pushed { batches, ack, claim, numbers, answer } = pushed;
         let samples = batches.iter().map(|batch| u64::from(batch.samples)).sum();
         // Who asked may have gone away, as after each answer.
         match (ack, fault) {
@@ -61,10 +61,17 @@ impl Keeping {
             }
             (Ack::Kept, None) => {
                 let first = queue.next_sequence();
+                let mut appended = Vec::with_capacity(batches.len());
                 for batch in batches {
+                    let number = queue.next_sequence();
                     queue.append_urgent(batch, now_ms);
+                    // One that is too large has none.
+                    appended.push((queue.next_sequence() > number).then_some(number));
                 }
                 let end = queue.next_sequence();
+                if let Some(numbers) = numbers {
+                    let _ = numbers.send(appended);
+                }
                 let waiting = Waiting { end, left: end - first, samples, answer };
                 if waiting.left > 0 {
                     self.waiting.insert(first, waiting);

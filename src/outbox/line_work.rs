@@ -76,6 +76,22 @@ impl LineWork {
                     queue.hold_all(holds_all);
                     continue;
                 }
+                LineOrder::Inherit { heirloom, answer } => {
+                    let _ = answer.send(queue.inherit(&heirloom));
+                    continue;
+                }
+                LineOrder::Copies { answer } => {
+                    let _ = answer.send(queue.ask_about_copies());
+                    continue;
+                }
+                LineOrder::Done { asked, answer } => {
+                    let _ = answer.send(queue.done_of(&asked));
+                    continue;
+                }
+                LineOrder::Discard { owner, numbers } => {
+                    queue.discard(owner, Some(&numbers));
+                    continue;
+                }
                 LineOrder::Open { slot, .. }
                 | LineOrder::Close { slot }
                 | LineOrder::Extract { slot, .. }
@@ -199,7 +215,12 @@ impl LineWork {
                 | LineOrder::Forget { slot } => {
                     others.insert(*slot);
                 }
-                LineOrder::Slots { .. } | LineOrder::Hold(_) => {}
+                LineOrder::Slots { .. }
+                | LineOrder::Hold(_)
+                | LineOrder::Inherit { .. }
+                | LineOrder::Copies { .. }
+                | LineOrder::Done { .. }
+                | LineOrder::Discard { .. } => {}
             }
         }
         closed
@@ -272,7 +293,12 @@ fn carry_out(order: LineOrder, queue: &mut Queue, now_ms: i64) -> Option<Step> {
             let _ = answer.send(true);
         }
         // Of no slot, and carried out as they came.
-        LineOrder::Slots { .. } | LineOrder::Hold(_) => {}
+        LineOrder::Slots { .. }
+        | LineOrder::Hold(_)
+        | LineOrder::Inherit { .. }
+        | LineOrder::Copies { .. }
+        | LineOrder::Done { .. }
+        | LineOrder::Discard { .. } => {}
     }
     None
 }

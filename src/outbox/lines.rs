@@ -1,10 +1,13 @@
 //! What the owner of the slots tells a destination's queue: which records may leave, which are given
 //! to another member, which are taken over. The records of one slot make a line, sorted by name.
 
+use std::collections::BTreeSet;
+
 use tokio::sync::oneshot;
 
 use crate::model::{
     batch::Batch,
+    member::NodeId,
     record::{Record, RecordName, Sent},
     slot::{Slot, StreamKey},
 };
@@ -38,6 +41,39 @@ pub enum LineOrder {
     Slots { answer: oneshot::Sender<Vec<Slot>> },
     /// `true`: nothing divided is sent at all, until told otherwise.
     Hold(bool),
+    /// What becomes of the copies of those who are gone.
+    Inherit { heirloom: Heirloom, answer: oneshot::Sender<Inherited> },
+    /// What the owners of the copies that are here are to be asked about next, by the slot and the
+    /// number that it has there.
+    Copies { answer: oneshot::Sender<Vec<(NodeId, Vec<CopyNumber>)>> },
+    /// Which of these, of this member's own making, it has no more, be it sent, dropped or given.
+    Done { asked: Vec<CopyNumber>, answer: oneshot::Sender<Vec<u64>> },
+    /// The owner has no use any more for the copies of these numbers there.
+    Discard { owner: NodeId, numbers: Vec<u64> },
+}
+
+/// A record that another member has a copy of: its slot, and its number at the owner.
+pub type CopyNumber = (Slot, u64);
+
+/// What decides which copies are records like all others from now on: those of owners that are
+/// neither living nor have left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heirloom {
+    pub living: BTreeSet<NodeId>,
+    /// They have given what they had to others: their copies are deleted.
+    pub left: BTreeSet<NodeId>,
+    /// Dead once, when the last record here had this number: what was their copy then is none.
+    pub were_dead: Vec<(NodeId, u64)>,
+}
+
+/// Copies that have become records of their lines.
+#[derive(Debug, Default, PartialEq)]
+pub struct Inherited {
+    pub names: Vec<(Slot, RecordName)>,
+    /// Those of the owners that are dead now.
+    pub dead: BTreeSet<NodeId>,
+    /// The number of the last record here.
+    pub last: u64,
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -69,4 +105,6 @@ pub struct Stored {
     pub gone: Vec<RecordName>,
     /// What others know to be at the destination. Records here that are too old beside it are late.
     pub sent: Vec<Sent>,
+    /// The records are copies: the one who made them has them too, and sends them while it lives.
+    pub are_copies: bool,
 }

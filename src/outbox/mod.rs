@@ -55,7 +55,7 @@ pub use crate::outbox::{
     families::Families,
     packer::{Packed, Packer},
     press::{KeptSeries, Press, PushOrigin},
-    push::NotKept,
+    push::{NotKept, UnderWay},
     shaping::{SeriesBlobs, SeriesRun, Shaping, Shapings},
     view::{DiskView, LaneState, LaneView, QueueView},
 };
@@ -88,6 +88,7 @@ const NAME_BYTES_MAX: usize = 128;
 /// Appends, and looks in.
 #[derive(Clone)]
 pub struct Handle {
+    me: NodeId,
     shapings: watch::Receiver<Arc<Shapings>>,
     routes: watch::Receiver<Arc<Vec<Route>>>,
     orders: mpsc::Sender<Apply>,
@@ -277,8 +278,13 @@ impl Outbox {
         let all = opened.iter().map(|opened| opened.route.clone()).collect();
         let (routes, routes_seen) = watch::channel(Arc::new(all));
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
-        let handle =
-            Handle { shapings: shapings_seen, routes: routes_seen, orders: sender, families };
+        let handle = Handle {
+            me: opening.node.me,
+            shapings: shapings_seen,
+            routes: routes_seen,
+            orders: sender,
+            families,
+        };
         let part = Self { opening, shapings, routes, orders, opened, running: BTreeMap::new() };
         Ok((handle, part))
     }

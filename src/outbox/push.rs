@@ -1,15 +1,16 @@
 //! How pushes come in: with an answer, once they are on disk wherever they are to go, or that there is
 //! no room. `room` says whether there is, `keeping` has the answer.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::try_join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    model::{batch::Batch, tenant::is_tenant},
+    model::{batch::Batch, record::RecordName, slot::Slot, tenant::is_tenant},
     outbox::{
         Handle, Route,
+        lines::{LineOrder, Stored},
         packer::Packed,
         room::{Claim, Fit},
     },
@@ -36,8 +37,23 @@ pub(super) struct Pushed {
     pub(super) ack: Ack,
     /// Given back when the batches count in the queue.
     pub(super) claim: Claim,
+    /// Where it is told what numbers the batches got, as soon as they have them.
+    pub(super) numbers: Option<oneshot::Sender<Numbers>>,
     pub(super) answer: oneshot::Sender<Result<(), NotKept>>,
 }
+
+/// Of each batch; none for one that can't be kept anywhere.
+type Numbers = Vec<Option<u64>>;
+
+/// A push that is in the queues, and not yet on every disk.
+#[derive(Debug)]
+pub struct UnderWay {
+    /// By destination: what another member may keep as copies.
+    pub records: Vec<(Arc<str>, Vec<(RecordName, Batch)>)>,
+    answers: Answers,
+}
+
+type Answers = Vec<oneshot::Receiver<Result<(), NotKept>>>;
 
 /// When a push is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,18 +82,99 @@ impl Handle {
         self.push(packed, Ack::Queued).await
     }
 
+    /// As `keep`, but resolves as soon as all of it has names, with what is to be waited for.
+    ///
+    /// # Errors
+    /// As of `keep`.
+    pub async fn begin_to_keep(&self, packed: Packed) -> Result<UnderWay, NotKept> {
+        let routes = Arc::clone(&self.routes.borrow());
+        let mut named = Vec::new();
+        let answers = self.hand_over(&routes, &packed, Ack::Kept, Some(&mut named)).await?;
+        let mut records = Vec::new();
+        for (route, numbers) in named {
+            // Where the disk takes nothing there are none, and the answer says so.
+            let numbers: Numbers = numbers.await.unwrap_or_default();
+            let batches = packed.batches_for(&route.fleet_name).into_iter().zip(numbers);
+            let record = |(batch, number): (Batch, Option<u64>)| {
+                let (interval_ms, sequence) = (batch.since_ms?, number?);
+                Some((RecordName { interval_ms, node: self.me, sequence }, batch))
+            };
+            records.push((Arc::clone(&route.fleet_name), batches.filter_map(record).collect()));
+        }
+        Ok(UnderWay { records, answers })
+    }
+
+    /// Keeps copies of what another member has, which sends it as long as it lives. Resolves when they
+    /// are on disk. `None`: there is no destination of that name.
+    ///
+    /// # Errors
+    /// There is no room for them, or the disk does not take them.
+    pub async fn keep_copies(
+        &self,
+        destination: &str,
+        records: Vec<(RecordName, Batch)>,
+    ) -> Option<Result<(), NotKept>> {
+        let routes = Arc::clone(&self.routes.borrow());
+        let route = routes.iter().find(|route| *route.fleet_name == *destination)?;
+        let batches: Vec<Batch> = records.iter().map(|(_, batch)| batch.clone()).collect();
+        let claim = route.room.claim(&batches);
+        if claim.fit != Fit::HasRoom || !route.room.admit(batches.iter().map(|batch| &batch.tenant))
+        {
+            return Some(Err(NotKept::Full));
+        }
+        let mut by_slot: BTreeMap<Slot, Vec<(RecordName, Batch)>> = BTreeMap::new();
+        for (name, batch) in records {
+            by_slot.entry(batch.stream.slot()).or_default().push((name, batch));
+        }
+        let (mut orders, mut answers) = (Vec::new(), Vec::new());
+        for (slot, records) in by_slot {
+            let (answer, answered) = oneshot::channel();
+            answers.push(answered);
+            let stored = Stored { records, are_copies: true, ..Stored::default() };
+            orders.push(LineOrder::Store { slot, stored, answer });
+        }
+        if route.lines.send(orders).await.is_err() {
+            return Some(Err(NotKept::Ended));
+        }
+        for answered in answers {
+            match answered.await {
+                Ok(true) => {}
+                Ok(false) => return Some(Err(NotKept::Disk("it takes no copies".to_owned()))),
+                Err(_) => return Some(Err(NotKept::Ended)),
+            }
+        }
+        Some(Ok(()))
+    }
+
     async fn push(&self, packed: Packed, ack: Ack) -> Result<(), NotKept> {
+        let routes = Arc::clone(&self.routes.borrow());
+        let answers = self.hand_over(&routes, &packed, ack, None).await?;
+        all_kept(answers).await
+    }
+
+    /// `named` gets where each destination tells what it has called its part.
+    async fn hand_over<'a>(
+        &self,
+        routes: &'a [Route],
+        packed: &Packed,
+        ack: Ack,
+        mut named: Option<&mut Vec<(&'a Route, oneshot::Receiver<Numbers>)>>,
+    ) -> Result<Answers, NotKept> {
         if !packed.tenants().all(|tenant| tenant.is_empty() || is_tenant(tenant.as_bytes())) {
             return Err(NotKept::BadTenant);
         }
-        let routes = Arc::clone(&self.routes.borrow());
         let mut answers = Vec::new();
         let mut waiting = Vec::new();
         // All that have room for the message get it before anybody is waited for.
-        for (route, batches, claim) in claims(&routes, &packed, ack)? {
+        for (route, batches, claim) in claims(routes, packed, ack)? {
             let (answer, answered) = oneshot::channel();
             answers.push(answered);
-            match route.pushes.try_send(Pushed { batches, ack, claim, answer }) {
+            let numbers = named.as_mut().map(|named| {
+                let (numbers, numbered) = oneshot::channel();
+                named.push((route, numbered));
+                numbers
+            });
+            match route.pushes.try_send(Pushed { batches, ack, claim, numbers, answer }) {
                 Ok(()) => {}
                 Err(mpsc::error::TrySendError::Full(pushed)) => waiting.push((route, pushed)),
                 Err(mpsc::error::TrySendError::Closed(_)) => return Err(NotKept::Ended),
@@ -85,11 +182,23 @@ impl Handle {
         }
         let sent = waiting.into_iter().map(|(route, pushed)| route.pushes.send(pushed));
         try_join_all(sent).await.map_err(|_| NotKept::Ended)?;
-        for answered in answers {
-            answered.await.unwrap_or(Err(NotKept::Ended))?;
-        }
-        Ok(())
+        Ok(answers)
     }
+}
+
+impl UnderWay {
+    /// # Errors
+    /// As of `Handle::keep`.
+    pub async fn kept(self) -> Result<(), NotKept> {
+        all_kept(self.answers).await
+    }
+}
+
+async fn all_kept(answers: Answers) -> Result<(), NotKept> {
+    for answered in answers {
+        answered.await.unwrap_or(Err(NotKept::Ended))?;
+    }
+    Ok(())
 }
 
 type Claims<'a> = Vec<(&'a Route, Vec<Batch>, Claim)>;

@@ -46,6 +46,7 @@ pub(super) struct Recovery {
 pub(super) struct Unsent {
     pub(super) key: LineKey,
     pub(super) name: Option<RecordName>,
+    pub(super) is_copy: bool,
     pub(super) entry: Entry,
 }
 
@@ -75,7 +76,8 @@ impl Recovery {
             } else {
                 live_bytes += u64::from(place.length);
                 let entry = entry_of(&frame, place);
-                self.unsent.push(Unsent { key, name: frame.name, entry });
+                let Frame { name, is_copy, .. } = frame;
+                self.unsent.push(Unsent { key, name, is_copy, entry });
             }
         });
         self.corrupt_places += damage.corrupt.len() as u64;

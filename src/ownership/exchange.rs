@@ -16,11 +16,12 @@ use crate::{
     },
     outbox::{
         self,
-        lines::{Extracted, LineOrder, Look, Stored},
+        lines::{Extracted, Inherited, LineOrder, Look, Stored},
     },
     ownership::{
         assign::Previous,
         handoff::{Effect, Give, Handoff, Line, Message, Outlook, Saved, World},
+        inheritance::{Death, Inheritance},
         letter::Letter,
         placement::Table,
         view::Refused,
@@ -39,6 +40,7 @@ pub(super) struct Present {
 #[derive(Debug)]
 pub(super) enum Answer {
     Slots { destination: Arc<str>, slots: Vec<Slot> },
+    Inherited { destination: Arc<str>, inherited: Inherited },
     Extracted { line: Line, extracted: Extracted },
     Looked { from: NodeId, give: Give, batches: Vec<Option<Batch>>, look: Look },
     Read { to: NodeId, give: Give, found: Vec<(RecordName, Batch)> },
@@ -52,6 +54,7 @@ type Arrived = BTreeMap<RecordName, Batch>;
 
 pub(super) struct Exchange {
     rules: Handoff,
+    inheritance: Inheritance,
     outbox: outbox::Handle,
     orders: BTreeMap<Arc<str>, Vec<LineOrder>>,
     letters: Vec<(NodeId, Letter)>,
@@ -76,9 +79,10 @@ pub(super) struct Tally {
 }
 
 impl Exchange {
-    pub(super) fn new(rules: Handoff, outbox: outbox::Handle) -> Self {
+    pub(super) fn new(rules: Handoff, inheritance: Inheritance, outbox: outbox::Handle) -> Self {
         Self {
             rules,
+            inheritance,
             outbox,
             orders: BTreeMap::new(),
             letters: Vec::new(),
@@ -118,6 +122,23 @@ impl Exchange {
             let effect = self.rules.left_over(line, present.now_ms);
             self.obey(vec![effect], Arrived::new(), present);
         }
+    }
+
+    /// Copies of members that are dead become this member's own, answered as `Answer::Inherited`.
+    pub(super) fn inherit(&mut self, present: &Present) {
+        if !self.inheritance.is_due(&present.roster, present.now_ms) {
+            return;
+        }
+        for destination in self.outbox.destinations() {
+            let (answer, answered) = oneshot::channel();
+            let heirloom = self.inheritance.heirloom(&destination, &present.roster);
+            self.order(&destination, LineOrder::Inherit { heirloom, answer });
+            self.expect(answered, move |inherited| Answer::Inherited { destination, inherited });
+        }
+    }
+
+    pub(super) fn take_deaths(&mut self) -> Option<Vec<Death>> {
+        self.inheritance.take_unsaved().map(<[Death]>::to_vec)
     }
 
     pub(super) fn gained(
@@ -202,6 +223,19 @@ impl Exchange {
     pub(super) fn take_in(&mut self, answer: Answer, me: NodeId, present: &Present) {
         match answer {
             Answer::Slots { destination, slots } => {
+                self.left_over(&destination, slots, me, present);
+            }
+            Answer::Inherited { destination, inherited } => {
+                self.inheritance.inherited(&destination, &inherited);
+                let mut by_slot: BTreeMap<Slot, Vec<RecordName>> = BTreeMap::new();
+                for (slot, name) in inherited.names {
+                    by_slot.entry(slot).or_default().push(name);
+                }
+                for (slot, names) in &by_slot {
+                    let line = Line { slot: *slot, destination: Arc::clone(&destination) };
+                    self.is_unsaved |= self.rules.inherited(&line, names, present.now_ms);
+                }
+                let slots = by_slot.into_keys().collect();
                 self.left_over(&destination, slots, me, present);
             }
             Answer::Extracted { line, extracted: Extracted { records, sent } } => {
@@ -326,7 +360,8 @@ impl Exchange {
                         .into_iter()
                         .filter_map(|name| Some((name, arrived.remove(&name)?)))
                         .collect();
-                    let stored = Stored { records, late_samples, gone, sent };
+                    let are_copies = false;
+                    let stored = Stored { records, late_samples, gone, sent, are_copies };
                     self.store(line, stored, to, answer);
                 }
                 Effect::Open { line, before_ms } => {

@@ -11,6 +11,7 @@ mod exchange;
 mod forms;
 mod handle;
 pub mod handoff;
+mod inheritance;
 pub mod kept;
 pub mod key;
 mod leaving;
@@ -64,6 +65,7 @@ use crate::{
         exchange::{Answer, Exchange, Present},
         forms::Forms,
         handoff::{Handoff, Line, Saved},
+        inheritance::{Death, Inheritance},
         kept::Kept,
         leaving::Will,
         letter::Letter,
@@ -139,6 +141,7 @@ pub struct Ownership {
     base: Base,
     base_file: Kept,
     lines_file: Kept,
+    deaths_file: Kept,
     scales: Scales,
     overrides_file: Kept,
     given_up: GivenUp,
@@ -165,6 +168,8 @@ impl Ownership {
         let base_file = Kept::new(&settings.folder, "base");
         let lines_file = Kept::new(&settings.folder, "lines");
         let overrides_file = Kept::new(&settings.folder, "overrides");
+        let deaths_file = Kept::new(&settings.folder, "deaths");
+        let deaths: Vec<Death> = loaded(&deaths_file);
         let saved: Vec<(Line, Saved)> = loaded(&lines_file);
         let rules = Handoff::new(
             &handoff::Settings {
@@ -183,7 +188,7 @@ impl Ownership {
             forms: Forms::default(),
             config_digest: 0,
             described: None,
-            exchange: Exchange::new(rules, links.outbox.clone()),
+            exchange: Exchange::new(rules, Inheritance::new(deaths), links.outbox.clone()),
             succession: Succession::default(),
             differences: Differences::default(),
             news: Vec::new(),
@@ -191,6 +196,7 @@ impl Ownership {
             base: loaded(&base_file),
             base_file,
             lines_file,
+            deaths_file,
             scales: Scales::new(me, loaded(&overrides_file)),
             overrides_file,
             given_up: GivenUp::default(),
@@ -423,6 +429,11 @@ impl Ownership {
             && let Err(error) = self.lines_file.save(&lines)
         {
             warn!(%error, "the state of hand-overs can't be kept on disk");
+        }
+        if let Some(deaths) = self.exchange.take_deaths()
+            && let Err(error) = self.deaths_file.save(&deaths)
+        {
+            warn!(%error, "whose copies are this member's own can't be kept on disk");
         }
         if let Some(overrides) = self.scales.take_unsaved()
             && let Err(error) = self.overrides_file.save(overrides)

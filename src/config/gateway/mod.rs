@@ -34,7 +34,8 @@ const TOKENS_MAX: usize = 1_024;
 const HOST_BYTES_MAX: usize = 253;
 /// Who is silent for so long is not gone for a moment.
 const FAILOVER_MAX: Duration = Duration::from_secs(24 * 3_600);
-const ACKS: [(&str, Ack); 2] = [("durable", Ack::Durable), ("memory", Ack::Memory)];
+const ACKS: [(&str, Ack); 3] =
+    [("durable", Ack::Durable), ("memory", Ack::Memory), ("replicated", Ack::Replicated)];
 
 /// The `gateway` section: a part for each signal that is taken.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -87,6 +88,8 @@ pub enum Ack {
     Durable,
     /// When each owner has it in memory; a crash loses what was not written yet.
     Memory,
+    /// When it is on the disk of each owner, and of who would follow the owner if it died.
+    Replicated,
 }
 
 /// `ha`: of replicas that push the same, one is sent.

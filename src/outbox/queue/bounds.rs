@@ -114,7 +114,12 @@ impl Queue {
     pub(super) fn drop_held(&mut self, sequence: u64, reason: Reason) {
         if let Some(waiting) = self.held.remove(sequence) {
             self.progress.unpin(waiting.lane, &waiting.entry);
-            self.lose(&waiting.entry, reason);
+            if waiting.is_copy {
+                // Whoever made it has it, and counts it if it is lost there.
+                self.forget(&waiting.entry, Settled::Safe);
+            } else {
+                self.lose(&waiting.entry, reason);
+            }
         }
     }
 

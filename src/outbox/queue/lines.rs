@@ -34,6 +34,7 @@ pub(in crate::outbox) struct Planned {
     late_samples: u64,
     gone: Vec<RecordName>,
     sent: Vec<Sent>,
+    are_copies: bool,
 }
 
 /// Samples that came from other members, and that went to them.
@@ -139,16 +140,18 @@ impl Queue {
     /// What is to be written of what is taken over. Nothing has changed before `stored`, but that the
     /// positions wait for these numbers.
     pub(in crate::outbox) fn plan(&mut self, slot: Slot, stored: Stored, now_ms: i64) -> Planned {
-        let Stored { records, late_samples, gone, sent } = stored;
+        let Stored { records, late_samples, gone, sent, are_copies } = stored;
+        let (entries, to_write) = (Vec::new(), Vec::new());
         let mut planned =
-            Planned { entries: Vec::new(), records: Vec::new(), late_samples, gone, sent };
+            Planned { entries, records: to_write, late_samples, gone, sent, are_copies };
         let mut known: BTreeSet<RecordName> = self.names_in_lanes(slot);
         for (name, batch) in records {
             if let Some(reason) = why_not(slot, &name, &batch) {
                 self.losses.add(reason, u64::from(batch.samples), batch.oldest_ms);
                 continue;
             }
-            if self.held.sequence_of(slot, &name).is_some() || !known.insert(name) {
+            let is_copied = are_copies && self.held.copy_of(&name).is_some();
+            if is_copied || self.held.sequence_of(slot, &name).is_some() || !known.insert(name) {
                 continue;
             }
             let key = LaneKey::of(batch.signal, &batch.tenant, slot, self.limits.lanes);
@@ -160,7 +163,8 @@ impl Queue {
             self.progress.pin(number, &entry);
             planned.entries.push((number, name, entry));
             let (sequence, name) = (entry.sequence, Some(name));
-            planned.records.push(Record { sequence, appended_ms, name, batch });
+            let is_copy = are_copies;
+            planned.records.push(Record { sequence, appended_ms, name, is_copy, batch });
         }
         planned
     }
@@ -173,14 +177,21 @@ impl Queue {
         places: &[Place],
         now_ms: i64,
     ) {
-        let Planned { entries, late_samples, gone, sent, records: _ } = planned;
+        let Planned { entries, late_samples, gone, sent, are_copies, records: _ } = planned;
         self.pull_slot(slot);
         for ((number, name, mut entry), place) in entries.into_iter().zip(places) {
             entry.place = Some(*place);
             self.held.learn_name(entry.sequence, name);
-            if self.held.add(number, entry, false) {
+            let is_new = if are_copies {
+                self.held.add_copy(number, entry)
+            } else {
+                // Given by its owner, it is a copy no more.
+                self.forget_copy(self.held.copy_of(&name));
+                self.held.add(number, entry, false)
+            };
+            if is_new {
                 self.unsent.add(&entry);
-                self.handed.taken += u64::from(entry.samples);
+                self.handed.taken += if are_copies { 0 } else { u64::from(entry.samples) };
             } else {
                 self.progress.unpin(number, &entry);
                 self.held.forget_name(entry.sequence);
@@ -189,6 +200,7 @@ impl Queue {
         }
         for name in &gone {
             self.take_named(slot, name);
+            self.forget_copy(self.held.copy_of(name));
         }
         self.losses.add(Reason::Late, late_samples, now_ms);
         self.learn(slot, &sent);
@@ -252,7 +264,7 @@ impl Queue {
     }
 
     /// What the slot has in lanes and may leave is in order of name again, and what may not is out.
-    fn settle(&mut self, slot: Slot) {
+    pub(super) fn settle(&mut self, slot: Slot) {
         self.pull_slot(slot);
         self.admit(slot);
     }

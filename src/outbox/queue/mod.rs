@@ -2,6 +2,7 @@
 //! memory, and the bounds. Pure; `destination` brings events and time, and does what this decides.
 
 mod bounds;
+mod copies;
 mod lines;
 mod pushes;
 mod turns;
@@ -137,7 +138,7 @@ impl Queue {
     /// A record that lay on disk when the log was opened, in order of sequence. What is divided waits
     /// until it is said who is to send it.
     pub(super) fn restore(&mut self, unsent: Unsent) {
-        let Unsent { key, name, entry } = unsent;
+        let Unsent { key, name, is_copy, entry } = unsent;
         let number = self.lane_of(&key.lane(self.limits.lanes));
         let Some(name) = name else {
             self.unsent.add(&entry);
@@ -146,7 +147,13 @@ impl Queue {
             return;
         };
         self.held.learn_name(entry.sequence, name);
-        if self.held.add(number, entry, true) {
+        let is_new = if is_copy {
+            self.held.add_copy(number, entry)
+        } else {
+            self.forget_copy(self.held.copy_of(&name));
+            self.held.add(number, entry, true)
+        };
+        if is_new {
             self.unsent.add(&entry);
             self.progress.pin(number, &entry);
         } else {
@@ -337,7 +344,9 @@ impl Queue {
         let entry = self.entry(lane, sequence).expect("who has a body has not left");
         let bytes = self.fresh.body(sequence).expect("what is not written has a body");
         let (appended_ms, name) = (entry.appended_ms, self.held.name_of(entry));
-        Record { sequence, appended_ms, name, batch: self.batch(lane, entry, bytes.clone()) }
+        let batch = self.batch(lane, entry, bytes.clone());
+        // A copy is written before it is anything else.
+        Record { sequence, appended_ms, name, is_copy: false, batch }
     }
 
     fn batch(&self, number: usize, entry: &Entry, bytes: Bytes) -> Batch {

@@ -308,6 +308,12 @@ impl Handoff {
         self.taker.forget(line, names);
     }
 
+    /// These are here, though nobody gave them: should their maker come back and offer them, they are
+    /// known. `false` where the line is another's, who is to be offered them.
+    pub fn inherited(&mut self, line: &Line, names: &[RecordName], now_ms: i64) -> bool {
+        self.taker.inherited(line, names, now_ms)
+    }
+
     /// How far a line is open, where its slot is mine: as the last `Effect::Open` of it said.
     pub fn open_before_ms(&self, line: &Line) -> Option<i64> {
         self.taker.open_before_ms(line)

@@ -179,6 +179,16 @@ impl Taker {
         self.lines.get(line).map(|state| &state.names)
     }
 
+    pub(super) fn inherited(&mut self, line: &Line, names: &[RecordName], now_ms: i64) -> bool {
+        let mine = self.lines.get_mut(line).filter(|state| state.mine_since_ms.is_some());
+        let Some(state) = mine else { return false };
+        for name in names {
+            state.names.add(*name);
+        }
+        self.remember(line, now_ms);
+        true
+    }
+
     /// What was given on may come back: it is not known here any more.
     pub(super) fn forget(&mut self, line: &Line, names: &[RecordName]) {
         if let Some(state) = self.lines.get_mut(line) {
