@@ -22,6 +22,7 @@ pub mod orders;
 pub mod placement;
 pub mod plan;
 pub mod quorum;
+mod saving;
 mod scales;
 mod sealing;
 pub mod shares;
@@ -71,6 +72,7 @@ use crate::{
         letter::Letter,
         orders::{Orders, Report},
         quorum::Base,
+        saving::loaded,
         scales::Scales,
         sealing::Sealing,
         showing::{Condition, Showing, Shown},
@@ -424,24 +426,6 @@ impl Ownership {
         self.look_at_leaving(&present);
     }
 
-    fn keep(&mut self) {
-        if let Some(lines) = self.exchange.take_unsaved()
-            && let Err(error) = self.lines_file.save(&lines)
-        {
-            warn!(%error, "the state of hand-overs can't be kept on disk");
-        }
-        if let Some(deaths) = self.exchange.take_deaths()
-            && let Err(error) = self.deaths_file.save(&deaths)
-        {
-            warn!(%error, "whose copies are this member's own can't be kept on disk");
-        }
-        if let Some(overrides) = self.scales.take_unsaved()
-            && let Err(error) = self.overrides_file.save(overrides)
-        {
-            warn!(%error, "the overrides of owners can't be kept on disk");
-        }
-    }
-
     fn send(&mut self, to: NodeId, letter: Letter) {
         self.send_all(vec![(to, letter)]);
     }
@@ -478,13 +462,6 @@ async fn room(intake: Option<&mpsc::Sender<Vec<Slot>>>) -> Option<mpsc::Permit<'
         Some(intake) => intake.reserve().await.ok(),
         None => None,
     }
-}
-
-fn loaded<T: serde::de::DeserializeOwned + Default>(file: &Kept) -> T {
-    file.load().unwrap_or_else(|reason| {
-        warn!(error = reason, "a file of the hand-over can't be used, the peers are asked instead");
-        T::default()
-    })
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ fn what_is_wrong_is_told_with_its_place() {
     check_metrics(
         "ack: disk, relabel_configs: [{action: nope}]",
         &[
-            "1:48: `ack`: expected `durable`, `memory`, found `disk`",
+            "1:48: `ack`: expected `durable`, `memory`, `replicated`, found `disk`",
             "1:73: unknown relabel action \"nope\"",
         ],
     );

@@ -2,6 +2,7 @@
 
 mod attack;
 mod conformance;
+mod replication;
 mod senders;
 
 use std::path::Path;

@@ -54,7 +54,7 @@ async fn what_prometheus_and_vmagent_push_is_stored_whole_also_over_a_kill() {
     }
 }
 
-fn prometheus(directory: &Path, target: &str, gateway: &str) -> Process {
+pub(super) fn prometheus(directory: &Path, target: &str, gateway: &str) -> Process {
     let config = format!(
         "global: {{scrape_interval: 1s}}\n\
          remote_write: [{{url: '{gateway}', queue_config: {{batch_send_deadline: 500ms}}}}]\n\

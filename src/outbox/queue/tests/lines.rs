@@ -50,44 +50,44 @@ pub(super) fn foreign(
 }
 
 /// A queue of one lane whose time goes on with each append.
-struct Bench {
-    queue: Queue,
+pub(super) struct Bench {
+    pub(super) queue: Queue,
     now_ms: i64,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { queue: queue(|limits| (limits.lanes, limits.bytes_max) = (1, 100_000)), now_ms: 0 }
     }
 
-    fn append(&mut self, slot: u16, since_ms: i64) {
+    pub(super) fn append(&mut self, slot: u16, since_ms: i64) {
         self.now_ms += 1;
         self.queue.append(batch(slot, since_ms, self.now_ms), self.now_ms);
     }
 
-    fn close(&mut self, number: u16) {
+    pub(super) fn close(&mut self, number: u16) {
         self.queue.close(&BTreeSet::from([slot(number)]));
     }
 
-    fn store(&mut self, number: u16, stored: Stored) {
+    pub(super) fn store(&mut self, number: u16, stored: Stored) {
         let planned = self.queue.plan(slot(number), stored, self.now_ms);
         let sequences = planned.records.iter().map(|record| record.sequence);
         let places: Vec<Place> = sequences.map(|n| place(u32::try_from(n).unwrap())).collect();
         self.queue.stored(slot(number), planned, &places, self.now_ms);
     }
 
-    fn take(&mut self, number: u16, records: Vec<(RecordName, Batch)>) {
+    pub(super) fn take(&mut self, number: u16, records: Vec<(RecordName, Batch)>) {
         self.store(number, Stored { records, ..Stored::default() });
     }
 
     /// The names of a request's records.
-    fn names(&self, start: &Start) -> Vec<String> {
+    pub(super) fn names(&self, start: &Start) -> Vec<String> {
         let entries = start.shares.iter().flat_map(|share| &share.entries);
         entries.map(|entry| show(&self.queue, entry)).collect()
     }
 
     /// What leaves until nothing can any more.
-    fn sent(&mut self) -> Vec<String> {
+    pub(super) fn sent(&mut self) -> Vec<String> {
         let mut sent = Vec::new();
         while let Some(start) = self.queue.start(i64::MAX / 2, true).pop() {
             sent.extend(self.names(&start));
@@ -96,7 +96,7 @@ impl Bench {
         sent
     }
 
-    fn extracted(&mut self, number: u16) -> Vec<u64> {
+    pub(super) fn extracted(&mut self, number: u16) -> Vec<u64> {
         self.close(number);
         assert!(!self.queue.is_under_way(slot(number)));
         let extracted = self.queue.extract(slot(number));
@@ -104,7 +104,7 @@ impl Bench {
         extracted.records.iter().map(|record| record.name.sequence).collect()
     }
 
-    fn positions(&mut self) -> Vec<(u16, u64)> {
+    pub(super) fn positions(&mut self) -> Vec<(u16, u64)> {
         let positions = self.queue.take_positions();
         positions.into_iter().map(|(key, position)| (key.slot.number(), position)).collect()
     }
@@ -278,6 +278,7 @@ fn what_comes_too_late_or_twice_or_is_gone_is_not_taken() {
         late_samples: 5,
         gone: vec![foreign(1, 20, 1, 0).0, foreign(1, 20, 77, 0).0],
         sent: vec![Sent { stream: stream(1), newest_ms: 7 }],
+        ..Stored::default()
     };
     bench.store(1, stored);
     assert_eq!(lost(&mut bench.queue), [(Reason::Late, 6)]);

@@ -1,5 +1,6 @@
 //! The queue's rules: turns, bounds, what is written and what is let go.
 
+mod copies;
 mod judge;
 mod lines;
 mod pushes;

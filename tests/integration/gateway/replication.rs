@@ -1,0 +1,89 @@
+//! Members that are killed and do not come back take nothing with them that was acknowledged, where
+//! pushes are replicated, though the backend was away all the while.
+
+use std::{fs, path::Path, time::Duration};
+
+use futures_util::future::join_all;
+use rustix::process::Signal;
+
+use crate::{
+    backend::Prometheus,
+    eventually,
+    gateway::senders::prometheus,
+    process::{Agent, free_port},
+    target::Target,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const SERIES: usize = 60;
+/// Scrapes of a second each that are pushed while the backend is away.
+const AWAY: u64 = 5;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_dies_for_good_takes_nothing_along() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = |name: &str| {
+        let folder = directory.path().join(name);
+        fs::create_dir(&folder).unwrap();
+        folder
+    };
+    let mut backend = Prometheus::start(&folder("backend")).await;
+    let ports = [free_port(), free_port(), free_port()];
+    let listen = free_port();
+    let members = ["a", "b", "c"].into_iter().enumerate().map(|(number, name)| {
+        let gateway = if number == 0 { listen } else { free_port() };
+        let config = config(name, number, &ports, gateway, &backend.write_url());
+        let folder = folder(name);
+        async move { start(&folder, &config).await }
+    });
+    let mut members = join_all(members).await;
+    let target = Target::start(SERIES).await;
+    let gateway = format!("http://127.0.0.1:{listen}/api/v1/write");
+    let _sender = prometheus(&folder("sender"), &target.address, &gateway);
+    until_whole(&backend, 4).await;
+    while members.len() > 1 {
+        backend.stop().await;
+        let until = target.scrapes() + AWAY;
+        let passed = || async { (target.scrapes() >= until).then_some(()) };
+        eventually("scrapes were pushed", PATIENCE, passed).await;
+        let mut killed = members.pop().expect("there are two at least");
+        killed.process.signal(Signal::KILL);
+        killed.process.ended().await;
+        backend.start_again().await;
+        until_whole(&backend, target.scrapes() + 3).await;
+    }
+}
+
+async fn start(folder: &Path, config: &str) -> Agent {
+    fs::write(folder.join("secret"), "a secret that all of them have, and nobody else").unwrap();
+    Agent::start(folder, config).await
+}
+
+fn config(name: &str, number: usize, ports: &[u16; 3], gateway: u16, backend: &str) -> String {
+    let peers = ports.iter().map(|port| format!("'127.0.0.1:{port}'")).collect::<Vec<_>>();
+    format!(
+        "cluster: {{ enabled: true, node_name: {name}, secret_file: secret, \
+         listen_address: '127.0.0.1:{}', peers: [{}] }}\n\
+         gateway: {{ metrics: {{ listen_address: '127.0.0.1:{gateway}', ack: replicated }} }}\n\
+         remote_write: [{{ name: backend, url: '{backend}' }}]\n",
+        ports[number],
+        peers.join(", "),
+    )
+}
+
+/// Of each series every scrape is there, up to that one at least.
+async fn until_whole(backend: &Prometheus, last: u64) {
+    #[expect(clippy::cast_precision_loss, reason = "a test makes few scrapes")]
+    let last = last as f64;
+    let all = eventually("scrapes were stored", PATIENCE, || async {
+        let all = backend.samples("filler[10m]").await;
+        let newest = |samples: &Vec<(i64, f64)>| samples.last().is_some_and(|(_, n)| *n >= last);
+        (all.len() == SERIES && all.iter().all(newest)).then_some(all)
+    })
+    .await;
+    for samples in all {
+        let counts: Vec<f64> = samples.iter().map(|(_, count)| *count).collect();
+        let is_whole = counts.windows(2).all(|pair| (pair[1] - pair[0] - 1.0).abs() < 1e-9);
+        assert!(is_whole, "{counts:?}");
+    }
+}
