@@ -18,12 +18,10 @@ use crate::{
         parcel::{Answer, Message, Refusal},
     },
     model::{
-        batch::Batch,
         member::{NodeId, Roster},
-        record::RecordName,
         slot::Slot,
     },
-    outbox::NotKept,
+    outbox::{NotKept, lines::NamedBatch},
     ownership::placement,
     runtime::clock::FleetTime,
 };
@@ -56,7 +54,10 @@ pub(super) struct Copier {
     has_told: bool,
 }
 
-type Records = Vec<(RecordName, Batch)>;
+type Records = Vec<NamedBatch>;
+
+/// To a member, for a destination.
+type Way = (NodeId, Arc<str>);
 
 /// What goes to one member at once.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,7 +177,7 @@ fn divide(
     now_ms: i64,
 ) -> (Vec<Part>, u64) {
     let mut runners_up = BTreeMap::new();
-    let mut messages: BTreeMap<(NodeId, Arc<str>), Vec<(usize, Records)>> = BTreeMap::new();
+    let mut messages: BTreeMap<Way, Vec<(usize, Records)>> = BTreeMap::new();
     let mut alone = 0;
     for (destination, records) in records {
         for record in records {
@@ -225,8 +226,9 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        batch::Signal,
+        batch::{Batch, Signal},
         member::{Interval, Member, MemberState},
+        record::RecordName,
         slot::StreamKey,
     };
 

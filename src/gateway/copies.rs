@@ -14,10 +14,10 @@ use tracing::debug;
 use crate::{
     fleet::channel::{self, Topic},
     gateway::parcel::{Answer, Exceptions, Message, Refusal},
-    model::{batch::Batch, member::NodeId, record::RecordName},
+    model::member::NodeId,
     outbox::{
         self, NotKept,
-        lines::{CopyNumber, LineOrder},
+        lines::{CopyNumber, LineOrder, NamedBatch},
     },
     runtime::stop::Stop,
 };
@@ -31,17 +31,20 @@ const ASK: Duration = Duration::from_millis(250);
 
 /// What another member wants.
 pub(super) enum Copying {
-    Keep { number: u64, destination: Arc<str>, records: Vec<(RecordName, Batch)> },
+    Keep { number: u64, destination: Arc<str>, records: Vec<NamedBatch> },
     AskDone { destination: Arc<str>, numbers: Vec<CopyNumber> },
     Done { destination: Arc<str>, numbers: Vec<u64> },
 }
+
+/// From whom, and what.
+pub(super) type CopyMail = (NodeId, Copying);
 
 type Kept = (NodeId, u64, Answer);
 
 pub(super) struct Copies {
     outbox: outbox::Handle,
     channel: channel::Handle,
-    mail: mpsc::Receiver<(NodeId, Copying)>,
+    mail: mpsc::Receiver<CopyMail>,
     keeping: FuturesUnordered<BoxFuture<'static, Kept>>,
 }
 
@@ -49,7 +52,7 @@ impl Copies {
     pub(super) fn new(
         outbox: outbox::Handle,
         channel: channel::Handle,
-    ) -> (mpsc::Sender<(NodeId, Copying)>, Self) {
+    ) -> (mpsc::Sender<CopyMail>, Self) {
         let (sender, mail) = mpsc::channel(WAITING_MAX);
         (sender, Self { outbox, channel, mail, keeping: FuturesUnordered::new() })
     }
@@ -115,7 +118,7 @@ async fn keep(
     outbox: &outbox::Handle,
     from: NodeId,
     destination: &str,
-    records: Vec<(RecordName, Batch)>,
+    records: Vec<NamedBatch>,
 ) -> Answer {
     if records.iter().any(|(name, _)| name.node != from) {
         debug!(member_id = %from, "a member sent copies of what is not its own");

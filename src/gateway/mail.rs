@@ -7,12 +7,11 @@ use tracing::debug;
 use crate::{
     fleet::channel::{self, Inbox, Topic},
     gateway::{
-        copies::Copying,
+        copies::{CopyMail, Copying},
         forward::Waiting,
         intake::{Order, Reply},
         parcel::{Answer, Message, Refusal},
     },
-    model::member::NodeId,
     runtime::stop::Stop,
 };
 
@@ -20,7 +19,7 @@ pub(super) struct Mail {
     pub(super) channel: channel::Handle,
     pub(super) inbox: Inbox,
     pub(super) intake: mpsc::Sender<Order>,
-    pub(super) copies: mpsc::Sender<(NodeId, Copying)>,
+    pub(super) copies: mpsc::Sender<CopyMail>,
     pub(super) waiting: Waiting,
 }
 

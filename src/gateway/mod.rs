@@ -114,7 +114,7 @@ impl Gateway {
         let bound = settings.map(|settings| bind(&settings).map(|bound| (settings, bound)));
         let channel = links.peers.as_ref().map(|(channel, _)| channel.clone());
         let waiting = Waiting::new(links.first_number);
-        let copier = Copier::new(copier::Links {
+        let to_runners_up = Copier::new(copier::Links {
             me: links.me,
             roster: links.roster,
             time: links.time.clone(),
@@ -133,14 +133,14 @@ impl Gateway {
                 seals: links.seals,
                 reports: links.reports,
                 loads: links.loads,
-                copier,
+                copier: to_runners_up,
             },
             meters.clone(),
         );
         let mail = links.peers.map(|(channel, inbox)| {
-            let (copies, part) = Copies::new(links.outbox.clone(), channel.clone());
+            let (copied, part) = Copies::new(links.outbox.clone(), channel.clone());
             let (intake, waiting) = (orders.clone(), waiting.clone());
-            (Mail { channel, inbox, intake, copies, waiting }, part)
+            (Mail { channel, inbox, intake, copies: copied, waiting }, part)
         });
         let forwarder = Forwarder {
             me: links.me,

@@ -11,7 +11,10 @@ use crate::{
         record::{Record, RecordName},
         slot::Slot,
     },
-    outbox::entry::Entry,
+    outbox::{
+        entry::Entry,
+        lines::{CopiesOf, CopyNumber},
+    },
 };
 
 #[derive(Debug)]
@@ -181,12 +184,12 @@ impl Held {
 
     /// What each owner is to be asked about next: of its copies at most so many, all in their turn, by
     /// slot and number there.
-    pub(super) fn ask_about_copies(&mut self, count_max: usize) -> Vec<(NodeId, Vec<(Slot, u64)>)> {
+    pub(super) fn ask_about_copies(&mut self, count_max: usize) -> Vec<CopiesOf> {
         let records = &self.records;
         let ask = |(owner, copies): (&NodeId, &mut Copies)| {
             let next = copies.here.range(copies.asked.saturating_add(1)..).take(count_max);
             let slot = |here: &u64| records[here].entry.slot();
-            let next: Vec<(Slot, u64)> = next.map(|(there, here)| (slot(here), *there)).collect();
+            let next: Vec<CopyNumber> = next.map(|(there, here)| (slot(here), *there)).collect();
             let is_last = next.len() < count_max;
             copies.asked = next.last().filter(|_| !is_last).map_or(0, |(_, there)| *there);
             (*owner, next)

@@ -45,7 +45,7 @@ pub enum LineOrder {
     Inherit { heirloom: Heirloom, answer: oneshot::Sender<Inherited> },
     /// What the owners of the copies that are here are to be asked about next, by the slot and the
     /// number that it has there.
-    Copies { answer: oneshot::Sender<Vec<(NodeId, Vec<CopyNumber>)>> },
+    Copies { answer: oneshot::Sender<Vec<CopiesOf>> },
     /// Which of these, of this member's own making, it has no more, be it sent, dropped or given.
     Done { asked: Vec<CopyNumber>, answer: oneshot::Sender<Vec<u64>> },
     /// The owner has no use any more for the copies of these numbers there.
@@ -54,6 +54,11 @@ pub enum LineOrder {
 
 /// A record that another member has a copy of: its slot, and its number at the owner.
 pub type CopyNumber = (Slot, u64);
+
+/// An owner, and copies of what it has.
+pub type CopiesOf = (NodeId, Vec<CopyNumber>);
+
+pub type NamedBatch = (RecordName, Batch);
 
 /// What decides which copies are records like all others from now on: those of owners that are
 /// neither living nor have left.

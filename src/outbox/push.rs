@@ -10,7 +10,7 @@ use crate::{
     model::{batch::Batch, record::RecordName, slot::Slot, tenant::is_tenant},
     outbox::{
         Handle, Route,
-        lines::{LineOrder, Stored},
+        lines::{LineOrder, NamedBatch, Stored},
         packer::Packed,
         room::{Claim, Fit},
     },
@@ -49,7 +49,7 @@ type Numbers = Vec<Option<u64>>;
 #[derive(Debug)]
 pub struct UnderWay {
     /// By destination: what another member may keep as copies.
-    pub records: Vec<(Arc<str>, Vec<(RecordName, Batch)>)>,
+    pub records: Vec<(Arc<str>, Vec<NamedBatch>)>,
     answers: Answers,
 }
 
@@ -112,7 +112,7 @@ impl Handle {
     pub async fn keep_copies(
         &self,
         destination: &str,
-        records: Vec<(RecordName, Batch)>,
+        records: Vec<NamedBatch>,
     ) -> Option<Result<(), NotKept>> {
         let routes = Arc::clone(&self.routes.borrow());
         let route = routes.iter().find(|route| *route.fleet_name == *destination)?;
@@ -122,7 +122,7 @@ impl Handle {
         {
             return Some(Err(NotKept::Full));
         }
-        let mut by_slot: BTreeMap<Slot, Vec<(RecordName, Batch)>> = BTreeMap::new();
+        let mut by_slot: BTreeMap<Slot, Vec<NamedBatch>> = BTreeMap::new();
         for (name, batch) in records {
             by_slot.entry(batch.stream.slot()).or_default().push((name, batch));
         }

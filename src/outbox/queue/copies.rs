@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::{
     model::member::NodeId,
     outbox::{
-        lines::{CopyNumber, Heirloom, Inherited},
+        lines::{CopiesOf, CopyNumber, Heirloom, Inherited},
         queue::{Queue, Settled},
     },
 };
@@ -40,7 +40,7 @@ impl Queue {
         Inherited { names, dead, last: self.next_sequence - 1 }
     }
 
-    pub(in crate::outbox) fn ask_about_copies(&mut self) -> Vec<(NodeId, Vec<CopyNumber>)> {
+    pub(in crate::outbox) fn ask_about_copies(&mut self) -> Vec<CopiesOf> {
         self.held.ask_about_copies(ASKED_MAX)
     }
 
