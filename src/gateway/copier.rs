@@ -59,6 +59,9 @@ type Records = Vec<NamedBatch>;
 /// To a member, for a destination.
 type Way = (NodeId, Arc<str>);
 
+/// Each with how many bytes it has.
+type Messages = Vec<(usize, Records)>;
+
 /// What goes to one member at once.
 #[derive(Clone, Debug, PartialEq)]
 struct Part {
@@ -177,7 +180,7 @@ fn divide(
     now_ms: i64,
 ) -> (Vec<Part>, u64) {
     let mut runners_up = BTreeMap::new();
-    let mut messages: BTreeMap<Way, Vec<(usize, Records)>> = BTreeMap::new();
+    let mut messages: BTreeMap<Way, Messages> = BTreeMap::new();
     let mut alone = 0;
     for (destination, records) in records {
         for record in records {

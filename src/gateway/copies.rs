@@ -27,7 +27,7 @@ const WAITING_MAX: usize = 64;
 /// Messages whose copies are on their way to the disk; one more waits.
 const KEEPING_MAX: usize = 64;
 /// How often owners are asked. What an owner has sent in the time before its death is sent again.
-const ASK: Duration = Duration::from_millis(250);
+const ASK: Duration = Duration::from_millis(100);
 
 /// What another member wants.
 pub(super) enum Copying {

@@ -55,7 +55,7 @@ pub use crate::outbox::{
     families::Families,
     packer::{Packed, Packer},
     press::{KeptSeries, Press, PushOrigin},
-    push::{NotKept, UnderWay},
+    push::{NotKept, RecordsOf, UnderWay},
     shaping::{SeriesBlobs, SeriesRun, Shaping, Shapings},
     view::{DiskView, LaneState, LaneView, QueueView},
 };

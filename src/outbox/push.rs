@@ -49,9 +49,15 @@ type Numbers = Vec<Option<u64>>;
 #[derive(Debug)]
 pub struct UnderWay {
     /// By destination: what another member may keep as copies.
-    pub records: Vec<(Arc<str>, Vec<NamedBatch>)>,
+    pub records: Vec<RecordsOf>,
     answers: Answers,
 }
+
+/// A destination, and what goes there.
+pub type RecordsOf = (Arc<str>, Vec<NamedBatch>);
+
+/// A destination's loop, and where it tells the numbers.
+type Named<'a> = (&'a Route, oneshot::Receiver<Numbers>);
 
 type Answers = Vec<oneshot::Receiver<Result<(), NotKept>>>;
 
@@ -158,7 +164,7 @@ impl Handle {
         routes: &'a [Route],
         packed: &Packed,
         ack: Ack,
-        mut named: Option<&mut Vec<(&'a Route, oneshot::Receiver<Numbers>)>>,
+        mut named: Option<&mut Vec<Named<'a>>>,
     ) -> Result<Answers, NotKept> {
         if !packed.tenants().all(|tenant| tenant.is_empty() || is_tenant(tenant.as_bytes())) {
             return Err(NotKept::BadTenant);

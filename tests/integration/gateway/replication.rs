@@ -32,7 +32,7 @@ async fn who_dies_for_good_takes_nothing_along() {
     let listen = free_port();
     let members = ["a", "b", "c"].into_iter().enumerate().map(|(number, name)| {
         let gateway = if number == 0 { listen } else { free_port() };
-        let config = config(name, number, &ports, gateway, &backend.write_url());
+        let config = config(name, number, ports, gateway, &backend.write_url());
         let folder = folder(name);
         async move { start(&folder, &config).await }
     });
@@ -59,7 +59,7 @@ async fn start(folder: &Path, config: &str) -> Agent {
     Agent::start(folder, config).await
 }
 
-fn config(name: &str, number: usize, ports: &[u16; 3], gateway: u16, backend: &str) -> String {
+fn config(name: &str, number: usize, ports: [u16; 3], gateway: u16, backend: &str) -> String {
     let peers = ports.iter().map(|port| format!("'127.0.0.1:{port}'")).collect::<Vec<_>>();
     format!(
         "cluster: {{ enabled: true, node_name: {name}, secret_file: secret, \

@@ -13,6 +13,9 @@ use crate::{
 
 const OTHER: u128 = 9;
 
+/// An owner, and slots and numbers there.
+type Asked = (u128, Vec<(u16, u64)>);
+
 impl Bench {
     fn copy(&mut self, number: u16, records: Vec<(RecordName, Batch)>) {
         self.store(number, Stored { records, are_copies: true, ..Stored::default() });
@@ -24,7 +27,7 @@ impl Bench {
         inherited.names.iter().map(|(_, name)| name.sequence).collect()
     }
 
-    fn asked(&mut self) -> Vec<(u128, Vec<(u16, u64)>)> {
+    fn asked(&mut self) -> Vec<Asked> {
         let asked = self.queue.ask_about_copies().into_iter();
         let numbers = |numbers: Vec<(Slot, u64)>| {
             numbers.into_iter().map(|(slot, number)| (slot.number(), number)).collect()
