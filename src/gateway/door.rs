@@ -29,17 +29,20 @@ use crate::{
     wire::remote_write::{DecodeError, SeriesLimits, WriteVersion},
 };
 
-/// Of the bodies that are read at once, for all clients together.
-const BODIES_BYTES_MAX: usize = 128 << 20;
+/// Of the pushes that are under way at once, for all clients together: of each its body, and what was
+/// read from it, until the owners have it.
+const PUSHES_BYTES_MAX: usize = 128 << 20;
 /// So long a body waits for those before it.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(2);
+
+const CROWDED: Refusal = Refusal::Full("too much is being pushed at once");
 
 /// One for all threads that receive.
 pub(super) struct Door {
     rules: Mutex<Option<Arc<InForce>>>,
     passwords: Passwords,
     buckets: Mutex<Buckets>,
-    bodies: Arc<Semaphore>,
+    room: Arc<Semaphore>,
     /// What the buckets count time from.
     opened: Instant,
 }
@@ -84,7 +87,7 @@ impl Door {
             rules: Mutex::default(),
             passwords: Passwords::new()?,
             buckets: Mutex::default(),
-            bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
+            room: Arc::new(Semaphore::new(PUSHES_BYTES_MAX)),
             opened: Instant::now(),
         })
     }
@@ -135,12 +138,29 @@ impl Door {
 
     /// Room for a body.
     pub(super) async fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
-        let bytes = u32::try_from(bytes.clamp(1, BODIES_BYTES_MAX)).expect("it is below 4 GiB");
-        let room = Arc::clone(&self.bodies).acquire_many_owned(bytes);
+        let room = Arc::clone(&self.room).acquire_many_owned(permits(bytes));
         match timeout(ROOM_WAIT_MAX, room).await {
             Ok(room) => Ok(room.expect("nobody closes the room")),
-            Err(_) => Err(Refusal::Full("too much is being pushed at once")),
+            Err(_) => Err(CROWDED),
         }
+    }
+
+    /// A body's room becomes that of what was read from it, which may be many times larger. Nobody
+    /// waits for that: all could wait for each other.
+    pub(super) fn resize(
+        &self,
+        mut room: OwnedSemaphorePermit,
+        bytes: usize,
+    ) -> Result<OwnedSemaphorePermit, Refusal> {
+        let (had, wanted) = (room.num_permits(), permits(bytes));
+        if let Some(excess) = had.checked_sub(wanted as usize) {
+            drop(room.split(excess));
+            return Ok(room);
+        }
+        let missing = wanted - u32::try_from(had).expect("no more is given away");
+        let more = Arc::clone(&self.room).try_acquire_many_owned(missing).map_err(|_| CROWDED)?;
+        room.merge(more);
+        Ok(room)
     }
 
     async fn ask(
@@ -235,6 +255,11 @@ impl Admitted {
     }
 }
 
+/// What is larger than the room has it for itself.
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes.clamp(1, PUSHES_BYTES_MAX)).expect("it is below 4 GiB")
+}
+
 fn limits_of(limits: &PushLimits) -> Limits {
     let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     Limits {
@@ -302,5 +327,33 @@ impl fmt::Display for Refusal {
             Self::TooMuch { .. } => f.write_str("more samples than this tenant may push"),
             Self::Full(reason) | Self::Unavailable(reason) => f.write_str(reason),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn room_is_for_what_was_read() {
+        let door = Door::new().unwrap();
+        let free = || door.room.available_permits();
+        let body = door.room_for(1 << 20).await.unwrap();
+        let (read, next) = (100 << 20, 40 << 20);
+        let large = door.resize(body, read).unwrap();
+        assert_eq!(free(), PUSHES_BYTES_MAX - read);
+
+        let body = door.room_for(1 << 20).await.unwrap();
+        assert_eq!(door.resize(body, next).unwrap_err(), CROWDED);
+        assert_eq!(free(), PUSHES_BYTES_MAX - read, "who is refused keeps nothing");
+        let small = door.resize(large, 10).unwrap();
+        assert_eq!(free(), PUSHES_BYTES_MAX - 10);
+        drop(small);
+
+        let body = door.room_for(1).await.unwrap();
+        let all = door.resize(body, usize::MAX).unwrap();
+        assert_eq!(free(), 0, "what is larger has the room for itself");
+        drop(all);
+        assert_eq!(free(), PUSHES_BYTES_MAX);
     }
 }

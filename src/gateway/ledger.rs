@@ -13,6 +13,7 @@ use crate::{
         parcel::{Kind, Piece, Unwanted},
     },
     model::slot::{Slot, StreamKey},
+    ownership::shares::filed_under_ms,
 };
 
 /// Series that are known at once, of all tenants; each takes some 50 bytes. Of one more nothing is
@@ -36,6 +37,8 @@ struct SlotLedger {
     /// Of each stream the round that is filled.
     rounds: HashMap<StreamKey, i64>,
     series: HashMap<SeriesKey, Last>,
+    /// The ownership that the last samples were filed under.
+    filed_ms: Option<i64>,
 }
 
 /// A series, and what was known of it before.
@@ -129,6 +132,12 @@ impl Ledger {
         ledger.series.insert(key, newest);
         self.undo.push((stream, key, last));
         Judged::Taken { round: *round }
+    }
+
+    /// What is taken now is filed under, in a slot that is this member's since `from_ms`.
+    pub fn file_under(&mut self, slot: Slot, from_ms: i64) -> i64 {
+        let own = self.slots.entry(slot).or_default();
+        *own.filed_ms.insert(filed_under_ms(from_ms, own.filed_ms))
     }
 
     /// Whether this very sample is the newest of its series.

@@ -122,6 +122,17 @@ pub fn read(raw: &[u8], terms: &Terms<'_>) -> Result<Read, Unread> {
     Ok(read)
 }
 
+impl Read {
+    /// The memory that the parcels take.
+    pub fn bytes(&self) -> usize {
+        let of_parcel = |parcel: &Parcel| parcel.fields.len() + size_of_val(&*parcel.pieces);
+        let parcels: usize = self.parcels.iter().map(of_parcel).sum();
+        let exemplars: usize =
+            self.exemplars.iter().map(|of_parcel| size_of_val(&**of_parcel)).sum();
+        parcels + exemplars
+    }
+}
+
 impl Faults {
     pub fn is_empty(&self) -> bool {
         self.series == 0 && self.samples == 0

@@ -185,6 +185,7 @@ impl Receiver {
         drop(body);
         let read = admitted.read(&raw, form.version, clock::now_ms())?;
         drop(raw);
+        let room = self.door.resize(room, read.bytes())?;
         let members = self.forwarder.members();
         for parcel in &read.parcels {
             let samples = parcel.pieces.len() as u64;

@@ -22,6 +22,18 @@ pub fn never() -> Duties {
     Arc::new([])
 }
 
+/// The beginning of a stretch is corrected by less than this. By more, the clock was set back.
+const CORRECTED_MS_MAX: i64 = 60_000;
+
+/// What samples of a stretch that began at `from_ms` are filed under, where the last ones of the same
+/// stream or slot were under `before_ms`. A stretch may turn out to have begun a little earlier, as
+/// after a death that others saw sooner; what comes later is never filed before what came first, or it
+/// would overtake it.
+pub fn filed_under_ms(from_ms: i64, before_ms: Option<i64>) -> i64 {
+    let before_ms = before_ms.filter(|before_ms| before_ms - from_ms < CORRECTED_MS_MAX);
+    before_ms.map_or(from_ms, |before_ms| before_ms.max(from_ms))
+}
+
 #[derive(Clone, Debug)]
 pub struct Shares(Arc<[Duties]>);
 
@@ -110,4 +122,22 @@ fn epochs_ahead(placement: &mut Placement, now_ms: i64) -> Vec<Epoch> {
         epoch = until_ms.map(|until_ms| (until_ms, until_ms));
     }
     epochs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_later_is_not_filed_before_what_came_first() {
+        for (before_ms, expected) in [
+            (None, 300),
+            (Some(100), 300),
+            (Some(300), 300),
+            (Some(305), 305),
+            (Some(300 + CORRECTED_MS_MAX), 300),
+        ] {
+            assert_eq!(filed_under_ms(300, before_ms), expected, "{before_ms:?}");
+        }
+    }
 }

@@ -1,14 +1,14 @@
 //! When a target's ticks are to be taken here, as the pool sees it: what one instant belongs to, and
 //! what is left when the stretch that runs is over. Pure.
 
-use crate::{model::member::Interval, ownership::shares::Duties};
+use crate::{
+    model::member::Interval,
+    ownership::shares::{Duties, filed_under_ms},
+};
 
 /// This member's clock may be so far behind the fleet's: a tick before a border that the fleet has
 /// passed comes here that much later, and is still taken.
 const CLOCK_BEHIND_MS_MAX: i64 = 2_000;
-
-/// The beginning of a stretch is corrected by less than this. By more, the clock was set back.
-const CORRECTED_MS_MAX: i64 = 60_000;
 
 /// What samples of `instant_ms` are filed under: the beginning of the stretch that it lies in. One
 /// that lies in none, as markers may, is filed under the last stretch before it. `None`: the target
@@ -19,13 +19,9 @@ pub fn since_ms(duties: &[Interval], instant_ms: i64) -> Option<i64> {
     (from_ms > i64::MIN).then_some(from_ms)
 }
 
-/// The same for the next samples of a stream whose last ones were filed under `before_ms`. A stretch
-/// may turn out to have begun a little earlier, as after a death that others saw sooner; what comes
-/// later is never filed before what came first, or it would overtake it.
+/// The same for the next samples of a stream whose last ones were filed under `before_ms`.
 pub fn next_since_ms(duties: &[Interval], instant_ms: i64, before_ms: Option<i64>) -> Option<i64> {
-    let since_ms = since_ms(duties, instant_ms)?;
-    let before_ms = before_ms.filter(|before_ms| before_ms - since_ms < CORRECTED_MS_MAX);
-    Some(before_ms.map_or(since_ms, |before_ms| before_ms.max(since_ms)))
+    Some(filed_under_ms(since_ms(duties, instant_ms)?, before_ms))
 }
 
 pub fn is_divided(duties: &[Interval]) -> bool {
@@ -86,15 +82,7 @@ mod tests {
         }
         assert_eq!(since_ms(&always(), 5), None);
         assert_eq!(since_ms(&never(), 5), None);
-        for (before, expected) in [
-            (None, 300),
-            (Some(100), 300),
-            (Some(300), 300),
-            (Some(305), 305),
-            (Some(300 + CORRECTED_MS_MAX), 300),
-        ] {
-            assert_eq!(next_since_ms(&two, 310, before), Some(expected), "{before:?}");
-        }
+        assert_eq!(next_since_ms(&two, 310, Some(305)), Some(305));
         assert_eq!(next_since_ms(&always(), 5, Some(300)), None);
         assert!(is_divided(&two) && !is_divided(&always()));
     }

@@ -105,7 +105,7 @@ pub fn take(
         let at = start;
         start += piece.bytes;
         let slot = piece.slot(tenant);
-        let Some(since_ms) = mine_since_ms(terms.shares, slot, terms.now_ms) else {
+        let Some(from_ms) = mine_since_ms(terms.shares, slot, terms.now_ms) else {
             if !exceptions.elsewhere.contains(&slot) {
                 exceptions.elsewhere.push(slot);
             }
@@ -120,7 +120,7 @@ pub fn take(
             Judged::Taken { round } => taken.push(Taken {
                 stream,
                 round,
-                since_ms,
+                since_ms: memory.ledger.file_under(slot, from_ms),
                 parcel: number,
                 start: at,
                 bytes: piece.bytes,

@@ -17,8 +17,12 @@ use crate::{
 
 const ME: NodeId = NodeId(1);
 
-/// Of a member that is there from 0 until `until_ms`, and after that another one.
+/// Of a member that is there from 0, or `from_ms`, until `until_ms`, and after that another one.
 fn shares(until_ms: Option<i64>, now_ms: i64) -> Shares {
+    shares_from(0, until_ms, now_ms)
+}
+
+fn shares_from(from_ms: i64, until_ms: Option<i64>, now_ms: i64) -> Shares {
     let member = |id: u128, interval| Member {
         id: NodeId(id),
         name: String::new(),
@@ -28,7 +32,7 @@ fn shares(until_ms: Option<i64>, now_ms: i64) -> Shares {
         state: MemberState::Alive,
         intervals: vec![interval],
     };
-    let mine = member(1, Interval { from_ms: 0, until_ms });
+    let mine = member(1, Interval { from_ms, until_ms });
     let other = member(2, Interval { from_ms: until_ms.unwrap_or(i64::MAX), until_ms: None });
     let members = [mine, other].map(|member| (member.id, member));
     let roster = Roster { version: 1, members: members.into_iter().collect() };
@@ -82,6 +86,20 @@ fn what_is_taken_is_filed_under_its_stream_and_round_and_ownership() {
     assert_eq!(found, [(100, 0, 3, 0), (100, 0, 3, 10), (101, 0, 3, 20)]);
     let tenant = TenantKey::of("t");
     assert_eq!(taken[0].stream, tenant.stream(tenant.slot(SeriesKey(1))));
+}
+
+/// As where two members have seen a death some milliseconds apart, and agree on the earlier.
+#[test]
+fn an_ownership_that_began_earlier_after_all_changes_no_order() {
+    let mut memory = memory();
+    let mut filed = |from_ms, at_ms| {
+        let shares = shares_from(from_ms, None, 100);
+        let mut taken = Vec::new();
+        let terms = terms(&shares, 100);
+        take(&parcel(&[(1, at_ms, 0)]), 0, &terms, &mut memory, &mut taken).unwrap();
+        taken[0].since_ms
+    };
+    assert_eq!([filed(50, 1), filed(47, 2), filed(80, 3)], [50, 50, 80]);
 }
 
 /// Pushes of one series, at these times; which of each are taken, which are repeats, and which late.
