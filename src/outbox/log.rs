@@ -43,7 +43,7 @@ pub(super) struct Log {
     settings: LogSettings,
     /// The directory itself; the lock on it ends with the process. `None`: the disk did not let us
     /// create it yet.
-    lock: Option<File>,
+    lock: Option<Locked>,
     segments: BTreeMap<NonZeroU32, Segment>,
     next_segment: NonZeroU32,
     writer: Option<Writer>,
@@ -425,7 +425,18 @@ pub(super) fn holds_segments(directory: &Path) -> bool {
 }
 
 /// The directory, created where it is missing, and ours alone.
-fn lock(directory: &Path) -> io::Result<File> {
+/// Keeps others away from a directory as long as it lives.
+#[derive(Debug)]
+struct Locked(File);
+
+impl Drop for Locked {
+    /// Closed only, it would still be locked while a child process of this moment has a copy of it.
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+fn lock(directory: &Path) -> io::Result<Locked> {
     fs::create_dir_all(directory)?;
     let lock = File::open(directory)?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|e| match e {
@@ -435,7 +446,7 @@ fn lock(directory: &Path) -> io::Result<File> {
     if let Some(parent) = directory.parent() {
         sync_directory(parent)?;
     }
-    Ok(lock)
+    Ok(Locked(lock))
 }
 
 /// What passes without the operator, or at least must not keep the agent from scraping.

@@ -10,6 +10,8 @@ mod flock;
 #[path = "../integration/process.rs"]
 #[expect(dead_code, reason = "the tests of one agent ask for more")]
 mod process;
+#[path = "../integration/python.rs"]
+mod python;
 mod schemathesis;
 #[path = "../integration/target.rs"]
 #[expect(dead_code, reason = "others count the scrapes")]

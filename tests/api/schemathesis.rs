@@ -2,12 +2,14 @@
 //! answer may be an error of the server or another than described.
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    path::Path,
+    process::{Command, Stdio},
 };
 
-use crate::flock::Flock;
+use crate::{
+    flock::Flock,
+    python::{environment, told},
+};
 
 /// Questions for each operation beside those that go through every parameter's borders.
 const EXAMPLES: &str = "15";
@@ -22,6 +24,7 @@ const ENDLESS: &str = "/api/v1/events";
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_as_described() {
     let schemathesis = tokio::task::spawn_blocking(installed).await.unwrap();
+    let schemathesis = home.join("bin/schemathesis");
     let flock = Flock::start().await;
     let mut others: Vec<String> = vec!["--exclude-path".to_owned(), ENDLESS.to_owned()];
     let mut last = Vec::new();
@@ -48,7 +51,7 @@ async fn run(schemathesis: &Path, url: &str, chosen: Vec<String>) {
         .current_dir(env!("CARGO_TARGET_TMPDIR"))
         .stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    assert!(output.status.success(), "{}", shown(&output));
+    assert!(output.status.success(), "{}", told(&output));
 }
 
 /// All but: `positive_data_acceptance`, as a well-formed question may name a member or a target that is
@@ -57,28 +60,3 @@ async fn run(schemathesis: &Path, url: &str, chosen: Vec<String>) {
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
     response_headers_conformance,response_schema_conformance,negative_data_rejection,\
     missing_required_header,unsupported_method,allow_header_conformance";
-
-/// In an environment of its own, which the next run finds again.
-fn installed() -> PathBuf {
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/requirements.txt");
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("schemathesis");
-    let (program, done) = (home.join("bin/schemathesis"), home.join("requirements.txt"));
-    let wanted = fs::read(&requirements).unwrap();
-    if fs::read(&done).is_ok_and(|had| had == wanted) {
-        return program;
-    }
-    let succeed = |command: &mut Command| {
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        assert!(output.status.success(), "{command:?}: {}", shown(&output));
-    };
-    succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
-    let pip = home.join("bin/pip");
-    succeed(Command::new(pip).args(["install", "--quiet", "--requirement"]).arg(&requirements));
-    fs::write(done, wanted).unwrap();
-    program
-}
-
-fn shown(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    format!("{}\n{}{}", output.status, text(&output.stdout), text(&output.stderr))
-}

@@ -4,6 +4,9 @@
 #![expect(clippy::print_stdout, reason = "what the judge said is what a reader of a failure needs")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 
+#[path = "../integration/python.rs"]
+mod python;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -11,6 +14,8 @@ use std::{
 };
 
 use serde_json::Value;
+
+use python::environment;
 
 /// Of each kind the one that shows most in the least time: a backend that comes and goes on one path,
 /// a planned end and a crash with a backlog, tenants, and attacks.
@@ -24,7 +29,8 @@ const STALL: &str = "stall_max_s";
 #[test]
 fn three_gateways_hold_the_bounds() {
     let Some(judge) = judge() else { return };
-    let python = python();
+    // With the package that the judge packs its pushes with.
+    let python = environment("gateways", "tests/gateways/requirements.txt").join("bin/python");
     let mut open = SCENARIOS.to_owned();
     for attempt in 1..=ATTEMPTS_MAX {
         let (mut again, mut broken) = (Vec::new(), Vec::new());
@@ -74,27 +80,6 @@ fn run(judge: &Path, python: &Path, scenarios: &str) -> Vec<(String, Vec<String>
         .collect();
     assert_eq!(judged.len(), scenarios.split(',').count(), "all are judged: {said}");
     judged
-}
-
-/// With the package that the judge packs its pushes with; the next run finds it again.
-fn python() -> PathBuf {
-    let wanted = include_str!("requirements.txt");
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gateways");
-    let (python, done) = (home.join("bin/python"), home.join("requirements.txt"));
-    if fs::read_to_string(&done).is_ok_and(|had| had == wanted) {
-        return python;
-    }
-    let succeed = |command: &mut Command| {
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    succeed(Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&home));
-    let requirements =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateways/requirements.txt");
-    let install = ["-m", "pip", "install", "--quiet", "--requirement"];
-    succeed(Command::new(&python).args(install).arg(requirements));
-    fs::write(done, wanted).unwrap();
-    python
 }
 
 fn judge() -> Option<PathBuf> {

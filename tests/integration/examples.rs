@@ -8,41 +8,19 @@ use std::{
     sync::OnceLock,
 };
 
-use crate::host::{Hosts, skipped};
+use crate::{
+    host::{Hosts, skipped},
+    python::{environment, succeed, told},
+};
 
 const HOME: &str = env!("CARGO_MANIFEST_DIR");
 
-/// In an environment of its own, which the next run finds again: Ansible, and what cloud-init needs.
+/// Ansible, and what cloud-init needs.
 fn installed() -> PathBuf {
     // Two tests want it at once.
     static HOME_OF_ALL: OnceLock<PathBuf> = OnceLock::new();
+    let install = || environment("examples", "tests/integration/requirements.txt");
     HOME_OF_ALL.get_or_init(install).clone()
-}
-
-fn install() -> PathBuf {
-    let wanted = fs::read(Path::new(HOME).join("tests/integration/requirements.txt")).unwrap();
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples");
-    let done = home.join("requirements.txt");
-    if fs::read(&done).is_ok_and(|had| had == wanted) {
-        return home;
-    }
-    succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
-    fs::write(home.join("wanted.txt"), &wanted).unwrap();
-    let mut pip = Command::new(home.join("bin/pip"));
-    succeed(pip.args(["install", "--quiet", "--requirement"]).arg(home.join("wanted.txt")));
-    fs::write(done, wanted).unwrap();
-    home
-}
-
-fn succeed(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let said = told(&output);
-    assert!(output.status.success(), "{command:?}: {said}");
-    said
-}
-
-fn told(output: &Output) -> String {
-    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod log;
 mod newer;
 mod operation;
 mod process;
+mod python;
 mod reach;
 mod readme;
 mod secrets;

@@ -1,5 +1,5 @@
-//! Prometheus and vmagent push through a gateway into a Prometheus; what they have scraped is there,
-//! also when the gateway is killed in between.
+//! Prometheus, vmagent and OpenTelemetry's exporter push through a gateway into a Prometheus; what they
+//! have scraped or counted is there, also when the gateway is killed in between.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -10,10 +10,12 @@ use crate::{
     eventually,
     gateway::Gateway,
     process::{Process, free_port},
+    python::{environment, succeed},
     target::Target,
 };
 
 const PATIENCE: Duration = Duration::from_secs(40);
+const EXPORTS: u32 = 20;
 
 /// Each sender scrapes a target that counts its scrapes, so that a lost sample is a hole in the count.
 #[tokio::test(flavor = "multi_thread")]
@@ -51,6 +53,33 @@ async fn what_prometheus_and_vmagent_push_is_stored_whole_also_over_a_kill() {
         let counts: Vec<f64> = samples.iter().map(|(_, count)| *count).collect();
         let whole = counts.windows(2).all(|pair| (pair[1] - pair[0] - 1.0).abs() < 1e-9);
         assert!(whole, "{job}: {counts:?}\n{}", gateway.agent.process.log());
+    }
+}
+
+/// An SDK exports with names and types of its own making, and one message at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_exporter_of_opentelemetry_pushes_is_stored() {
+    let requirements = "tests/integration/gateway/requirements.txt";
+    let home = tokio::task::spawn_blocking(|| environment("opentelemetry", requirements));
+    let home = home.await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join("backend");
+    std::fs::create_dir(&folder).unwrap();
+    let backend = Prometheus::start(&folder).await;
+    let gateway = Gateway::start(directory.path(), &backend.write_url(), "").await;
+    let mut sender = Command::new(home.join("bin/python"));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/gateway/otel.py");
+    sender.arg(script).arg(gateway.url()).arg(EXPORTS.to_string());
+    let said = tokio::task::spawn_blocking(move || succeed(&mut sender)).await.unwrap();
+    assert_eq!(said, "", "nothing was refused");
+    let expected: Vec<f64> = (1..=EXPORTS).map(f64::from).collect();
+    for name in ["otel_counts{kind=\"kind's\"}", "otel_size_count"] {
+        let stored = eventually("exports were stored", PATIENCE, || async {
+            let samples = backend.samples(&format!("{name}[10m]")).await.into_iter().next()?;
+            (samples.len() >= expected.len()).then_some(samples)
+        });
+        let counts: Vec<f64> = stored.await.iter().map(|(_, count)| *count).collect();
+        assert_eq!(counts, expected, "{name}");
     }
 }
 
