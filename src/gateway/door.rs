@@ -200,6 +200,14 @@ impl Door {
 }
 
 impl Admitted {
+    /// `None` where each series says its own.
+    pub(super) fn tenant(&self) -> Option<&Arc<str>> {
+        match &self.whose {
+            Whose::Tenant(tenant) => Some(tenant),
+            Whose::EachSeries => None,
+        }
+    }
+
     pub(super) fn limits(&self) -> &PushLimits {
         match &self.whose {
             Whose::Tenant(tenant) => self.rules.settings.limits.of(tenant),

@@ -1,5 +1,5 @@
 //! What senders of 1.0 say of their metrics, in requests of their own: kept for as long as they repeat
-//! it, as destinations are told from time to time.
+//! it, as destinations are told from time to time, under the tenant of each.
 
 use std::{
     collections::VecDeque,
@@ -14,30 +14,34 @@ const FAMILIES_MAX: usize = 200_000;
 
 pub(super) struct Told {
     families: Families,
-    sets: Mutex<VecDeque<Arc<[Family]>>>,
+    sets: Mutex<VecDeque<Set>>,
 }
+
+/// A tenant, empty for none, and what one of its senders says.
+type Set = (Arc<str>, Arc<[Family]>);
 
 impl Told {
     pub(super) fn new(families: Families) -> Self {
         Self { families, sets: Mutex::default() }
     }
 
-    pub(super) fn add(&self, set: Vec<Family>) {
+    pub(super) fn add(&self, tenant: &Arc<str>, set: Vec<Family>) {
         if set.is_empty() {
             return;
         }
         let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = sets.iter().position(|known| **known == *set) {
+        if let Some(at) = sets.iter().position(|(whose, known)| whose == tenant && **known == *set)
+        {
             let known = sets.remove(at);
             sets.extend(known);
             return;
         }
         let set: Arc<[Family]> = set.into();
-        self.families.add(&set);
-        sets.push_back(set);
-        let mut families: usize = sets.iter().map(|set| set.len()).sum();
+        self.families.add(tenant, &set);
+        sets.push_back((Arc::clone(tenant), set));
+        let mut families: usize = sets.iter().map(|(_, set)| set.len()).sum();
         while sets.len() > SETS_MAX || families > FAMILIES_MAX && sets.len() > 1 {
-            families -= sets.pop_front().map_or(0, |oldest| oldest.len());
+            families -= sets.pop_front().map_or(0, |(_, oldest)| oldest.len());
         }
     }
 }
@@ -53,15 +57,20 @@ mod tests {
     #[test]
     fn what_is_repeated_is_kept_once_and_the_oldest_goes() {
         let told = Told::new(Families::default());
-        let kept = || told.sets.lock().unwrap().iter().map(|set| set[0].metric.clone()).collect();
+        let tenant = Arc::from("t");
+        let kept = || -> Vec<String> {
+            let sets = told.sets.lock().unwrap();
+            sets.iter().map(|(tenant, set)| format!("{tenant}{}", set[0].metric)).collect()
+        };
         for n in 0..SETS_MAX {
-            told.add(vec![family(&n.to_string())]);
+            told.add(&tenant, vec![family(&n.to_string())]);
         }
-        told.add(vec![family("0")]);
-        told.add(Vec::new());
-        told.add(vec![family("new")]);
-        let names: Vec<String> = kept();
+        told.add(&tenant, vec![family("0")]);
+        told.add(&tenant, Vec::new());
+        told.add(&Arc::from("u"), vec![family("0")]);
+        let names = kept();
         assert_eq!(names.len(), SETS_MAX);
-        assert_eq!((&*names[0], &*names[SETS_MAX - 2], &*names[SETS_MAX - 1]), ("2", "0", "new"));
+        let ends = [0, SETS_MAX - 2, SETS_MAX - 1].map(|at| &*names[at]);
+        assert_eq!(ends, ["t2", "t0", "u0"]);
     }
 }

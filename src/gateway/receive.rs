@@ -183,7 +183,7 @@ impl Receiver {
                 }
             })?;
         drop(body);
-        let read = admitted.read(&raw, form.version, clock::now_ms())?;
+        let mut read = admitted.read(&raw, form.version, clock::now_ms())?;
         drop(raw);
         let room = self.door.resize(room, read.bytes())?;
         let members = self.forwarder.members();
@@ -192,13 +192,16 @@ impl Receiver {
             let pass = self.door.may_push(&settings, &parcel.tenant, samples, members);
             pass.inspect_err(|_| self.meters.refused(Reason::Rate, samples))?;
         }
+        // Where each series says whose it is, nobody knows whose these are.
+        if let Some(tenant) = admitted.tenant() {
+            self.told.add(tenant, std::mem::take(&mut read.families));
+        }
         let taken = self.deliver(&form, read).await;
         drop(room);
         taken
     }
 
-    async fn deliver(&self, form: &Form, mut read: Read) -> Result<Taken, Refusal> {
-        self.told.add(std::mem::take(&mut read.families));
+    async fn deliver(&self, form: &Form, read: Read) -> Result<Taken, Refusal> {
         let until = Instant::now() + DELIVERY_MAX;
         let parcels = read.parcels.iter();
         let delivering = parcels.map(|parcel| self.forwarder.deliver(parcel, until));

@@ -1,57 +1,67 @@
-//! What the targets that are scraped here say of their metrics, for destinations that get it in
-//! requests of its own. Whoever scrapes puts it here; each destination's loop looks now and then.
+//! What targets and senders say of their metrics, for destinations that get it in requests of its own.
+//! Whoever scrapes or is pushed to puts it here; each destination's loop looks now and then.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use crate::wire::remote_write::Family;
 
-/// Of one destination's round; what is beyond is not sent.
+/// Of one tenant's round to one destination; what is beyond is not sent.
 const FAMILIES_MAX: usize = 200_000;
 
-/// The sets that targets say, each for as long as a target holds it: nobody has to take one back.
+/// The sets that are said, each for as long as somebody holds it: nobody has to take one back.
 #[derive(Clone, Debug, Default)]
 pub struct Families(Arc<Mutex<Sets>>);
 
-type Sets = Vec<Weak<[Family]>>;
+/// With the tenant of each, empty for none.
+type Sets = Vec<(Arc<str>, Weak<[Family]>)>;
 
 impl Families {
-    /// `set` is what a target says from now on; one that others say as well is added once.
-    pub fn add(&self, set: &Arc<[Family]>) {
+    /// `set` is what a target or a sender says from now on; one that others say as well is added once.
+    pub fn add(&self, tenant: &Arc<str>, set: &Arc<[Family]>) {
         let mut sets = self.lock();
         if sets.len() == sets.capacity() {
-            sets.retain(|set| set.strong_count() > 0);
+            sets.retain(|(_, set)| set.strong_count() > 0);
         }
-        sets.push(Arc::downgrade(set));
+        sets.push((Arc::clone(tenant), Arc::downgrade(set)));
     }
 
-    /// Each once, in order.
-    pub(super) fn all(&self) -> Vec<Family> {
-        let sets: Vec<Arc<[Family]>> = self.lock().iter().filter_map(Weak::upgrade).collect();
-        let mut told = BTreeSet::new();
-        for family in sets.iter().flat_map(|set| set.iter()) {
-            told.insert((&*family.metric, family.kind.name(), &*family.help, &*family.unit));
-            if told.len() == FAMILIES_MAX {
-                break;
+    /// Of each tenant each once, in order.
+    pub(super) fn all(&self) -> Vec<(Arc<str>, Vec<Family>)> {
+        let mut sets: BTreeMap<Arc<str>, Vec<Arc<[Family]>>> = BTreeMap::new();
+        for (tenant, set) in &*self.lock() {
+            if let Some(set) = set.upgrade() {
+                sets.entry(Arc::clone(tenant)).or_default().push(set);
             }
         }
-        let mut all: Vec<Family> = sets
-            .iter()
-            .flat_map(|set| set.iter())
-            .filter(|family| {
-                told.remove(&(&*family.metric, family.kind.name(), &*family.help, &*family.unit))
-            })
-            .cloned()
-            .collect();
-        all.sort_unstable_by(|one, other| one.metric.cmp(&other.metric));
-        all
+        sets.into_iter().map(|(tenant, sets)| (tenant, united(&sets))).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Sets> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn united(sets: &[Arc<[Family]>]) -> Vec<Family> {
+    let mut told = BTreeSet::new();
+    for family in sets.iter().flat_map(|set| set.iter()) {
+        told.insert((&*family.metric, family.kind.name(), &*family.help, &*family.unit));
+        if told.len() == FAMILIES_MAX {
+            break;
+        }
+    }
+    let mut all: Vec<Family> = sets
+        .iter()
+        .flat_map(|set| set.iter())
+        .filter(|family| {
+            told.remove(&(&*family.metric, family.kind.name(), &*family.help, &*family.unit))
+        })
+        .cloned()
+        .collect();
+    all.sort_unstable_by(|one, other| one.metric.cmp(&other.metric));
+    all
 }
 
 #[cfg(test)]
@@ -65,17 +75,22 @@ mod tests {
             metrics.iter().map(family).collect()
         };
         let names = |families: &Families| -> Vec<String> {
-            families.all().into_iter().map(|family| family.metric).collect()
+            let of_tenant = |(tenant, all): (Arc<str>, Vec<Family>)| {
+                all.into_iter().map(move |family| format!("{tenant}:{}", family.metric))
+            };
+            families.all().into_iter().flat_map(of_tenant).collect()
         };
         let families = Families::default();
+        let (nobody, tenant) = (Arc::from(""), Arc::from("t"));
         let (one, two) = (set(&["b", "a"]), set(&["c", "b"]));
-        families.add(&one);
-        families.add(&two);
-        assert_eq!(names(&families), ["a", "b", "c"]);
+        families.add(&nobody, &one);
+        families.add(&tenant, &two);
+        families.add(&nobody, &two);
+        assert_eq!(names(&families), [":a", ":b", ":c", "t:b", "t:c"]);
         drop(one);
-        assert_eq!(names(&families), ["b", "c"]);
+        assert_eq!(names(&families), [":b", ":c", "t:b", "t:c"]);
         for _ in 0..1000 {
-            families.add(&set(&["d"]));
+            families.add(&tenant, &set(&["d"]));
         }
         assert!(families.lock().len() < 10);
     }

@@ -144,14 +144,16 @@ impl Requests {
             let mut told = 0;
             // There may be a great many.
             let all = spawn_blocking(move || families.all()).await.unwrap_or_default();
-            for some in all.chunks(families_per_send_max) {
-                let body = Compressor::default().body(&metadata_request(some));
-                let (form, tenant) = (Form::default(), Arc::default());
-                let answer = sender.post(Parcel { body, form, tenant, repeat: 0 }).await;
-                if !answer.is_success() {
-                    return Ended::Told(Told { families: told, failure: Some(answer) });
+            for (tenant, families) in all {
+                for some in families.chunks(families_per_send_max) {
+                    let body = Compressor::default().body(&metadata_request(some));
+                    let (form, tenant) = (Form::default(), Arc::clone(&tenant));
+                    let answer = sender.post(Parcel { body, form, tenant, repeat: 0 }).await;
+                    if !answer.is_success() {
+                        return Ended::Told(Told { families: told, failure: Some(answer) });
+                    }
+                    told += some.len();
                 }
-                told += some.len();
             }
             Ended::Told(Told { families: told, failure: None })
         }));

@@ -104,15 +104,16 @@ fn is_part(metric: &str, family: &str, kind: MetricKind) -> bool {
 #[derive(Debug)]
 pub(super) struct Library {
     sets: Mutex<Sets>,
-    /// Those who send them are told of each.
+    /// Those who send them are told of each, as of no tenant.
     families: Families,
+    nobody: Arc<str>,
 }
 
 type Sets = HashMap<Fingerprint, Weak<[Told]>>;
 
 impl Library {
     pub(super) fn new(families: Families) -> Self {
-        Self { sets: Mutex::default(), families }
+        Self { sets: Mutex::default(), families, nobody: Arc::default() }
     }
 
     /// The set of that fingerprint, read from `body` if no target has it yet.
@@ -121,7 +122,7 @@ impl Library {
             return told;
         }
         let told: Arc<[Told]> = collect(format, body).into();
-        self.families.add(&told);
+        self.families.add(&self.nobody, &told);
         let mut sets = self.lock();
         if sets.len() == sets.capacity() {
             sets.retain(|_, told| told.strong_count() > 0);

@@ -203,7 +203,7 @@ async fn metadata_goes_by_itself_and_delays_nothing() {
         });
         let family = |n: usize| Family { metric: format!("m{n}"), ..Family::default() };
         let set: Arc<[Family]> = (0..3).map(family).collect();
-        outbox.handle.families().add(&set);
+        outbox.handle.families().add(&"t".into(), &set);
         let told = |receiver: &Receiver| {
             let requests = receiver.requests();
             let told: Vec<usize> = requests.iter().map(|(r, _)| r.families).collect();
@@ -212,6 +212,8 @@ async fn metadata_goes_by_itself_and_delays_nothing() {
         let told = receiver.until("two rounds of metadata", told).await;
         let expected = if status == 204 { [2, 1, 2, 1] } else { [2, 2, 2, 2] };
         assert_eq!(told[..4], expected);
+        let is_anothers = |(request, _): &(Request, _)| request.header("x-scope-orgid") != "t";
+        assert!(!receiver.requests().iter().any(is_anothers), "all was said by that tenant");
         let mut target = Target::new("a", 3);
         for _ in 0..5 {
             outbox.scrape(&mut target).await;
