@@ -166,7 +166,7 @@ def tell(name, before, after):
     cpu_us = (after["cpu"] - before["cpu"]) / samples * 1e6
     series = FLEET["targets"] * FLEET["series"]
     print(f"| {name} | {samples / seconds:,.0f} | {cpu_us:.2f} | {after['memory'] / 1e6:.0f} | {after['memory'] / series:.0f} "
-          f"| {within(0.5) * 1000:.0f} / {within(0.99) * 1000:.0f} ms | {grown('bytes') / samples:.1f} |", flush=True)
+          f"| {within(0.5) * 1000:.0f} / {within(0.99) * 1000:.0f} ms | {grown('wire_bytes') / samples:.1f} |", flush=True)
 
 
 def cpu(pid):

@@ -11,6 +11,7 @@ use crate::{
     gateway::{
         identity::SeriesKey,
         parcel::{Kind, Piece, Unwanted},
+        series_map::SeriesMap,
     },
     model::slot::{Slot, StreamKey},
     ownership::shares::filed_under_ms,
@@ -36,7 +37,7 @@ pub struct Ledger {
 struct SlotLedger {
     /// Of each stream the round that is filled.
     rounds: HashMap<StreamKey, i64>,
-    series: HashMap<SeriesKey, Last>,
+    series: SeriesMap<Last>,
     /// The ownership that the last samples were filed under.
     filed_ms: Option<i64>,
 }
@@ -95,42 +96,38 @@ impl Ledger {
             Kind::Exemplars => return Judged::Taken { round: *round },
         }
         let key = SeriesKey(piece.series);
-        let last = ledger.series.get(&key).copied();
         let (newest_ms, digest) = (piece.timestamp_ms, piece.digest);
-        let mut newest = Last { newest_ms, digest, round: 0, tenant: tenant_of(stream) };
-        match last {
-            None if self.series >= SERIES_MAX => return Judged::Full,
-            None => {
-                let of_tenant = self.of_tenants.entry(tenant_of(stream)).or_default();
-                if bounds.series_max > 0 && *of_tenant >= bounds.series_max {
-                    return Judged::Unwanted(Unwanted::Limit);
-                }
-                *of_tenant += 1;
-                self.series += 1;
+        let Some(known) = ledger.series.get_mut(key) else {
+            if self.series >= SERIES_MAX {
+                return Judged::Full;
             }
-            Some(last) => {
-                if piece.timestamp_ms == last.newest_ms {
-                    let is_same = piece.digest == last.digest;
-                    return if is_same {
-                        Judged::Repeat
-                    } else {
-                        Judged::Unwanted(Unwanted::Conflict)
-                    };
-                }
-                if piece.timestamp_ms < last.newest_ms {
-                    if last.newest_ms - piece.timestamp_ms > bounds.late_ms_max {
-                        return Judged::Unwanted(Unwanted::Late);
-                    }
-                    newest = last;
-                }
-                if last.round >= *round {
-                    *round = last.round.saturating_add(1).max(now_ms);
-                }
+            let tenant = tenant_of(stream);
+            let of_tenant = self.of_tenants.entry(tenant).or_default();
+            if bounds.series_max > 0 && *of_tenant >= bounds.series_max {
+                return Judged::Unwanted(Unwanted::Limit);
             }
+            *of_tenant += 1;
+            self.series += 1;
+            ledger.series.add(key, Last { newest_ms, digest, round: *round, tenant });
+            self.undo.push((stream, key, None));
+            return Judged::Taken { round: *round };
+        };
+        let last = *known;
+        if newest_ms == last.newest_ms {
+            let is_same = digest == last.digest;
+            return if is_same { Judged::Repeat } else { Judged::Unwanted(Unwanted::Conflict) };
         }
-        newest.round = *round;
-        ledger.series.insert(key, newest);
-        self.undo.push((stream, key, last));
+        if last.newest_ms.saturating_sub(newest_ms) > bounds.late_ms_max.max(0) {
+            return Judged::Unwanted(Unwanted::Late);
+        }
+        if last.round >= *round {
+            *round = last.round.saturating_add(1).max(now_ms);
+        }
+        if newest_ms > last.newest_ms {
+            (known.newest_ms, known.digest) = (newest_ms, digest);
+        }
+        known.round = *round;
+        self.undo.push((stream, key, Some(last)));
         Judged::Taken { round: *round }
     }
 
@@ -142,7 +139,7 @@ impl Ledger {
 
     /// Whether this very sample is the newest of its series.
     pub fn is_newest(&self, slot: Slot, piece: &Piece) -> bool {
-        let last = self.slots.get(&slot).and_then(|own| own.series.get(&SeriesKey(piece.series)));
+        let last = self.slots.get(&slot).and_then(|own| own.series.get(SeriesKey(piece.series)));
         last.is_some_and(|last| (last.newest_ms, last.digest) == (piece.timestamp_ms, piece.digest))
     }
 
@@ -169,9 +166,10 @@ impl Ledger {
             let Some(ledger) = self.slots.get_mut(&stream.slot()) else { continue };
             match before {
                 Some(last) => {
-                    ledger.series.insert(key, last);
+                    let known = ledger.series.get_mut(key);
+                    known.into_iter().for_each(|known| *known = last);
                 }
-                None if ledger.series.remove(&key).is_some() => self.gone(tenant_of(stream)),
+                None if ledger.series.remove(key).is_some() => self.gone(tenant_of(stream)),
                 None => {}
             }
         }
@@ -190,13 +188,12 @@ impl Ledger {
     pub fn sweep(&mut self, slot: Slot, now_ms: i64) {
         let Some(ledger) = self.slots.get_mut(&slot) else { return };
         let is_silent = |last: &Last| now_ms - last.newest_ms > SILENT_MS_MAX;
-        let silent = ledger.series.extract_if(|_, last| is_silent(last));
-        let tenants: Vec<TenantOfStream> = silent.map(|(_, last)| last.tenant).collect();
+        let silent = ledger.series.extract_if(is_silent);
         if ledger.series.is_empty() {
             self.slots.remove(&slot);
         }
-        for tenant in tenants {
-            self.gone(tenant);
+        for last in silent {
+            self.gone(last.tenant);
         }
     }
 

@@ -108,7 +108,7 @@ pub enum Unread {
 /// # Errors
 /// What makes all of it useless.
 pub fn read(raw: &[u8], terms: &Terms<'_>) -> Result<Read, Unread> {
-    let mut reader = Reader::new(terms);
+    let mut reader = Reader::new(terms, raw.len());
     let mut families = Vec::new();
     let told = |family| {
         if families.len() < FAMILIES_MAX {
@@ -185,6 +185,7 @@ struct Reader<'a> {
     read: Read,
     series: usize,
     samples: usize,
+    raw_bytes: usize,
     label_blob: Vec<u8>,
     hashed: Vec<u8>,
 }
@@ -198,13 +199,14 @@ struct Growing {
 }
 
 impl<'a> Reader<'a> {
-    fn new(terms: &'a Terms<'a>) -> Self {
+    fn new(terms: &'a Terms<'a>, raw_bytes: usize) -> Self {
         Self {
             terms,
             growing: BTreeMap::new(),
             read: Read::default(),
             series: 0,
             samples: 0,
+            raw_bytes,
             label_blob: Vec::new(),
             hashed: Vec::new(),
         }
@@ -296,10 +298,14 @@ impl<'a> Reader<'a> {
             labels.iter().copied(),
             series.metadata.as_ref(),
         );
-        let Self { terms, read, growing, label_blob, hashed, .. } = self;
+        let Self { terms, read, growing, raw_bytes, label_blob, hashed, .. } = self;
         let own = match growing.get_mut(tenant) {
             Some(own) => own,
-            None => growing.entry(Arc::clone(tenant)).or_insert_with(|| Growing::of(tenant)),
+            None => {
+                // Mostly there is one, and what is kept is about as long as what came.
+                let bytes = if growing.is_empty() { *raw_bytes } else { 0 };
+                growing.entry(Arc::clone(tenant)).or_insert_with(|| Growing::of(tenant, bytes))
+            }
         };
         let key = own.key.series(labels.iter().copied(), hashed);
         let replica = own.number_of(replica);
@@ -352,13 +358,13 @@ impl<'a> Reader<'a> {
 }
 
 impl Growing {
-    fn of(tenant: &str) -> Self {
+    fn of(tenant: &str, fields_bytes: usize) -> Self {
         Self {
             key: TenantKey::of(tenant),
             replicas: Vec::new(),
             pieces: Vec::new(),
             exemplars: Vec::new(),
-            fields: Vec::new(),
+            fields: Vec::with_capacity(fields_bytes),
         }
     }
 

@@ -23,6 +23,7 @@ mod receive;
 pub mod replicas;
 pub mod retry_after;
 pub mod route;
+mod series_map;
 pub mod taking;
 pub mod visitor;
 

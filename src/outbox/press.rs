@@ -31,7 +31,7 @@ pub struct KeptSeries<'a> {
     /// Tag, length and message of a `timeseries` field, with one point at most.
     pub field: &'a [u8],
     pub timestamp_ms: i64,
-    /// No exemplars, and no histogram.
+    /// A float and nothing besides: any destination takes it as it is.
     pub is_plain: bool,
 }
 
@@ -81,9 +81,12 @@ impl Press {
             let shaping = self.shapings.shaping(number);
             let samples_max = shaping.samples_max;
             let is_copied = shaping.keeps_labels()
-                && (series.is_plain || shaping.exemplars && shaping.histograms)
-                && (shaping.is_v2()
-                    || !*tells_more.get_or_insert_with(|| tells_more_than_1_0(series.field)));
+                && (series.is_plain
+                    || shaping.exemplars
+                        && shaping.histograms
+                        && (shaping.is_v2()
+                            || !*tells_more
+                                .get_or_insert_with(|| tells_more_than_1_0(series.field))));
             let pile = &mut self.piles[number];
             if is_copied {
                 let plain = pile.room_for(series.field.len(), &mut self.tools);
@@ -318,7 +321,7 @@ mod tests {
         let exemplar = Exemplar { labels: labels(8), value: 1.0, timestamp_ms: Some(5) };
         let exemplars = std::slice::from_ref(&exemplar);
         let told = Point { start_ms: Some(4), ..float(0, 6) };
-        add(&mut press, &encoded(1, Some(&metadata), &told), 6, true);
+        add(&mut press, &encoded(1, Some(&metadata), &told), 6, false);
         add(&mut press, &encoded(2, None, &Point { exemplars, ..float(0, 6) }), 6, false);
         let histogram = histogram();
         let value = PointValue::Histogram(&histogram);
