@@ -57,10 +57,10 @@ impl World<'_> {
         self.roster.members.get(&node).is_none_or(|member| member.state == MemberState::Dead)
     }
 
-    /// Nobody answers there: it is dead, or has handed over what it had and left.
-    fn is_gone(&self, node: NodeId) -> bool {
+    /// It has handed over what it had.
+    fn has_left(&self, node: NodeId) -> bool {
         let has_left = |member: &Member| member.state == MemberState::Left;
-        self.is_dead(node) || self.roster.members.get(&node).is_some_and(has_left)
+        self.roster.members.get(&node).is_some_and(has_left)
     }
 }
 
@@ -345,6 +345,6 @@ impl Handoff {
 }
 
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;
 #[cfg(test)]
 mod tests;

@@ -110,8 +110,12 @@ impl Saved {
         let is_earlier = |previous: &Previous| previous.until_ms < instant_ms;
         while let Some(at) = self.before.iter().position(is_earlier) {
             let Previous { node, until_ms } = self.before.remove(at);
-            // One that has left gave what it had to the next one, of whom there is no word.
-            if world.is_gone(node) {
+            // What one had that has left lies with one of those after it: that is waited for, or a bet
+            // on it was made.
+            if world.has_left(node) {
+                continue;
+            }
+            if world.is_dead(node) {
                 bet(line, node, Bet::Death, effects);
                 continue;
             }

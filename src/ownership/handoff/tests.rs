@@ -142,6 +142,43 @@ fn nobody_waits_for_one_that_has_left_when_the_one_after_it_is_dead() {
     check(MemberState::Dead, &[i64::MAX]);
 }
 
+/// The third gave all to this member and left. The line went to the other, and came back before this
+/// member had given it: what the third had is here, and no order is given up.
+#[test]
+fn what_came_back_before_it_was_given_is_whole() {
+    let of_slot = line(5, "a");
+    let mut rules = handoff(ME, &["a"], BTreeMap::new());
+    let third = Previous { node: THIRD, until_ms: 1_000 };
+    let other = Previous { node: OTHER, until_ms: 3_000 };
+    let give = |until_ms, awaits| Give {
+        line: of_slot.clone(),
+        until_ms,
+        awaits,
+        is_unaware: false,
+        records: Vec::new(),
+        gone: Vec::new(),
+        end: Some(Vec::new()),
+    };
+    at(1_000, ME, |world| {
+        rules.gained(slot(5), 1_000, &[third], world);
+        let effects = rules.heard(THIRD, Message::Give(give(1_000, vec![])), &outlook(true), world);
+        assert_eq!(opened(&effects, &of_slot), [i64::MAX]);
+    });
+    at(2_000, OTHER, |world| {
+        rules.lost(slot(5), 2_000);
+        rules.sealed(slot(5));
+        rules.extracted(&of_slot, VecDeque::new(), Vec::new(), world);
+    });
+    let (alive, left) = (MemberState::Alive, MemberState::Left);
+    let (roster, owner) = (roster(&[(ME, alive), (OTHER, alive), (THIRD, left)]), |_| Some(ME));
+    let world = World { now_ms: 3_000, roster: &roster, owner: &owner };
+    rules.gained(slot(5), 3_000, &[other, third], &world);
+    let awaits = vec![Previous { node: ME, until_ms: 2_000 }];
+    let effects = rules.heard(OTHER, Message::Give(give(3_000, awaits)), &outlook(true), &world);
+    assert_eq!(opened(&effects, &of_slot), [i64::MAX]);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Bet { .. })), "{effects:?}");
+}
+
 #[test]
 fn a_line_at_rest_is_not_kept_on_disk() {
     let mut rules = handoff(ME, &["a"], BTreeMap::new());
