@@ -24,6 +24,7 @@ use crate::{
     },
     model::member::NodeId,
     ownership::view::Owners,
+    runtime::clock::FleetTime,
 };
 
 /// An owner that has not answered by then is asked again; what it had taken it knows.
@@ -38,6 +39,7 @@ const PIPELINE_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Clone)]
 pub(super) struct Forwarder {
     pub(super) me: NodeId,
+    pub(super) time: FleetTime,
     pub(super) owners: watch::Receiver<Arc<Owners>>,
     pub(super) channel: Option<channel::Handle>,
     pub(super) intake: mpsc::Sender<Order>,
@@ -136,8 +138,12 @@ impl Forwarder {
         until: Instant,
     ) -> (NodeId, Part, Option<Answer>) {
         let (done, answered) = oneshot::channel();
+        let now = Instant::now();
+        let until = until.min(now + ANSWER_WAIT);
+        let wait_ms = i64::try_from(until.saturating_duration_since(now).as_millis());
+        let until_ms = self.time.now_ms() + wait_ms.expect("a wait is short");
         let _open = if owner == self.me {
-            let order = Order { parcel: part.parcel.clone(), reply: Reply::Here(done) };
+            let order = Order { parcel: part.parcel.clone(), until_ms, reply: Reply::Here(done) };
             if self.intake.send(order).await.is_err() {
                 return (owner, part, None);
             }
@@ -145,7 +151,7 @@ impl Forwarder {
         } else {
             self.meters.forwarded(part.parcel.pieces.len());
             let open = self.waiting.open(owner, done);
-            let message = Message::push(open.number, &part.parcel);
+            let message = Message::push(open.number, until_ms, &part.parcel);
             let Some(channel) = &self.channel else { return (owner, part, None) };
             if !channel.send(owner, Topic::Push, message) {
                 return (owner, part, None);
@@ -163,7 +169,6 @@ impl Forwarder {
         mut answered: oneshot::Receiver<Answer>,
         until: Instant,
     ) -> Option<Answer> {
-        let until = until.min(Instant::now() + ANSWER_WAIT);
         let mut owners = self.owners.clone();
         loop {
             tokio::select! {

@@ -45,6 +45,8 @@ const SWEPT_SLOTS: u16 = SLOTS / 60 + 1;
 /// A parcel, and who is to be told what became of it.
 pub(super) struct Order {
     pub(super) parcel: Parcel,
+    /// Nobody waits for the answer from then on (fleet time).
+    pub(super) until_ms: i64,
     pub(super) reply: Reply,
 }
 
@@ -212,7 +214,8 @@ impl Intake {
             let series_max = limits.map_or(0, |limits| limits.active_series_max);
             let series_max = part_of(series_max, tenant, &shares, now_ms);
             let bounds = Bounds { late_ms_max, series_max };
-            let terms = Terms { shares: &shares, pipeline, bounds, now_ms };
+            let until_ms = order.until_ms;
+            let terms = Terms { shares: &shares, pipeline, bounds, until_ms, now_ms };
             let (mark, before) = (self.memory.ledger.mark(), taken.len());
             match take(&order.parcel, number, &terms, &mut self.memory, taken) {
                 Ok((exceptions, passed_over)) => {

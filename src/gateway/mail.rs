@@ -31,8 +31,8 @@ impl Mail {
                 () = stop.raised() => return,
             };
             match Message::read(&bytes) {
-                Some(Message::Push { number, parcel, .. }) => {
-                    let order = Order { parcel, reply: Reply::Peer { to: from, number } };
+                Some(Message::Push { number, until_ms, parcel, .. }) => {
+                    let order = Order { parcel, until_ms, reply: Reply::Peer { to: from, number } };
                     if self.intake.try_send(order).is_err() {
                         let full = Message::answer(number, Answer::Refused(Refusal::Full));
                         self.channel.send(from, Topic::Push, full);

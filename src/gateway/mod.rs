@@ -125,7 +125,7 @@ impl Gateway {
         });
         let (orders, intake) = Intake::new(
             intake::Links {
-                time: links.time,
+                time: links.time.clone(),
                 lease: links.lease,
                 shares: links.shares,
                 config: links.config.clone(),
@@ -145,6 +145,7 @@ impl Gateway {
         });
         let forwarder = Forwarder {
             me: links.me,
+            time: links.time,
             owners: links.owners,
             channel,
             intake: orders,

@@ -122,6 +122,9 @@ pub enum Message {
     /// `fields` of the parcel are packed.
     Push {
         number: u64,
+        /// Whoever sent it waits no longer (fleet time): taken later, it could come behind newer
+        /// samples that were pushed elsewhere meanwhile.
+        until_ms: i64,
         raw_bytes: u32,
         parcel: Parcel,
     },
@@ -178,11 +181,11 @@ impl Parcel {
 }
 
 impl Message {
-    pub fn push(number: u64, parcel: &Parcel) -> Bytes {
+    pub fn push(number: u64, until_ms: i64, parcel: &Parcel) -> Bytes {
         let packed = Compressor::default().body(&parcel.fields);
         let raw_bytes = u32::try_from(parcel.fields.len()).unwrap_or(u32::MAX);
         let parcel = Parcel { fields: packed, ..parcel.clone() };
-        Self::Push { number, raw_bytes, parcel }.bytes()
+        Self::Push { number, until_ms, raw_bytes, parcel }.bytes()
     }
 
     pub fn answer(number: u64, answer: Answer) -> Bytes {
@@ -192,11 +195,13 @@ impl Message {
     /// `None`: of another version, or not whole.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let message = postcard::from_bytes(bytes).ok()?;
-        let Self::Push { number, raw_bytes, parcel } = message else { return Some(message) };
+        let Self::Push { number, until_ms, raw_bytes, parcel } = message else {
+            return Some(message);
+        };
         let fields = unpack(&parcel.fields, Packing::Snappy, 2 * FIELDS_BYTES_MAX).ok()?;
         let parcel = Parcel { fields: fields.into(), ..parcel };
         let is_whole = parcel.fields.len() as u64 == u64::from(raw_bytes) && parcel.is_sound();
-        is_whole.then_some(Self::Push { number, raw_bytes, parcel })
+        is_whole.then_some(Self::Push { number, until_ms, raw_bytes, parcel })
     }
 
     pub(super) fn bytes(&self) -> Bytes {

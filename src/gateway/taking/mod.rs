@@ -25,6 +25,9 @@ pub struct Terms<'a> {
     pub pipeline: Option<u64>,
     /// For the parcel's tenant.
     pub bounds: Bounds,
+    /// Nobody waits for the answer from then on (fleet time): what was in the parcel has been pushed
+    /// again, and newer samples may have been taken elsewhere.
+    pub until_ms: i64,
     /// Fleet time.
     pub now_ms: i64,
 }
@@ -92,6 +95,9 @@ pub fn take(
     memory: &mut Memory,
     taken: &mut Vec<Taken>,
 ) -> Result<(Exceptions, PassedOver), Refusal> {
+    if terms.until_ms <= terms.now_ms {
+        return Err(Refusal::NotNow);
+    }
     if terms.pipeline.is_some_and(|pipeline| pipeline != parcel.pipeline) {
         return Err(Refusal::OtherPipeline);
     }

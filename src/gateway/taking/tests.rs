@@ -68,7 +68,7 @@ fn parcel(pieces: &[(u64, i64, u16)]) -> Parcel {
 
 fn terms(shares: &Shares, now_ms: i64) -> Terms<'_> {
     let bounds = Bounds { late_ms_max: 0, series_max: 0 };
-    Terms { shares, pipeline: Some(7), bounds, now_ms }
+    Terms { shares, pipeline: Some(7), bounds, until_ms: i64::MAX, now_ms }
 }
 
 #[test]
@@ -185,4 +185,20 @@ fn other_rules_are_noticed_where_there_are_any() {
         assert_eq!(outcome.is_ok(), expected, "{pipeline:?}");
         assert!(expected || outcome == Err(Refusal::OtherPipeline));
     }
+}
+
+/// What comes after its time is not noted either: pushed again, it is new.
+#[test]
+fn what_nobody_waits_for_is_not_taken() {
+    let shares = shares(None, 100);
+    let mut memory = memory();
+    let mut check = |until_ms, expected| {
+        let mut taken = Vec::new();
+        let terms = Terms { until_ms, ..terms(&shares, 100) };
+        let taking = take(&parcel(&[(1, 10, 0)]), 0, &terms, &mut memory, &mut taken);
+        assert_eq!((taking.err(), taken.len()), expected, "{until_ms}");
+    };
+    check(99, (Some(Refusal::NotNow), 0));
+    check(100, (Some(Refusal::NotNow), 0));
+    check(101, (None, 1));
 }
