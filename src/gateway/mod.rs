@@ -288,3 +288,6 @@ fn late_ms_max(config: &Config) -> i64 {
     let windows = config.destinations.iter().map(|destination| destination.out_of_order_window);
     i64::try_from(windows.max().unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod simulation;

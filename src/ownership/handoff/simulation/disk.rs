@@ -1,7 +1,7 @@
 //! One line on a simulated member's disk, which outlives the process: what is to be sent, what is set
 //! aside, and what is known to have been sent.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
     model::slot::StreamKey,
@@ -25,6 +25,10 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn len(&self) -> usize {
         self.records.len()
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &RecordName> {
+        self.records.keys()
     }
 
     pub(super) fn get(&self, name: &RecordName) -> Option<Record> {
@@ -61,20 +65,28 @@ impl Disk {
         }
     }
 
-    /// At most one record of a stream.
-    pub(super) fn next_request(&self, before_ms: i64) -> Vec<RecordName> {
-        let mut streams = BTreeSet::new();
+    /// At most one round of a stream.
+    pub(super) fn next_request(
+        &self,
+        before_ms: i64,
+        round: &dyn Fn(&RecordName) -> i64,
+    ) -> Vec<RecordName> {
+        let mut rounds = BTreeMap::new();
+        let mut fits = |name: &RecordName, stream: StreamKey| {
+            let round = round(name);
+            *rounds.entry(stream).or_insert(round) == round
+        };
         self.records
             .iter()
             .take_while(|(name, _)| name.interval_ms < before_ms)
             .filter(|(_, (_, place))| *place == Place::Unsent)
-            .map_while(|(name, (record, _))| streams.insert(record.stream).then_some(*name))
+            .map_while(|(name, (record, _))| fits(name, record.stream).then_some(*name))
             .collect()
     }
 
     pub(super) fn sent(&mut self, record: &Record) {
         self.records.remove(&record.name);
-        note(&mut self.sent, record.stream, record.oldest_ms);
+        note(&mut self.sent, record);
     }
 
     /// The newest instant of each stream that was sent; what is under way may have arrived.
@@ -84,7 +96,7 @@ impl Disk {
     ) -> BTreeMap<StreamKey, i64> {
         let mut sent = self.sent.clone();
         for record in under_way.filter_map(|name| self.get(name)) {
-            note(&mut sent, record.stream, record.oldest_ms);
+            note(&mut sent, &record);
         }
         sent
     }
@@ -93,9 +105,9 @@ impl Disk {
     pub(super) fn learn(&mut self, sent: &[Sent]) -> Vec<Record> {
         let mut late = Vec::new();
         for Sent { stream, newest_ms } in sent {
-            note(&mut self.sent, *stream, *newest_ms);
+            raise(&mut self.sent, *stream, *newest_ms);
             let is_late = |_: &RecordName, (record, _): &mut (Record, Place)| {
-                record.stream == *stream && record.oldest_ms <= *newest_ms
+                !record.pushed && record.stream == *stream && record.oldest_ms <= *newest_ms
             };
             late.extend(self.records.extract_if(.., is_late).map(|(_, (record, _))| record));
         }
@@ -103,7 +115,14 @@ impl Disk {
     }
 }
 
-fn note(sent: &mut BTreeMap<StreamKey, i64>, stream: StreamKey, instant_ms: i64) {
+/// What is pushed is never late by its stream, which has many series.
+fn note(sent: &mut BTreeMap<StreamKey, i64>, record: &Record) {
+    if !record.pushed {
+        raise(sent, record.stream, record.oldest_ms);
+    }
+}
+
+fn raise(sent: &mut BTreeMap<StreamKey, i64>, stream: StreamKey, instant_ms: i64) {
     let newest = sent.entry(stream).or_insert(instant_ms);
     *newest = instant_ms.max(*newest);
 }

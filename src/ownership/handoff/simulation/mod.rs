@@ -2,63 +2,51 @@
 //! with crashes, and messages lost, doubled and late. Checkers look from outside, at what the
 //! destinations got. `STARLING_SEED=7` replays one seed; `STARLING_SEEDS=10000` runs so many.
 
-mod air;
+pub(crate) mod air;
 mod disk;
+pub(crate) mod feed;
 mod node;
+mod scrapes;
 
 use std::collections::BTreeMap;
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
-    model::{
-        member::{Interval, Member, MemberState, NodeId, Roster},
-        slot::{Slot, StreamKey},
-    },
+    model::member::{Interval, Member, MemberState, NodeId, Roster},
     ownership::handoff::simulation::{
         air::{Air, Event, Faults, Point, Tally},
+        feed::Feed,
         node::{Node, Room},
+        scrapes::Scrapes,
     },
 };
 
 /// Of each scenario. One takes a fifth of a second in a debug build, most of it for the 4,096 slots.
-const SEEDS: u64 = 25;
-const STEP_MS: i64 = 100;
+pub(crate) const SEEDS: u64 = 25;
 const SETTLE_MS: i64 = 2_000;
 const DETECTION_MS: i64 = 2_500;
 /// All is well from here on …
-const FAULTS_MS: i64 = 40_000;
-/// … here scrapes end …
-const SCRAPES_MS: i64 = 50_000;
+pub(crate) const FAULTS_MS: i64 = 40_000;
+/// … no sample is of a later time …
+pub(crate) const SAMPLES_MS: i64 = 50_000;
 /// … and by now all must have arrived.
 const END_MS: i64 = 120_000;
-const SLOTS_USED: u16 = 4;
-const STREAMS: u64 = 2;
-const INTERVAL_MS: i64 = 1_000;
+/// How often destinations, and the end of all, are looked at.
+const LOOK_MS: i64 = 500;
+/// How often something may go wrong.
+const TROUBLE_MS: i64 = 100;
 
-/// Longer than this takes no scrape.
-const SCRAPE_MS_MAX: i64 = 600;
-
-/// Of a few slots, a few each; with phases that are spread over the interval.
-fn streams() -> impl Iterator<Item = StreamKey> {
-    let of_slot = |slot: u16| (0..STREAMS).map(move |n| (u64::from(slot * 97) << 52) + n * 130);
-    (0..SLOTS_USED).flat_map(of_slot).map(StreamKey)
-}
-
-fn is_used(slot: Slot) -> bool {
-    slot.number().is_multiple_of(97) && slot.number() / 97 < SLOTS_USED
-}
-
-struct Fleet {
-    air: Air,
-    nodes: BTreeMap<NodeId, Node>,
+struct Fleet<F: Feed> {
+    air: Air<F::Outside>,
+    nodes: BTreeMap<NodeId, Node<F>>,
     /// What is so; members hear of it later.
     truth: Roster,
     /// Crashed, and to be declared dead then.
     doomed: BTreeMap<NodeId, i64>,
 }
 
-impl Fleet {
+impl<F: Feed> Fleet<F> {
     fn new(seed: u64, faults: Faults) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let size = rng.random_range(2..=5);
@@ -74,9 +62,16 @@ impl Fleet {
             intervals: vec![Interval { from_ms: 0, until_ms: None }],
         };
         let members = ids.iter().map(|id| (*id, member(id))).collect();
+        let skew_ms = |rng: &mut StdRng| match F::SKEW_MS_MAX {
+            0 => 0,
+            most_ms if rng.random_ratio(1, 2) => most_ms,
+            most_ms => -most_ms,
+        };
+        let nodes = ids.iter().map(|id| (*id, Node::new(*id, skew_ms(&mut rng)))).collect();
+        let outside = F::outside(&ids, &mut rng);
         let mut fleet = Self {
-            air: Air::new(seed, rng, faults, destinations),
-            nodes: ids.iter().map(|id| (*id, Node::new(*id))).collect(),
+            air: Air::new(seed, rng, faults, destinations, F::IS_PUSHED, outside),
+            nodes,
             truth: Roster { members, version: 0 },
             doomed: BTreeMap::new(),
         };
@@ -88,8 +83,11 @@ impl Fleet {
 
     fn run(mut self) -> Tally {
         while self.air.now_ms < END_MS && !self.is_done() {
-            self.air.now_ms += STEP_MS;
-            if self.air.now_ms < FAULTS_MS {
+            self.air.now_ms += F::STEP_MS;
+            if self.air.faults.darkness {
+                self.darken();
+            }
+            if self.air.now_ms < FAULTS_MS && self.air.now_ms % TROUBLE_MS == 0 {
                 self.make_trouble();
             }
             let mut is_news = self.declare_deaths();
@@ -99,6 +97,8 @@ impl Fleet {
                 self.spread_news();
             }
             self.deliver();
+            let nodes = &self.nodes;
+            F::step_outside(&mut self.air, &|id| nodes.get(&id).is_some_and(Node::is_up));
             for node in self.nodes.values_mut().filter(|node| node.is_up()) {
                 node.step(&mut self.air);
             }
@@ -147,6 +147,17 @@ impl Fleet {
         }
     }
 
+    /// While it is dark, destinations are down until what lay on the disks of those that crashed lies
+    /// with its owners.
+    fn darken(&mut self) {
+        let now_ms = self.air.now_ms;
+        if now_ms <= FAULTS_MS + LOOK_MS || !self.is_calm() {
+            for destination in self.air.destinations.values_mut() {
+                destination.down_until_ms = now_ms + 1;
+            }
+        }
+    }
+
     fn declare_deaths(&mut self) -> bool {
         let now_ms = self.air.now_ms;
         let mut is_news = false;
@@ -168,7 +179,7 @@ impl Fleet {
             let member = self.truth.members.get_mut(id).expect("all are members");
             let until_ms = member.intervals.last().and_then(|last| last.until_ms);
             // A step or two, as it may only just have heard itself.
-            let has_ended = until_ms.is_some_and(|until_ms| until_ms + 3 * STEP_MS < now_ms);
+            let has_ended = until_ms.is_some_and(|until_ms| until_ms + 3 * TROUBLE_MS < now_ms);
             if has_ended && node.may_go() {
                 node.go();
                 node.back_ms = Some(now_ms + self.air.rng.random_range(500..10_000));
@@ -208,7 +219,7 @@ impl Fleet {
     /// Planned changes are heard of before they take effect, and deaths when they are.
     fn spread_news(&mut self) {
         for id in self.nodes.keys() {
-            self.air.news(*id, SETTLE_MS - 2 * STEP_MS);
+            self.air.news(*id, SETTLE_MS - 2 * TROUBLE_MS);
         }
     }
 
@@ -229,31 +240,41 @@ impl Fleet {
     }
 
     fn is_done(&self) -> bool {
-        let is_time = self.air.now_ms > SCRAPES_MS + 1_000 && self.air.now_ms % 1_000 == 0;
-        is_time && self.nodes.values().all(Node::is_calm) && self.missing().is_none()
+        let is_time = self.air.now_ms > SAMPLES_MS + 1_000 && self.air.now_ms % LOOK_MS == 0;
+        is_time && F::is_done(&self.air.outside) && self.is_calm() && self.missing().is_none()
     }
 
-    /// Something that was scraped, and is not at a destination nor named as lost there.
+    fn is_calm(&self) -> bool {
+        self.nodes.values().all(Node::is_calm)
+    }
+
+    /// Something that is expected, and is not at a destination nor named as lost there.
     fn missing(&self) -> Option<(&str, Point)> {
         self.air.destinations.iter().find_map(|(name, destination)| {
             let is_known = |point: &&Point| {
                 destination.stored.contains(*point) || destination.lost.contains(*point)
             };
-            let point = self.air.scraped.iter().find(|point| !is_known(point))?;
+            let point = self.air.expected.iter().find(|point| !is_known(point))?;
             Some((&**name, *point))
         })
     }
 
     fn check(&self) {
         let seed = self.air.seed;
-        assert_eq!(self.missing(), None, "seed {seed}: not there");
+        assert!(F::is_done(&self.air.outside), "seed {seed}: not all has come");
+        if let Some((destination, point)) = self.missing() {
+            let held = |node: &Node<F>| node.held(destination, point, &self.air);
+            let held: Vec<String> = self.nodes.values().flat_map(held).collect();
+            panic!("seed {seed}: {point:?} is not at {destination}: {held:#?}");
+        }
         for (id, node) in &self.nodes {
             assert!(node.is_calm(), "seed {seed}: {id} is not done");
         }
     }
 }
 
-fn run(seeds: u64, faults: Faults) -> Tally {
+/// All that fail are told, not the first.
+pub(crate) fn run<F: Feed>(seeds: u64, faults: Faults) -> Tally {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let seeds = match number("STARLING_SEED") {
         Some(seed) => seed..seed + 1,
@@ -262,8 +283,7 @@ fn run(seeds: u64, faults: Faults) -> Tally {
     let mut tally = Tally::default();
     let mut failed = Vec::new();
     for seed in seeds {
-        // All that fail are told, not the first.
-        match std::panic::catch_unwind(|| Fleet::new(seed, faults).run()) {
+        match std::panic::catch_unwind(|| Fleet::<F>::new(seed, faults).run()) {
             Ok(of_seed) => tally.add(of_seed),
             Err(_) => failed.push(seed),
         }
@@ -274,14 +294,14 @@ fn run(seeds: u64, faults: Faults) -> Tally {
 
 #[test]
 fn members_that_come_and_go_lose_nothing_and_mix_up_nothing() {
-    let tally = run(SEEDS, Faults::default());
+    let tally = run::<Scrapes>(SEEDS, Faults::default());
     assert!(tally.handed_over > 0, "{tally:?}");
     assert_eq!((tally.late, tally.out_of_order, tally.repeats), (0, 0, 0), "{tally:?}");
 }
 
 #[test]
 fn nor_do_they_with_links_cut_and_bad_and_destinations_down_and_disks_full() {
-    let tally = run(SEEDS, Faults { crashes: false, ..Faults::all() });
+    let tally = run::<Scrapes>(SEEDS, Faults { crashes: false, ..Faults::all() });
     assert!(tally.handed_over > 0 && tally.refused > 0 && tally.repeats > 0, "{tally:?}");
     assert_eq!((tally.bets, tally.late, tally.out_of_order), (0, 0, 0), "{tally:?}");
 }
@@ -289,7 +309,7 @@ fn nor_do_they_with_links_cut_and_bad_and_destinations_down_and_disks_full() {
 /// Order may break where a death was bet on, and samples may be late there; nowhere else, and little.
 #[test]
 fn after_a_crash_what_is_lost_is_named() {
-    let tally = run(SEEDS, Faults::all());
+    let tally = run::<Scrapes>(SEEDS, Faults::all());
     assert!(tally.handed_over > 0 && tally.bets > 0, "{tally:?}");
-    assert!(tally.out_of_order * 25 < tally.scraped, "{tally:?}");
+    assert!(tally.out_of_order * 25 < tally.samples, "{tally:?}");
 }

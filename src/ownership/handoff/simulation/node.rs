@@ -1,36 +1,31 @@
 //! One simulated member: the shell that obeys the rules, with a disk that a crash leaves behind and
-//! a memory that it takes.
+//! a memory that it takes. What feeds it is another's matter.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use rand::RngExt;
 
 use crate::{
-    config::Clustering,
     model::{
-        labels::Labels,
         member::{NodeId, Roster},
         overrides::Overrides,
-        slot::{Slot, StreamKey},
-        target::{Target, TargetId},
+        slot::Slot,
     },
     ownership::{
-        assign::{self, Assign, Ending, JobShare},
+        assign::{self, Assign},
         handoff::{
             Effect, Handoff, Line, Message, Outlook, Record, RecordName, Settings, World,
             simulation::{
-                DETECTION_MS, INTERVAL_MS, SCRAPE_MS_MAX, SCRAPES_MS, STEP_MS,
-                air::{Air, Point},
+                DETECTION_MS,
+                air::{Air, Contents, Point},
                 disk::Disk,
-                is_used, streams,
+                feed::{Feed, Made, Moment},
             },
         },
         placement,
-        shares::Duties,
     },
 };
 
@@ -44,34 +39,26 @@ pub(super) enum Room {
 }
 
 #[derive(Debug, Default)]
-struct Memory {
-    started_ms: i64,
+struct Memory<F> {
+    feed: F,
     open_before_ms: BTreeMap<Line, i64>,
     /// Requests under way: what each holds, and when it ends.
     requests: BTreeMap<Line, (Vec<RecordName>, i64)>,
     extracting: BTreeSet<Line>,
-    duties: BTreeMap<StreamKey, Duties>,
-    catch_ups: Vec<(i64, StreamKey)>,
-    scrapes: Vec<Scrape>,
     sealing: Vec<(Slot, i64)>,
+    /// In the queue, and not yet on disk as far as who made them knows.
+    unwritten: Vec<RecordName>,
 }
 
-/// One under way.
-#[derive(Debug)]
-struct Scrape {
-    ends_ms: i64,
-    point: Point,
-    /// When the ownership began that it was made in.
-    since_ms: i64,
-}
-
-pub(super) struct Node {
+pub(super) struct Node<F> {
     id: NodeId,
+    /// Its clock is ahead of the others' by so much.
+    skew_ms: i64,
     /// `None` while it is down.
     handoff: Option<Handoff>,
     assign: Assign,
     roster: Arc<Roster>,
-    memory: Memory,
+    memory: Memory<F>,
     disk: BTreeMap<Line, Disk>,
     next_sequence: u64,
     /// Goes when it has given all.
@@ -80,10 +67,11 @@ pub(super) struct Node {
     pub(super) back_ms: Option<i64>,
 }
 
-impl Node {
-    pub(super) fn new(id: NodeId) -> Self {
+impl<F: Feed> Node<F> {
+    pub(super) fn new(id: NodeId, skew_ms: i64) -> Self {
         Self {
             id,
+            skew_ms,
             handoff: None,
             assign: assign(id),
             roster: Arc::default(),
@@ -107,7 +95,12 @@ impl Node {
 
     pub(super) fn may_go(&self) -> bool {
         let has_given = self.handoff.as_ref().is_some_and(|handoff| handoff.unfinished() == 0);
-        self.is_leaving && has_given && self.memory.requests.is_empty()
+        let has_ended = self.memory.requests.is_empty() && self.memory.feed.is_idle();
+        self.is_leaving && has_given && has_ended
+    }
+
+    fn now_ms(&self, air: &Air<F::Outside>) -> i64 {
+        air.now_ms + self.skew_ms
     }
 
     pub(super) fn go(&mut self) {
@@ -115,7 +108,7 @@ impl Node {
         self.memory = Memory::default();
     }
 
-    pub(super) fn crash(&mut self, air: &mut Air) {
+    pub(super) fn crash(&mut self, air: &mut Air<F::Outside>) {
         self.handoff = None;
         let memory = std::mem::take(&mut self.memory);
         // What was under way may have arrived or not, and nobody here knows.
@@ -126,14 +119,16 @@ impl Node {
                 }
             }
         }
-        // Ticks whose scrape died with it were never samples.
-        for scrape in memory.scrapes {
-            air.scraped.remove(&scrape.point);
+        if air.rng.random_ratio(1, 2) {
+            for disk in self.disk.values_mut() {
+                disk.forget(&memory.unwritten);
+            }
         }
+        memory.feed.crashed(air);
     }
 
     /// Brings it up with what is on its disk, as assignment and outbox would.
-    pub(super) fn start(&mut self, roster: Roster, air: &mut Air) {
+    pub(super) fn start(&mut self, roster: Roster, air: &mut Air<F::Outside>) {
         let settings = Settings {
             me: self.id,
             fence_ms_max: if air.faults.crashes { 20_000 } else { 60_000 },
@@ -146,49 +141,50 @@ impl Node {
             Some(Handoff::new(&settings, air.destinations.keys().cloned().collect(), saved));
         self.is_leaving = false;
         self.back_ms = None;
-        self.memory.started_ms = air.now_ms;
+        self.memory.feed.begin(self.now_ms(air), air);
         self.disk.values_mut().for_each(Disk::put_back);
         self.assign = assign(self.id);
-        let effects = self.assign.discovered(&[job()]);
+        let effects = self.assign.discovered(&F::jobs());
         self.divide(effects, air);
         self.learn_roster(roster, air);
         let lines: Vec<Line> = self.disk.keys().cloned().collect();
+        let now_ms = self.now_ms(air);
         for line in lines {
-            if self.assign.mine_since_ms(line.slot, air.now_ms).is_none() {
-                let effect = self.rules().left_over(line, air.now_ms);
+            if self.assign.mine_since_ms(line.slot, now_ms).is_none() {
+                let effect = self.rules().left_over(line, now_ms);
                 self.obey(vec![effect], air);
             }
         }
     }
 
-    pub(super) fn learn_roster(&mut self, roster: Roster, air: &mut Air) {
+    pub(super) fn learn_roster(&mut self, roster: Roster, air: &mut Air<F::Outside>) {
         self.roster = Arc::new(roster);
         let roster = Arc::clone(&self.roster);
-        let effects = self.assign.placed(roster, Overrides::default(), air.now_ms);
+        let effects = self.assign.placed(roster, Overrides::default(), self.now_ms(air));
         self.divide(effects, air);
     }
 
-    pub(super) fn step(&mut self, air: &mut Air) {
-        self.scrape(air);
-        let wake_ms = self.assign.next_wake_ms(air.now_ms - STEP_MS);
-        if wake_ms.is_some_and(|wake_ms| wake_ms <= air.now_ms) {
-            let effects = self.assign.passed(air.now_ms);
+    pub(super) fn step(&mut self, air: &mut Air<F::Outside>) {
+        self.feed(air);
+        let now_ms = self.now_ms(air);
+        let wake_ms = self.assign.next_wake_ms(now_ms - F::STEP_MS);
+        if wake_ms.is_some_and(|wake_ms| wake_ms <= now_ms) {
+            let effects = self.assign.passed(now_ms);
             self.divide(effects, air);
         }
-        self.finish_scrapes(air);
         self.seal(air);
         self.end_requests(air);
         self.begin_requests(air);
         self.extract(air);
         if air.now_ms % 500 == 0 {
-            let effects = self.with_rules(air.now_ms, |rules, world| {
+            let effects = self.with_rules(self.now_ms(air), |rules, world| {
                 rules.tick(&|destination| air.accepts(destination), world)
             });
             self.obey(effects, air);
         }
     }
 
-    pub(super) fn hear(&mut self, from: NodeId, message: Message, air: &mut Air) {
+    pub(super) fn hear(&mut self, from: NodeId, message: Message, air: &mut Air<F::Outside>) {
         let (line, records) = match &message {
             Message::Give(give) => (give.line.clone(), give.records.clone()),
             Message::Ask(ask) => (ask.line.clone(), Vec::new()),
@@ -201,8 +197,9 @@ impl Node {
         let has_reserve = matches!(self.room, Room::Ample | Room::Reserve);
         let sent_ms = |record: &Record| sent.get(&record.stream).copied();
         let outlook = Outlook { has_room, has_reserve, window_ms: 0, sent_ms: &sent_ms };
-        let effects =
-            self.with_rules(air.now_ms, |rules, world| rules.heard(from, message, &outlook, world));
+        let effects = self.with_rules(self.now_ms(air), |rules, world| {
+            rules.heard(from, message, &outlook, world)
+        });
         // The bytes come with the message.
         for effect in &effects {
             if let Effect::Store { line, records: names, late, .. } = effect {
@@ -219,7 +216,7 @@ impl Node {
         self.obey(effects, air);
     }
 
-    fn obey(&mut self, effects: Vec<Effect>, air: &mut Air) {
+    fn obey(&mut self, effects: Vec<Effect>, air: &mut Air<F::Outside>) {
         for effect in effects {
             match effect {
                 Effect::Seal { slot, until_ms } => {
@@ -261,6 +258,25 @@ impl Node {
         }
     }
 
+    /// Where this member has a sample that did not arrive, and why.
+    pub(super) fn held(
+        &self,
+        destination: &str,
+        point: Point,
+        air: &Air<F::Outside>,
+    ) -> Vec<String> {
+        let mut held = Vec::new();
+        for (line, disk) in self.disk.iter().filter(|(line, _)| *line.destination == *destination) {
+            let open_before_ms = self.memory.open_before_ms.get(line);
+            let saved = self.handoff.as_ref().and_then(|rules| rules.saved(line));
+            let holds = |name: &&RecordName| air.contents[*name].points.contains(&point);
+            held.extend(disk.names().filter(holds).map(|name| {
+                format!("{name:?} with {}, open before {open_before_ms:?}, {saved:?}", self.id)
+            }));
+        }
+        held
+    }
+
     fn save(&mut self, line: &Line) {
         let saved = self.rules().saved(line).cloned();
         self.disk.entry(line.clone()).or_default().saved = saved;
@@ -283,30 +299,24 @@ impl Node {
     }
 
     /// Does what assignment wants: the pool's part, and hand-over's.
-    fn divide(&mut self, effects: Vec<assign::Effect>, air: &mut Air) {
+    fn divide(&mut self, effects: Vec<assign::Effect>, air: &mut Air<F::Outside>) {
         for effect in effects {
+            let Some(effect) = self.memory.feed.divide(effect) else { continue };
             match effect {
-                assign::Effect::Run { target, duties } => {
-                    self.memory.duties.insert(target.key, duties);
-                }
-                assign::Effect::Stop { target: (id, _), ending } => {
-                    assert_eq!(ending, Ending::Moved, "seed {}", air.seed);
-                    self.memory.duties.remove(&StreamKey(id.0));
-                }
-                assign::Effect::CatchUp { target: (id, _), at_ms } => {
-                    self.memory.catch_ups.push((at_ms, StreamKey(id.0)));
-                }
-                assign::Effect::Gained { slot, from_ms, previous } if is_used(slot) => {
-                    let effects = self.with_rules(air.now_ms, |rules, world| {
+                assign::Effect::Gained { slot, from_ms, previous } if F::is_used(slot) => {
+                    let effects = self.with_rules(self.now_ms(air), |rules, world| {
                         rules.gained(slot, from_ms, &previous, world)
                     });
                     self.obey(effects, air);
                 }
-                assign::Effect::Lost { slot, until_ms } if is_used(slot) => {
+                assign::Effect::Lost { slot, until_ms } if F::is_used(slot) => {
                     let effects = self.rules().lost(slot, until_ms);
                     self.obey(effects, air);
                 }
-                assign::Effect::Gained { .. }
+                assign::Effect::Run { .. }
+                | assign::Effect::Stop { .. }
+                | assign::Effect::CatchUp { .. }
+                | assign::Effect::Gained { .. }
                 | assign::Effect::Lost { .. }
                 | assign::Effect::Hold(_)
                 | assign::Effect::Gap { .. }
@@ -315,54 +325,42 @@ impl Node {
         }
     }
 
-    /// Begins those that are due. A tick that two would do, each by what it knows, is done once.
-    fn scrape(&mut self, air: &mut Air) {
-        let now_ms = air.now_ms;
-        let after_ms = (now_ms - STEP_MS).max(self.memory.started_ms);
-        for (&stream, duties) in self.memory.duties.iter().filter(|_| now_ms <= SCRAPES_MS) {
-            let phase_ms = (stream.0 % INTERVAL_MS.unsigned_abs()).cast_signed();
-            let tick_ms = now_ms - (now_ms - phase_ms).rem_euclid(INTERVAL_MS);
-            let is_busy = self.memory.scrapes.iter().any(|scrape| scrape.point.0 == stream);
-            let next_ms = tick_ms + INTERVAL_MS;
-            let may_catch_up = !is_busy && tick_ms <= after_ms && next_ms - now_ms > SCRAPE_MS_MAX;
-            let catch_ups = &mut self.memory.catch_ups;
-            let is_missed =
-                catch_ups.extract_if(.., |(at_ms, of)| *of == stream && *at_ms <= now_ms).count()
-                    > 0;
-            let at_ms = match (tick_ms > after_ms, is_missed && may_catch_up) {
-                (true, _) => tick_ms,
-                (false, true) => now_ms,
-                (false, false) => continue,
-            };
-            let Some(duty) = duties.iter().find(|duty| duty.contains(at_ms)) else { continue };
-            if air.scraped.insert((stream, at_ms)) {
-                let ends_ms = now_ms + air.rng.random_range(0..SCRAPE_MS_MAX);
-                let (point, since_ms) = ((stream, at_ms), duty.from_ms);
-                self.memory.scrapes.push(Scrape { ends_ms, point, since_ms });
-            }
-        }
-    }
-
-    fn finish_scrapes(&mut self, air: &mut Air) {
-        let now_ms = air.now_ms;
-        let done = self.memory.scrapes.extract_if(.., |scrape| scrape.ends_ms <= now_ms);
-        for Scrape { point: (stream, oldest_ms), since_ms, .. } in done {
-            let sequence = self.next_sequence;
-            let name = RecordName { interval_ms: since_ms, node: self.id, sequence };
-            self.next_sequence += 1;
-            air.tally.scraped += 1;
-            let record = Record { name, stream, oldest_ms, bytes: 300, pushed: false };
-            for line in air.destinations.keys().map(|name| line(stream.slot(), name)) {
-                self.disk.entry(line).or_default().add(record);
-            }
-        }
-    }
-
-    fn seal(&mut self, air: &mut Air) {
-        let scrapes = &self.memory.scrapes;
-        let is_done = |(slot, until_ms): &mut (Slot, i64)| {
-            !scrapes.iter().any(|s| s.point.0.slot() == *slot && s.since_ms < *until_ms)
+    fn feed(&mut self, air: &mut Air<F::Outside>) {
+        let moment = Moment {
+            me: self.id,
+            now_ms: self.now_ms(air),
+            assign: &mut self.assign,
+            has_room: matches!(self.room, Room::Ample),
         };
+        let made = self.memory.feed.step(moment, air);
+        if !self.memory.feed.is_writing() {
+            self.memory.unwritten.clear();
+        }
+        for made in made {
+            self.append(made, air);
+        }
+    }
+
+    fn append(&mut self, made: Made, air: &mut Air<F::Outside>) {
+        let Made { stream, since_ms, round, points } = made;
+        let sequence = self.next_sequence;
+        let name = RecordName { interval_ms: since_ms, node: self.id, sequence };
+        self.next_sequence += 1;
+        air.tally.samples += points.len();
+        let oldest_ms = points.iter().map(|(_, at_ms)| *at_ms).min().expect("one at least");
+        air.contents.insert(name, Contents { round, points });
+        if self.memory.feed.is_writing() {
+            self.memory.unwritten.push(name);
+        }
+        let record = Record { name, stream, oldest_ms, bytes: 300, pushed: F::IS_PUSHED };
+        for line in air.destinations.keys().map(|name| line(stream.slot(), name)) {
+            self.disk.entry(line).or_default().add(record);
+        }
+    }
+
+    fn seal(&mut self, air: &mut Air<F::Outside>) {
+        let feed = &mut self.memory.feed;
+        let is_done = |(slot, until_ms): &mut (Slot, i64)| feed.is_done_with(*slot, *until_ms);
         let sealed: Vec<(Slot, i64)> = self.memory.sealing.extract_if(.., is_done).collect();
         for (slot, _) in sealed {
             let effects = self.rules().sealed(slot);
@@ -370,7 +368,7 @@ impl Node {
         }
     }
 
-    fn end_requests(&mut self, air: &mut Air) {
+    fn end_requests(&mut self, air: &mut Air<F::Outside>) {
         let now_ms = air.now_ms;
         let requests = self.memory.requests.extract_if(.., |_, (_, at_ms)| *at_ms <= now_ms);
         for (line, (names, _)) in requests {
@@ -390,27 +388,27 @@ impl Node {
     }
 
     /// Of a line one at a time.
-    fn begin_requests(&mut self, air: &mut Air) {
+    fn begin_requests(&mut self, air: &mut Air<F::Outside>) {
         for (line, disk) in &self.disk {
             let is_busy = self.memory.requests.contains_key(line);
             if is_busy || self.memory.extracting.contains(line) {
                 continue;
             }
             let before_ms = self.memory.open_before_ms.get(line).copied().unwrap_or(i64::MIN);
-            let names = disk.next_request(before_ms);
+            let names = disk.next_request(before_ms, &|name| air.contents[name].round);
             if !names.is_empty() {
-                let ends_ms = air.now_ms + air.rng.random_range(50..400);
+                let ends_ms = air.now_ms + air.rng.random_range(F::REQUEST_MS);
                 self.memory.requests.insert(line.clone(), (names, ends_ms));
             }
         }
     }
 
-    fn extract(&mut self, air: &mut Air) {
+    fn extract(&mut self, air: &mut Air<F::Outside>) {
         let requests = &self.memory.requests;
         let free = self.memory.extracting.extract_if(.., |line| !requests.contains_key(line));
         for line in free.collect::<Vec<_>>() {
             let (records, sent) = self.disk.entry(line.clone()).or_default().set_aside();
-            let effects = self.with_rules(air.now_ms, |rules, world| {
+            let effects = self.with_rules(self.now_ms(air), |rules, world| {
                 rules.extracted(&line, records, sent, world)
             });
             self.obey(effects, air);
@@ -424,22 +422,4 @@ fn line(slot: Slot, destination: &Arc<str>) -> Line {
 
 fn assign(me: NodeId) -> Assign {
     Assign::new(assign::Settings { me, detection_ms: DETECTION_MS })
-}
-
-/// A target a stream.
-fn job() -> JobShare {
-    let name: Arc<str> = "j".into();
-    let target = |key: StreamKey| Target {
-        job: Arc::clone(&name),
-        labels: Labels::new(),
-        discovered: Labels::new(),
-        id: TargetId(key.0),
-        key,
-        url: String::new(),
-        interval: Duration::from_millis(INTERVAL_MS.unsigned_abs()),
-        timeout: Duration::from_millis(SCRAPE_MS_MAX.unsigned_abs()),
-    };
-    let targets = streams().map(target).map(Arc::new).collect();
-    let clustering = Clustering { enabled: true, ..Clustering::default() };
-    JobShare { name, clustering, targets, refreshed_ms: 0 }
 }
