@@ -31,7 +31,7 @@ pub(crate) const FAULTS_MS: i64 = 40_000;
 /// … no sample is of a later time …
 pub(crate) const SAMPLES_MS: i64 = 50_000;
 /// … and by now all must have arrived.
-const END_MS: i64 = 120_000;
+const END_MS: i64 = 240_000;
 /// How often destinations, and the end of all, are looked at.
 const LOOK_MS: i64 = 500;
 /// How often something may go wrong.
