@@ -26,7 +26,6 @@ use crate::{
     ownership::{
         assign::{self, JobShare},
         handoff::simulation::{
-            SEEDS,
             air::{self, Faults},
             feed::{Feed, Made, Moment},
             run,
@@ -34,6 +33,8 @@ use crate::{
     },
 };
 
+/// Of each scenario, in the ordinary run.
+const SEEDS: u64 = 10;
 const TENANT: &str = "t";
 const SLOTS_USED: u64 = 4;
 const SERIES_BITS: u32 = 7;

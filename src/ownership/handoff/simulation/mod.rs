@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Of each scenario. One takes a fifth of a second in a debug build, most of it for the 4,096 slots.
-pub(crate) const SEEDS: u64 = 25;
+const SEEDS: u64 = 25;
 const SETTLE_MS: i64 = 2_000;
 const DETECTION_MS: i64 = 2_500;
 /// All is well from here on …
