@@ -9,11 +9,13 @@ use hashbrown::HashMap;
 
 use crate::{
     gateway::{
-        identity::SeriesKey,
         parcel::{Kind, Piece, Unwanted},
         series_map::SeriesMap,
     },
-    model::slot::{Slot, StreamKey},
+    model::{
+        identity::SeriesKey,
+        slot::{Slot, StreamKey},
+    },
     ownership::shares::filed_under_ms,
 };
 

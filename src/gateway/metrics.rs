@@ -4,11 +4,9 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
-    gateway::{
-        identity::TenantKey,
-        parcel::{Kind, Parcel, Piece, Promise, Replica},
-    },
+    gateway::parcel::{Kind, Parcel, Piece, Promise, Replica},
     model::{
+        identity::TenantKey,
         labels::Labels,
         relabel::{self, Rule},
     },

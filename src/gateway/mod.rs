@@ -10,7 +10,6 @@ mod copies;
 mod door;
 mod families;
 mod forward;
-pub mod identity;
 mod intake;
 pub mod ledger;
 pub mod limits;

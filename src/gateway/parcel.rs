@@ -7,8 +7,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    gateway::identity::{SeriesKey, TenantKey},
-    model::{batch::Batch, record::RecordName, slot::Slot},
+    model::{
+        batch::Batch,
+        identity::{SeriesKey, TenantKey},
+        record::RecordName,
+        slot::Slot,
+    },
     outbox::lines::CopyNumber,
     wire::remote_write::{Compressor, Packing, unpack},
 };

@@ -5,11 +5,8 @@ use std::collections::BTreeMap;
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    gateway::{
-        identity::TenantKey,
-        parcel::{FIELDS_BYTES_MAX, PIECES_MAX, Parcel},
-    },
-    model::{member::NodeId, slot::Slot},
+    gateway::parcel::{FIELDS_BYTES_MAX, PIECES_MAX, Parcel},
+    model::{identity::TenantKey, member::NodeId, slot::Slot},
     ownership::placement::Table,
 };
 

@@ -6,7 +6,7 @@ use std::mem;
 
 use hashbrown::HashTable;
 
-use crate::gateway::identity::SeriesKey;
+use crate::model::identity::SeriesKey;
 
 #[derive(Debug)]
 pub(super) struct SeriesMap<T> {

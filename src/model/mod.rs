@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod hidden;
 pub mod histogram;
+pub mod identity;
 pub mod labels;
 pub mod member;
 pub mod overrides;

@@ -4,12 +4,14 @@ use hashbrown::HashMap;
 
 use crate::{
     gateway::{
-        identity::TenantKey,
         ledger::{Bounds, Judged, Ledger},
         parcel::{Exceptions, Kind, Parcel, Piece, Refusal, Replica, Unwanted},
         replicas::{Election, Verdict},
     },
-    model::slot::{Slot, StreamKey},
+    model::{
+        identity::TenantKey,
+        slot::{Slot, StreamKey},
+    },
     ownership::shares::Shares,
 };
 

@@ -4,11 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
-    gateway::{
-        identity::SeriesKey,
-        parcel::{Kind, Piece, Promise, Replica, Unwanted},
-    },
+    gateway::parcel::{Kind, Piece, Promise, Replica, Unwanted},
     model::{
+        identity::SeriesKey,
         member::{Interval, Member, MemberState, NodeId, Roster},
         overrides::Overrides,
     },
