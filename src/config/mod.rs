@@ -393,6 +393,8 @@ pub struct Destination {
     pub metadata: MetadataSending,
     /// Each new connection goes to the next address of the host name.
     pub round_robin_dns: bool,
+    /// It is a gateway of Starling's: it is asked who owns which series, and each goes there at once.
+    pub placement: bool,
     /// How much older than the newest sample of its series one may be that the receiver still takes.
     pub out_of_order_window: Duration,
     pub queue: Queue,

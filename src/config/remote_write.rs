@@ -103,6 +103,7 @@ fn destination(node: &Node, global: &Global, findings: &mut Findings) -> Option<
         compression: compression(&mut section, message),
         metadata: metadata(&mut section),
         round_robin_dns: section.boolean("round_robin_dns").unwrap_or(false),
+        placement: section.boolean("placement").unwrap_or(false),
         out_of_order_window: section.duration("out_of_order_window").unwrap_or_default(),
         queue: queue(&mut section),
     };
@@ -342,6 +343,16 @@ mod tests {
     use std::path::Path;
 
     use crate::config;
+
+    #[test]
+    fn a_gateway_is_asked_for_the_placement_where_that_is_said() {
+        for (fields, expected) in [("", false), (", placement: true", true)] {
+            let text = format!("remote_write: [{{url: 'http://a/'{fields}}}]\n");
+            let config = config::parse(Path::new(""), &text, &|_| None).expect("good");
+            assert_eq!(config.destinations[0].placement, expected);
+            assert_eq!(config::show::show(&config).contains("placement: true"), expected);
+        }
+    }
 
     #[test]
     fn a_destination_has_the_window_that_it_is_told() {

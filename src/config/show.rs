@@ -144,6 +144,7 @@ fn destination(destination: &Destination) -> Shown {
         ("out_of_order_window", (!window.is_zero()).then(|| duration(window))),
         ("send_native_histograms", set(destination.send_native_histograms)),
         ("round_robin_dns", set(destination.round_robin_dns)),
+        ("placement", set(destination.placement)),
         ("protobuf_message", word(&remote_write::MESSAGES, &destination.message)),
         ("x_compression", compression),
     ];

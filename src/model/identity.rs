@@ -12,6 +12,8 @@ use crate::model::slot::{Slot, StreamKey};
 /// Of a slot's 12 bits, those that the series chooses; the others are the tenant's.
 const SERIES_BITS: u32 = 7;
 const SLOT_BITS: u32 = 12;
+/// That a tenant's series may lie in.
+pub const TENANT_SLOTS: usize = 1 << SERIES_BITS;
 
 /// A tenant, and its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +22,13 @@ pub struct TenantKey(u64);
 /// A hash of the outgoing labels of one tenant's series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesKey(pub u64);
+
+impl SeriesKey {
+    /// The place of its slot among those of its tenant, as `slots` has them.
+    pub fn place_of_slot(self) -> usize {
+        usize::try_from(self.0 >> (64 - SERIES_BITS)).expect("there are 128")
+    }
+}
 
 impl TenantKey {
     pub fn of(tenant: &str) -> Self {

@@ -12,8 +12,11 @@ use crate::{
         dialect::{Form, Packing, Sent},
         entry::Entry,
     },
-    wire::remote_write::{
-        Compressor, Counts, Fragment, V1Writer, V2Writer, join, split, unpack_all,
+    wire::{
+        placement::SentLabels,
+        remote_write::{
+            Compressor, Counts, Fragment, V1Writer, V2Writer, each_series, join, split, unpack_all,
+        },
     },
 };
 
@@ -75,21 +78,58 @@ pub(super) fn build(
     tools: &mut Option<Tools>,
 ) -> Result<Body, u64> {
     match signal {
-        Signal::Metrics => {
-            let mut fragments = Vec::with_capacity(parts.len());
-            for (cut, bytes) in parts {
-                let whole = Fragment { bytes: bytes.clone(), raw_length: cut.raw_length };
-                let fragment = if cut.whole {
-                    whole
-                } else {
-                    let Tools { snappy, .. } = tools.get_or_insert_default();
-                    extract(whole, &cut.samples, snappy).ok_or(cut.sequence)?
-                };
-                fragments.push((cut, fragment));
-            }
-            assemble(form, &fragments, tools)
-        }
+        Signal::Metrics => assemble(form, &fragments_of(parts, tools)?, tools),
     }
+}
+
+/// One body for each place that `place_of` names for series with such labels, of those of its series,
+/// in their order. An error names the record that can't be taken apart.
+pub(super) fn build_apart<P: Ord>(
+    form: Form,
+    parts: &[(Cut, Bytes)],
+    mut place_of: impl FnMut(&SentLabels<'_>) -> P,
+    tools: &mut Option<Tools>,
+) -> Result<Vec<(P, Body)>, u64> {
+    let fragments = fragments_of(parts, tools)?;
+    let is_whole = |raw: &[u8]| each_series(raw, |_, _| {}).is_ok();
+    let unreadable = || {
+        let is_bad =
+            |(_, one): &&(&Cut, Fragment)| !unpack_all([one]).is_ok_and(|raw| is_whole(&raw));
+        fragments.iter().find(is_bad).or(fragments.last()).map_or(0, |(cut, _)| cut.sequence)
+    };
+    let raw = unpack_all(only(&fragments)).map_err(|_| unreadable())?;
+    let mut growing: BTreeMap<P, (Vec<u8>, u32)> = BTreeMap::new();
+    let divided = each_series(&raw, |series, labels| {
+        let (own, samples) = growing.entry(place_of(labels)).or_default();
+        own.extend_from_slice(series.bytes);
+        *samples += series.samples;
+    });
+    divided.map_err(|_| unreadable())?;
+    let written = growing.into_iter().map(|(place, (raw, samples))| {
+        let counts = Counts { samples, ..Counts::default() };
+        let (raw, counts) =
+            write_raw(form, raw, counts, |raw| vec![vec![raw]]).ok_or_else(unreadable)?;
+        Ok((place, Body { bytes: pack(form, &raw, tools), sent: Sent { form, counts } }))
+    });
+    written.collect()
+}
+
+fn fragments_of<'c>(
+    parts: &'c [(Cut, Bytes)],
+    tools: &mut Option<Tools>,
+) -> Result<Vec<(&'c Cut, Fragment)>, u64> {
+    let mut fragments = Vec::with_capacity(parts.len());
+    for (cut, bytes) in parts {
+        let whole = Fragment { bytes: bytes.clone(), raw_length: cut.raw_length };
+        let fragment = if cut.whole {
+            whole
+        } else {
+            let Tools { snappy, .. } = tools.get_or_insert_default();
+            extract(whole, &cut.samples, snappy).ok_or(cut.sequence)?
+        };
+        fragments.push((cut, fragment));
+    }
+    Ok(fragments)
 }
 
 /// What is sent as it lies there needs no unpacking.
@@ -107,19 +147,32 @@ fn assemble(
         let bad = fragments.iter().find(|one| write(form, std::slice::from_ref(one)).is_none());
         return Err(bad.or(fragments.last()).map_or(0, |(cut, _)| cut.sequence));
     };
+    Ok(Body { bytes: pack(form, &raw, tools), sent: Sent { form, counts } })
+}
+
+fn pack(form: Form, raw: &[u8], tools: &mut Option<Tools>) -> Bytes {
     let tools = tools.get_or_insert_default();
-    let bytes = match form.packing {
-        Packing::Snappy => tools.snappy.body(&raw),
-        Packing::Zstd => tools.zstd.get_or_insert_with(Zstd::new).body(&raw),
-    };
-    Ok(Body { bytes, sent: Sent { form, counts } })
+    match form.packing {
+        Packing::Snappy => tools.snappy.body(raw),
+        Packing::Zstd => tools.zstd.get_or_insert_with(Zstd::new).body(raw),
+    }
 }
 
 /// The message before it is compressed; `None` where something in it can't be taken apart.
 fn write(form: Form, fragments: &[(&Cut, Fragment)]) -> Option<(Vec<u8>, Counts)> {
     let raw = unpack_all(only(fragments)).ok()?;
+    write_raw(form, raw, plain_counts(fragments), |raw| alike(fragments, raw).collect())
+}
+
+/// The same of what is unpacked; `in_turn` has the parts of it whose series are to stand in turn.
+fn write_raw(
+    form: Form,
+    raw: Vec<u8>,
+    counts: Counts,
+    in_turn: impl FnOnce(&[u8]) -> Vec<Vec<&[u8]>>,
+) -> Option<(Vec<u8>, Counts)> {
     match (form.message, form.rewrites) {
-        (WriteMessage::V1, false) => Some((raw, plain_counts(fragments))),
+        (WriteMessage::V1, false) => Some((raw, counts)),
         (WriteMessage::V1, true) => {
             let mut writer = V1Writer::default();
             writer.add(&raw).ok()?;
@@ -127,7 +180,7 @@ fn write(form: Form, fragments: &[(&Cut, Fragment)]) -> Option<(Vec<u8>, Counts)
         }
         (WriteMessage::V2, _) => {
             let mut writer = V2Writer::default();
-            for alike in alike(fragments, &raw) {
+            for alike in in_turn(&raw) {
                 writer.add_in_turn(alike).ok()?;
             }
             Some(writer.finish())
@@ -295,11 +348,45 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_apart_is_all_of_it_each_series_once_and_in_order() {
+        let records = records(&[3, 1, 40, 5]);
+        let entries: Vec<Entry> = records.iter().map(|(entry, _)| *entry).collect();
+        for samples in [0..49, 2..44, 7..8] {
+            let cuts = cuts(&entries, &samples);
+            let bytes_of = |cut: &Cut| records[usize::try_from(cut.sequence).unwrap()].1.clone();
+            let parts: Vec<(Cut, Bytes)> =
+                cuts.into_iter().map(|cut| (cut.clone(), bytes_of(&cut))).collect();
+            for form in forms() {
+                let place_of = |labels: &SentLabels<'_>| {
+                    let [("__name__", "m"), ("n", number)] = labels else { panic!("{labels:?}") };
+                    number.parse::<u32>().unwrap() % 3
+                };
+                let bodies = build_apart(form, &parts, place_of, &mut None).unwrap();
+                let mut all = Vec::new();
+                for (place, body) in &bodies {
+                    let read = read(body);
+                    let values: Vec<f64> = read.iter().map(|s| s.samples[0].value).collect();
+                    assert!(values.is_sorted(), "{values:?}");
+                    assert!(values.iter().all(|value| value % 3.0 == f64::from(*place)));
+                    let samples = u32::try_from(values.len()).unwrap();
+                    let counts = Counts { samples, ..Counts::default() };
+                    assert_eq!(body.sent, Sent { form, counts });
+                    all.extend(values);
+                }
+                all.sort_unstable_by(f64::total_cmp);
+                let expected: Vec<f64> = samples.clone().map(f64::from).collect();
+                assert_eq!(all, expected, "{samples:?} as {form:?}");
+            }
+        }
+    }
+
+    #[test]
     fn bytes_that_are_no_batch_are_named() {
         let cut = Cut { sequence: 9, samples: 1..2, whole: false, raw_length: 3 };
         let parts = [(cut, Bytes::from_static(b"\xff\xff\xff"))];
         for form in forms() {
             assert_eq!(build(Signal::Metrics, form, &parts, &mut None), Err(9), "{form:?}");
+            assert_eq!(build_apart(form, &parts, |_| (), &mut None), Err(9), "{form:?}");
         }
     }
 }

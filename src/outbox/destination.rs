@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Duration, Instant, sleep_until, timeout},
+    time::{Duration, sleep_until, timeout},
 };
 
 use crate::{
@@ -14,7 +14,6 @@ use crate::{
     model::{batch::Batch, member::NodeId},
     outbox::{
         APPENDS_MAX, PUSHES_MAX,
-        dialect::Dialect,
         disk::{Disk, Done, Job},
         families::Families,
         keeping::Keeping,
@@ -28,8 +27,8 @@ use crate::{
         reporter::Reporter,
         requests::{Ended, Failed, Posted, Requests},
         room::Room,
-        sender::Sender,
         settings::{Settings, ms},
+        steady::SteadyClock,
         verdict::{Verdict, judge},
         view::QueueView,
     },
@@ -118,12 +117,6 @@ pub(super) struct Left {
     pub(super) bytes: u64,
 }
 
-/// The wall clock at the start, and what has passed since: it never steps.
-struct SteadyClock {
-    started: Instant,
-    started_ms: i64,
-}
-
 impl DestinationLoop {
     pub(super) fn new(setup: Setup) -> Self {
         let Setup {
@@ -142,8 +135,8 @@ impl DestinationLoop {
             view,
             meters,
         } = setup;
-        let clock = SteadyClock { started: Instant::now(), started_ms: clock::now_ms() };
-        let now_ms = clock.started_ms;
+        let clock = SteadyClock::new(clock::now_ms());
+        let now_ms = clock.now_ms();
         let (limits, rules) = (settings.limits.clone(), settings.rules.clone());
         let mut queue = Queue::new(limits, rules, me, recovery.next_sequence);
         for mut unsent in recovery.unsent {
@@ -157,7 +150,7 @@ impl DestinationLoop {
         if let Some(fault) = &recovery.fault {
             reporter.disk_changed(disk.broke(fault, true, now_ms).as_ref());
         }
-        let requests = Requests::new(Sender::new(&destination), Dialect::new(&destination));
+        let requests = Requests::new(&destination);
         reporter.tick(&mut queue, &disk, requests.dialect(), now_ms);
         room.tell(queue.free(), queue.drops_oldest(), disk.refuses(now_ms));
         Self {
@@ -217,6 +210,7 @@ impl DestinationLoop {
         self.is_lapsed = !self.lease.is_valid();
         self.queue.lapse(self.is_lapsed);
         if self.sends() {
+            self.requests.look(now_ms);
             let at_once = self.ending.is_some();
             for start in self.queue.start(now_ms, at_once) {
                 if let Err(failed) = self.requests.begin(start, &self.queue, now_ms) {
@@ -346,6 +340,10 @@ impl DestinationLoop {
                 self.requests.told();
                 self.reporter.told(&told);
             }
+            Ended::Placed(told) => {
+                let change = self.requests.placed(told, now_ms, &mut self.chance);
+                self.reporter.placed(change);
+            }
         }
     }
 
@@ -402,7 +400,7 @@ impl DestinationLoop {
         match order {
             Order::Change(destination, settings) => {
                 let now_ms = self.clock.now_ms();
-                self.requests.set_sender(Sender::new(&destination), Dialect::new(&destination));
+                self.requests.change(&destination);
                 self.metadata = destination.metadata.clone();
                 let in_an_interval = now_ms.saturating_add(ms(self.metadata.interval));
                 self.next_metadata_ms = self.next_metadata_ms.min(in_an_interval);
@@ -483,18 +481,5 @@ impl DestinationLoop {
         let unsent = self.queue.unsent();
         self.reporter.closed(unsent, self.queue.unwritten_samples());
         Left { samples: unsent.samples, bytes: unsent.bytes }
-    }
-}
-
-impl SteadyClock {
-    fn now_ms(&self) -> i64 {
-        let passed = i64::try_from(self.started.elapsed().as_millis());
-        self.started_ms.saturating_add(passed.unwrap_or(i64::MAX))
-    }
-
-    /// Rounded up, so that who is woken then finds it due.
-    fn at(&self, ms: i64) -> Instant {
-        let after_ms = u64::try_from(ms.saturating_sub(self.started_ms)).unwrap_or_default();
-        self.started + Duration::from_millis(after_ms)
     }
 }

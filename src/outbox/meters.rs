@@ -56,6 +56,8 @@ pub(super) struct Meters {
     metadata: Counters,
     metadata_failures: Counters,
     retries: Counters,
+    straight: Counters,
+    whole: Counters,
     disk_errors: Counters,
     torn: Counters,
     corrupt: Counters,
@@ -88,6 +90,8 @@ pub(super) struct DestinationMeters {
     pub(super) metadata: Counter,
     pub(super) metadata_failures: Counter,
     pub(super) retries: Counter,
+    pub(super) straight: Counter,
+    pub(super) whole: Counter,
     pub(super) disk_errors: Counter,
     pub(super) request_seconds: Histogram,
 }
@@ -114,6 +118,8 @@ impl Meters {
             metadata: Family::default(),
             metadata_failures: Family::default(),
             retries: Family::default(),
+            straight: Family::default(),
+            whole: Family::default(),
             disk_errors: Family::default(),
             torn: Family::default(),
             corrupt: Family::default(),
@@ -152,6 +158,8 @@ impl Meters {
             metadata: self.metadata.get_or_create_owned(&key),
             metadata_failures: self.metadata_failures.get_or_create_owned(&key),
             retries: self.retries.get_or_create_owned(&key),
+            straight: self.straight.get_or_create_owned(&key),
+            whole: self.whole.get_or_create_owned(&key),
             disk_errors: self.disk_errors.get_or_create_owned(&key),
             request_seconds: self.request_seconds.get_or_create_owned(&key),
         }
@@ -193,6 +201,10 @@ impl Meters {
         let failures = "Rounds of such requests that the destination did not take whole";
         counter("metadata_failures", failures, &self.metadata_failures);
         counter("retries", "Requests that were made again", &self.retries);
+        let straight = "Parts of requests that a gateway which owns their series has answered";
+        counter("straight_parts", straight, &self.straight);
+        let whole = "Requests that went to the configured URL as one, where `placement` is on";
+        counter("whole_requests", whole, &self.whole);
         counter("disk_errors", "Writes to disk that failed", &self.disk_errors);
         counter("torn_segments", "Segments found with a torn tail", &self.torn);
         counter("corrupt_places", "Damaged places found in segments", &self.corrupt);

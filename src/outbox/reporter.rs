@@ -15,8 +15,9 @@ use crate::{
         lane::Lane,
         loss::{Loss, Losses, Reason},
         meters::DestinationMeters,
+        placing::Routing,
         queue::{Answered, Queue, Totals},
-        requests::{Failed, Posted, Told},
+        requests::{Failed, Posted, Straight, Told},
         verdict::Verdict,
         view::{LaneState, LaneView, QueueView},
     },
@@ -87,6 +88,10 @@ impl Reporter {
         self.meters.request(posted.answer.code());
         self.meters.request_seconds.observe(posted.took.as_secs_f64());
         self.meters.retries.inc_by(u64::from(posted.repeat > 0));
+        if let Some(Straight { members, .. }) = &posted.straight {
+            self.meters.straight.inc_by(members.iter().filter(|(_, well)| *well).count() as u64);
+            self.meters.whole.inc_by(u64::from(members.is_empty()));
+        }
         self.meters.sent.inc_by(answered.sent_samples);
         self.sent_samples += answered.sent_samples;
         let text = posted.answer.to_string();
@@ -129,6 +134,20 @@ impl Reporter {
             Some(Turn::TakesZstd) => info!(%destination, "destination takes zstd, it gets that"),
             Some(Turn::RefusesZstd) => {
                 info!(%destination, "destination takes no zstd, it gets snappy");
+            }
+            None => {}
+        }
+    }
+
+    /// Whether its series go to their owners at once from now on.
+    pub(super) fn placed(&self, change: Option<Routing>) {
+        let destination = &self.name;
+        match change {
+            Some(Routing::Straight) => {
+                info!(%destination, "destination tells who owns what, series go there at once");
+            }
+            Some(Routing::NotStraight(reason)) => {
+                info!(%destination, reason, "series go where it is configured, not to their owners");
             }
             None => {}
         }

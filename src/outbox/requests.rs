@@ -4,32 +4,44 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt,
+    future::{BoxFuture, join_all},
+    stream::FuturesUnordered,
+};
 use hashbrown::HashMap;
+use rand::Rng;
 use tokio::{
     task::spawn_blocking,
     time::{Duration, Instant},
 };
 
 use crate::{
+    config::Destination,
     model::batch::Signal,
     outbox::{
-        body::{Body, Cut, Tools, build, cuts},
+        body::{Body, Cut, Tools, build, build_apart, cuts},
         dialect::{Dialect, Form, Sent, Turn},
         disk::Wanted,
         families::Families,
+        legs::{joined, stands},
         log::Found,
+        placing::{self, Placing, Routes, Routing},
         queue::{Queue, Share, Start},
         sender::{Parcel, Sender},
         verdict::{Answer, Verdict},
     },
-    wire::remote_write::{Compressor, metadata_request},
+    wire::{
+        placement::SentLabels,
+        remote_write::{Compressor, metadata_request},
+    },
 };
 
 /// The attempts of one destination; `queue` bounds how many.
 pub(super) struct Requests {
     sender: Arc<Sender>,
     dialect: Dialect,
+    placing: Placing,
     /// Their records are to be read from disk.
     waiting: Vec<Gathering>,
     /// The disk is at it.
@@ -62,6 +74,8 @@ pub(super) enum Ended {
     /// The question whether the destination takes Zstandard; `None`: it did not say.
     Asked(Option<bool>),
     Told(Told),
+    /// Who owns what, where the destination was asked.
+    Placed(placing::Told),
 }
 
 /// A round of metadata.
@@ -82,6 +96,24 @@ pub(super) struct Posted {
     pub(super) sent: Sent,
     pub(super) request_bytes: usize,
     pub(super) took: Duration,
+    /// How its series went to their owners; `None` where the destination is not asked who that is.
+    pub(super) straight: Option<Straight>,
+}
+
+/// What became of the parts of a request that went to members at once.
+#[derive(Debug, Default)]
+pub(super) struct Straight {
+    /// Whether it was well, by member. None where all of the request went the configured way.
+    pub(super) members: Vec<(Arc<str>, bool)>,
+    /// One of them has sent something on: its owner is another.
+    pub(super) has_moved: bool,
+}
+
+/// A part of a request.
+struct Leg {
+    /// `None`: the configured way.
+    to: Option<Arc<str>>,
+    body: Body,
 }
 
 /// An attempt that did not become a request.
@@ -95,10 +127,11 @@ pub(super) struct Failed {
 }
 
 impl Requests {
-    pub(super) fn new(sender: Sender, dialect: Dialect) -> Self {
+    pub(super) fn new(destination: &Destination) -> Self {
         Self {
-            sender: Arc::new(sender),
-            dialect,
+            sender: Arc::new(Sender::new(destination)),
+            dialect: Dialect::new(destination),
+            placing: Placing::new(destination),
             waiting: Vec::new(),
             reading: HashMap::new(),
             under_way: FuturesUnordered::new(),
@@ -108,9 +141,27 @@ impl Requests {
     }
 
     /// For requests from now on.
-    pub(super) fn set_sender(&mut self, sender: Sender, dialect: Dialect) {
-        self.sender = Arc::new(sender);
-        self.dialect = dialect;
+    pub(super) fn change(&mut self, destination: &Destination) {
+        self.sender = Arc::new(Sender::new(destination));
+        self.dialect = Dialect::new(destination);
+        self.placing = Placing::new(destination);
+    }
+
+    /// Asks who owns what, when it is time.
+    pub(super) fn look(&mut self, now_ms: i64) {
+        let Some(question) = self.placing.ask(now_ms) else { return };
+        let sender = Arc::clone(&self.sender);
+        let asking = async move { Ended::Placed(sender.ask_for_placement(&question).await) };
+        self.under_way.push(Box::pin(asking));
+    }
+
+    pub(super) fn placed(
+        &mut self,
+        told: placing::Told,
+        now_ms: i64,
+        chance: &mut impl Rng,
+    ) -> Option<Routing> {
+        self.placing.heard(told, now_ms, chance)
     }
 
     pub(super) fn dialect(&self) -> &Dialect {
@@ -120,6 +171,14 @@ impl Requests {
     /// What an answer teaches of how to speak to the destination.
     pub(super) fn heard(&mut self, posted: &Posted, verdict: Verdict, now_ms: i64) -> Option<Turn> {
         let turn = self.dialect.heard(posted.sent.form, &posted.answer, verdict, now_ms);
+        if let Some(straight) = &posted.straight {
+            for (url, well) in &straight.members {
+                self.placing.reached(url, *well, now_ms);
+            }
+            if straight.has_moved {
+                self.placing.hurry(now_ms);
+            }
+        }
         if self.dialect.asks() {
             let sender = Arc::clone(&self.sender);
             let asking = async move { Ended::Asked(sender.ask_for_zstd().await) };
@@ -148,7 +207,8 @@ impl Requests {
                 for some in families.chunks(families_per_send_max) {
                     let body = Compressor::default().body(&metadata_request(some));
                     let (form, tenant) = (Form::default(), Arc::clone(&tenant));
-                    let answer = sender.post(Parcel { body, form, tenant, repeat: 0 }).await;
+                    let parcel = Parcel { body, form, tenant, repeat: 0, to: None };
+                    let answer = sender.post(parcel).await;
                     if !answer.is_success() {
                         return Ended::Told(Told { families: told, failure: Some(answer) });
                     }
@@ -237,25 +297,82 @@ impl Requests {
         let parts: Vec<(Cut, Bytes)> =
             parts.filter_map(|part| Some((part.cut.clone(), part.body.clone()?))).collect();
         let form = self.dialect.form(now_ms);
-        let body = match build(gathering.signal, form, &parts, &mut self.tools) {
-            Ok(body) => body,
+        let legs = match self.routes(gathering, now_ms) {
+            Some(routes) => apart(form, &routes, &parts, &mut self.tools),
+            None => build(gathering.signal, form, &parts, &mut self.tools)
+                .map(|body| vec![Leg { to: None, body }]),
+        };
+        let legs = match legs {
+            Ok(legs) => legs,
             Err(sequence) => return Err(gathering.failed(vec![sequence], None)),
         };
-        let Body { bytes, sent } = body;
         let sender = Arc::clone(&self.sender);
         let Gathering { ticket, repeat, .. } = *gathering;
         let tenant = Arc::clone(&gathering.tenant);
+        let is_asked = self.placing.is_on();
         self.under_way.push(Box::pin(async move {
-            let (started, request_bytes) = (Instant::now(), bytes.len());
-            let answer = if sent.counts.is_empty() {
-                Answer::Unsaid
-            } else {
-                sender.post(Parcel { body: bytes, form, tenant, repeat }).await
-            };
+            let (started, mut straight) = (Instant::now(), Straight::default());
+            let request_bytes = legs.iter().map(|leg| leg.body.bytes.len()).sum();
+            let ways = legs.into_iter().map(|leg| leg.go(&sender, &tenant, repeat));
+            let mut ended = Vec::new();
+            for (answer, sent, member) in join_all(ways).await {
+                if let Some((url, well)) = member {
+                    straight.has_moved |= matches!(&answer, Answer::Status(r) if r.has_forwarded);
+                    straight.members.push((url, well));
+                }
+                ended.push((answer, sent));
+            }
+            let (answer, sent) = joined(ended);
+            let straight = is_asked.then_some(straight);
             let took = started.elapsed();
-            Ended::Posted(Posted { ticket, repeat, answer, sent, request_bytes, took })
+            Ended::Posted(Posted { ticket, repeat, answer, sent, request_bytes, took, straight })
         }));
         Ok(())
+    }
+
+    /// Every second attempt goes the configured way, so that no member that only says "later" can hold
+    /// up what another would take. What is a tenant's is not the one's that was asked about.
+    fn routes(&self, gathering: &Gathering, now_ms: i64) -> Option<Routes> {
+        let may = gathering.tenant.is_empty() && gathering.repeat % 2 == 0;
+        self.placing.routes(now_ms).filter(|_| may)
+    }
+}
+
+fn apart(
+    form: Form,
+    routes: &Routes,
+    parts: &[(Cut, Bytes)],
+    tools: &mut Option<Tools>,
+) -> Result<Vec<Leg>, u64> {
+    let mut hashed = Vec::new();
+    let member_for = |labels: &SentLabels<'_>| routes.member_for(labels, &mut hashed);
+    let bodies = build_apart(form, parts, member_for, tools)?.into_iter();
+    let to = |member: Option<usize>| member.and_then(|at| routes.url(at)).cloned();
+    Ok(bodies.map(|(member, body)| Leg { to: to(member), body }).collect())
+}
+
+impl Leg {
+    /// What was answered, and by which member, and whether it was well there.
+    async fn go(
+        self,
+        sender: &Sender,
+        tenant: &Arc<str>,
+        repeat: u32,
+    ) -> (Answer, Sent, Option<(Arc<str>, bool)>) {
+        let Self { to, body: Body { bytes, sent } } = self;
+        if sent.counts.is_empty() {
+            return (Answer::Unsaid, sent, None);
+        }
+        let post = |to| {
+            let (body, tenant) = (bytes.clone(), Arc::clone(tenant));
+            sender.post(Parcel { body, form: sent.form, tenant, repeat, to })
+        };
+        let Some(url) = to else { return (post(None).await, sent, None) };
+        let answer = post(Some(Arc::clone(&url))).await;
+        if stands(&answer, &sent) {
+            return (answer, sent, Some((url, true)));
+        }
+        (post(None).await, sent, Some((url, false)))
     }
 }
 

@@ -4,16 +4,20 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
+};
 use reqwest::{Method, Response, Url};
 
 use crate::{
     config::{Destination, HttpClient, WriteMessage},
     outbox::{
         dialect::{Form, Packing},
+        placing::{Question, Told},
         verdict::{Answer, Reply, Written},
     },
     runtime::http::{Caller, Fault},
+    wire::placement::PLACEMENT_BYTES_MAX,
 };
 
 /// Of an answer, what a person gets to see.
@@ -30,6 +34,13 @@ const VERSION_QUESTION: (&str, &str) = ("get_vm_proto_version", "1");
 const VICTORIA_METRICS_SIGN: &str = "X-Server-Hostname";
 /// Whose samples a request has, where there is tenancy.
 const TENANT: &str = "X-Scope-OrgID";
+/// How many samples a gateway has sent on, as other members own them.
+const FORWARDED: &str = "X-Starling-Forwarded";
+/// Where a gateway says who owns what, beside the path for pushes.
+const PLACEMENT: &str = "placement";
+/// A gateway has answered by then, whatever becomes of its push.
+const MEMBER_TIMEOUT_MAX: Duration = Duration::from_secs(10);
+const PLACEMENT_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 /// How much of a request was stored, by kind: samples, histograms, exemplars.
 const WRITTEN: [&str; 3] = [
     "X-Prometheus-Remote-Write-Samples-Written",
@@ -46,6 +57,8 @@ pub(super) struct Parcel {
     pub(super) tenant: Arc<str>,
     /// The attempts before this one.
     pub(super) repeat: u32,
+    /// Another gateway than the one that is configured.
+    pub(super) to: Option<Arc<str>>,
 }
 
 pub(super) struct Sender {
@@ -78,7 +91,11 @@ impl Sender {
     }
 
     pub(super) async fn post(&self, parcel: Parcel) -> Answer {
-        match tokio::time::timeout(self.timeout, self.follow(&parcel)).await {
+        let timeout = match parcel.to {
+            Some(_) => self.timeout.min(MEMBER_TIMEOUT_MAX),
+            None => self.timeout,
+        };
+        match tokio::time::timeout(timeout, self.follow(&parcel)).await {
             Ok(answer) => answer,
             Err(_) => Answer::Timeout,
         }
@@ -98,8 +115,46 @@ impl Sender {
         tokio::time::timeout(self.timeout, asking).await.ok().flatten()
     }
 
+    /// Asks a gateway who owns what.
+    pub(super) async fn ask_for_placement(&self, question: &Question) -> Told {
+        let timeout = self.timeout.min(PLACEMENT_TIMEOUT_MAX);
+        let asking = self.question(question);
+        tokio::time::timeout(timeout, asking).await.unwrap_or(Told::Silence)
+    }
+
+    async fn question(&self, Question { to, version }: &Question) -> Told {
+        let push = to.as_deref().unwrap_or(&self.url);
+        let url = Url::parse(push).and_then(|url| url.join(PLACEMENT));
+        let Ok(url) = url else { return Told::None("its URL is none".to_owned()) };
+        let Ok(mut request) = self.caller.request(Method::GET, url.as_str()) else {
+            return Told::Silence;
+        };
+        if let Some(version) = version {
+            request = request.header(IF_NONE_MATCH, version.as_str());
+        }
+        let Ok(mut response) = request.send().await else { return Told::Silence };
+        match response.status().as_u16() {
+            200 => {}
+            304 => return Told::Same,
+            408 | 429 | 500..=599 => return Told::Silence,
+            code => return Told::None(format!("it answers with HTTP status {code}")),
+        }
+        let version = text_of(response.headers(), ETAG.as_str()).map(str::to_owned);
+        let mut json = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if json.len() + chunk.len() <= PLACEMENT_BYTES_MAX => {
+                    json.extend_from_slice(&chunk);
+                }
+                Ok(Some(_)) => return Told::None("it answers at too great length".to_owned()),
+                Ok(None) => return Told::New { json, version },
+                Err(_) => return Told::Silence,
+            }
+        }
+    }
+
     async fn follow(&self, parcel: &Parcel) -> Answer {
-        let mut url = self.url.clone();
+        let mut url = parcel.to.as_deref().unwrap_or(&self.url).to_owned();
         for _ in 0..REDIRECTS_MAX {
             let response = match self.post_to(&url, parcel).await {
                 Ok(response) => response,
@@ -115,7 +170,7 @@ impl Sender {
     }
 
     async fn post_to(&self, url: &str, parcel: &Parcel) -> Result<Response, Answer> {
-        let Parcel { body, form, tenant, repeat } = parcel;
+        let Parcel { body, form, tenant, repeat, to: _ } = parcel;
         let (content_type, version) = match form.message {
             WriteMessage::V1 => ("application/x-protobuf", "0.1.0"),
             WriteMessage::V2 => {
@@ -183,6 +238,8 @@ async fn reply_of(mut response: Response) -> Reply {
     let retry_after = text_of(headers, RETRY_AFTER.as_str()).map(str::to_owned);
     let written = Written::read(WRITTEN.map(|name| text_of(headers, name)));
     let is_victoria_metrics = headers.contains_key(VICTORIA_METRICS_SIGN);
+    let forwarded = text_of(headers, FORWARDED).and_then(|count| count.parse::<u64>().ok());
+    let has_forwarded = forwarded.is_some_and(|count| count > 0);
     let mut text = Vec::new();
     let mut read = 0;
     // The status stands, however the body ends.
@@ -193,7 +250,7 @@ async fn reply_of(mut response: Response) -> Reply {
         text.extend(chunk.iter().take(TEXT_BYTES_MAX - text.len()));
     }
     let text = String::from_utf8_lossy(&text).trim().to_owned();
-    Reply { code, retry_after, text, written, is_victoria_metrics }
+    Reply { code, retry_after, text, written, is_victoria_metrics, has_forwarded }
 }
 
 /// A header that is there and is no text says as much as one that can't be understood.

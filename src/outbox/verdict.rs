@@ -40,6 +40,8 @@ pub struct Reply {
     /// `None` where it does not say: then it is no receiver of 2.0.
     pub written: Option<Written>,
     pub is_victoria_metrics: bool,
+    /// A gateway that has sent some of it on to other members.
+    pub has_forwarded: bool,
 }
 
 /// The headers `X-Prometheus-Remote-Write-*-Written`: how much of each kind was stored. What is not

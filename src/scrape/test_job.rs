@@ -91,6 +91,7 @@ pub(super) fn destination(external_labels: &[(&str, &str)], url: String) -> Arc<
         compression: WriteCompression::Auto,
         metadata: MetadataSending::default(),
         round_robin_dns: false,
+        placement: false,
         out_of_order_window: Duration::ZERO,
         queue: Queue {
             samples_per_send_max: 1000,

@@ -1,5 +1,6 @@
 //! Bytes to values and back, pure: the formats that targets answer in, and remote write.
-//! `Exposed` is the door to what targets say; `remote_write` the one to what is sent.
+//! `Exposed` is the door to what targets say; `remote_write` the one to what is sent, and `placement`
+//! says where it may be sent at once.
 
 mod classic;
 pub mod content_type;
@@ -12,6 +13,7 @@ mod metric_family;
 pub mod native;
 mod openmetrics;
 pub mod parser;
+pub mod placement;
 pub mod protobuf;
 pub mod remote_write;
 mod rewrite;

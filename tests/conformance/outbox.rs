@@ -56,6 +56,7 @@ fn sent(series: &Labels, external_labels: Labels) -> Labels {
         compression: WriteCompression::Auto,
         metadata: MetadataSending::default(),
         round_robin_dns: false,
+        placement: false,
         out_of_order_window: Duration::ZERO,
         queue: Queue {
             samples_per_send_max: 1,

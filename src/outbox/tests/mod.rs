@@ -223,6 +223,7 @@ pub(super) fn destination(name: &str, url: &str) -> Destination {
         compression: WriteCompression::Auto,
         metadata: MetadataSending::default(),
         round_robin_dns: false,
+        placement: false,
         out_of_order_window: Duration::ZERO,
         queue: Queue {
             samples_per_send_max: 2000,

@@ -151,7 +151,7 @@ pub(super) fn unpack_body(body: &[u8]) -> Result<Vec<u8>, DecodeError> {
 
 /// Histograms are samples too. A series of neither has exemplars alone: it counts as well, so that it
 /// belongs to a piece.
-fn count_samples(series: &[u8]) -> Result<u32, WireFault> {
+pub(super) fn count_samples(series: &[u8]) -> Result<u32, WireFault> {
     let mut samples = 0;
     for field in Fields::of(series) {
         samples += u32::from(matches!(field?.0, SAMPLES | HISTOGRAMS));

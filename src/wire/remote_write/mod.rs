@@ -6,6 +6,7 @@
 //! and, where a destination speaks 2.0, what that has besides in fields of our own. A receiver of
 //! 1.0 passes over those, as over all fields that it does not know.
 
+mod apart;
 mod decode;
 mod encode;
 mod fragment;
@@ -21,6 +22,7 @@ mod v1;
 mod v2;
 
 pub use self::{
+    apart::{SeriesField, each_series},
     decode::{DecodeError, HistogramAt, TimeSeries, decode, decode_v2},
     encode::{encode_labels, is_labels, push_series},
     fragment::{Compressor, Fragment, Piece, join, sample_count, split, unpack_all},
