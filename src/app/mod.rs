@@ -211,6 +211,7 @@ impl Agent {
                 time: members.time.clone(),
                 lease: members.lease.clone(),
                 roster: members.roster.clone(),
+                status: members.status.clone(),
                 owners: division.owners(),
                 shares: division.shares(),
                 config: reload.state(),

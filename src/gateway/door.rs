@@ -200,12 +200,8 @@ impl Door {
 }
 
 impl Admitted {
-    /// `None` where each series says its own.
-    pub(super) fn tenant(&self) -> Option<&Arc<str>> {
-        match &self.whose {
-            Whose::Tenant(tenant) => Some(tenant),
-            Whose::EachSeries => None,
-        }
+    pub(super) fn whose(&self) -> &Whose {
+        &self.whose
     }
 
     pub(super) fn limits(&self) -> &PushLimits {

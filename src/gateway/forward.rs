@@ -47,8 +47,14 @@ pub(super) struct Forwarder {
     pub(super) meters: Meters,
 }
 
-/// Those of a push that no owner wants, by their places; all others are kept.
-pub(super) type Delivered = Vec<(u32, Unwanted)>;
+/// What has become of a push.
+#[derive(Debug, Default)]
+pub(super) struct Delivered {
+    /// What no owner wants, by its place; all else is kept.
+    pub(super) unwanted: Vec<(u32, Unwanted)>,
+    /// How much of it went to other members.
+    pub(super) forwarded: u64,
+}
 
 /// Why a push is not kept, or not all of it. It may be, when it comes again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +82,7 @@ impl Forwarder {
         until: Instant,
     ) -> Result<Delivered, Undelivered> {
         let mut owners = self.owners.clone();
-        let mut unwanted = Vec::new();
+        let mut delivered = Delivered::default();
         let mut places: Option<Vec<u32>> = None;
         let mut differed = 0;
         loop {
@@ -89,10 +95,12 @@ impl Forwarder {
                     split.parts.into_iter().map(|(owner, part)| self.ask(owner, part, until));
                 let mut differs = false;
                 for (owner, part, answer) in join_all(asked).await {
+                    let is_other = owner != self.me;
+                    delivered.forwarded += if is_other { part.places.len() as u64 } else { 0 };
                     match answer {
                         Some(Answer::Kept(exceptions)) => {
                             let told = exceptions.unwanted.into_iter();
-                            unwanted.extend(told.filter_map(|(at, why)| {
+                            delivered.unwanted.extend(told.filter_map(|(at, why)| {
                                 Some((*part.places.get(at as usize)?, why))
                             }));
                             left.extend(places_in(&part, &exceptions.elsewhere));
@@ -108,7 +116,7 @@ impl Forwarder {
                     }
                 }
                 if left.is_empty() {
-                    return Ok(unwanted);
+                    return Ok(delivered);
                 }
                 if differs {
                     differed += 1;

@@ -1,12 +1,13 @@
 //! What other members say: parcels for this member, which go to the intake, copies of what they own,
 //! and answers to what it has sent.
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tracing::debug;
 
 use crate::{
     fleet::channel::{self, Inbox, Topic},
     gateway::{
+        addresses::Addresses,
         copies::{CopyMail, Copying},
         forward::Waiting,
         intake::{Order, Reply},
@@ -21,6 +22,7 @@ pub(super) struct Mail {
     pub(super) intake: mpsc::Sender<Order>,
     pub(super) copies: mpsc::Sender<CopyMail>,
     pub(super) waiting: Waiting,
+    pub(super) addresses: Addresses,
 }
 
 impl Mail {
@@ -55,6 +57,7 @@ impl Mail {
                 Some(Message::Done { destination, numbers }) => {
                     let _ = self.copies.try_send((from, Copying::Done { destination, numbers }));
                 }
+                Some(Message::Listens { url }) => self.addresses.heard(from, url, Instant::now()),
                 // Whoever sent a push hears nothing, and answers its client that it is not kept.
                 None => debug!(member_id = %from, "a push came in a form that is not known"),
             }

@@ -5,6 +5,7 @@
 //! → `forward` and `route` (to the owners) → there `intake`, `taking` and `ledger` → the outbox. What
 //! comes from other members comes by `mail`. This file starts and stops them.
 
+mod addresses;
 mod copier;
 mod copies;
 mod door;
@@ -18,6 +19,7 @@ mod mail;
 mod meters;
 pub mod metrics;
 pub mod parcel;
+pub mod placing;
 mod receive;
 pub mod replicas;
 pub mod retry_after;
@@ -38,8 +40,12 @@ use tracing::{error, info, warn};
 
 use crate::{
     config::{Config, MetricsGateway},
-    fleet::channel::{self, Inbox},
+    fleet::{
+        self,
+        channel::{self, Inbox},
+    },
     gateway::{
+        addresses::{Addresses, Teller},
         copier::Copier,
         copies::Copies,
         door::Door,
@@ -71,6 +77,7 @@ pub struct Links {
     pub time: FleetTime,
     pub lease: Lease,
     pub roster: watch::Receiver<Arc<Roster>>,
+    pub status: watch::Receiver<Arc<fleet::Status>>,
     pub owners: watch::Receiver<Arc<Owners>>,
     pub shares: watch::Receiver<Shares>,
     pub config: watch::Receiver<Arc<ConfigState>>,
@@ -93,6 +100,7 @@ pub struct Gateway {
     receiver: Receiver,
     intake: Intake,
     mail: Option<(Mail, Copies)>,
+    teller: Teller,
 }
 
 type Bound = (Arc<MetricsGateway>, Vec<TcpListener>);
@@ -116,7 +124,7 @@ impl Gateway {
         let waiting = Waiting::new(links.first_number);
         let to_runners_up = Copier::new(copier::Links {
             me: links.me,
-            roster: links.roster,
+            roster: links.roster.clone(),
             time: links.time.clone(),
             channel: channel.clone(),
             waiting: waiting.clone(),
@@ -137,10 +145,20 @@ impl Gateway {
             },
             meters.clone(),
         );
+        let addresses = Addresses::default();
+        let teller = Teller {
+            me: links.me,
+            roster: links.roster.clone(),
+            status: links.status,
+            config: links.config.clone(),
+            channel: channel.clone(),
+            addresses: addresses.clone(),
+        };
         let mail = links.peers.map(|(channel, inbox)| {
+            let addresses = addresses.clone();
             let (copied, part) = Copies::new(links.outbox.clone(), channel.clone());
             let (intake, waiting) = (orders.clone(), waiting.clone());
-            (Mail { channel, inbox, intake, copies: copied, waiting }, part)
+            (Mail { channel, inbox, intake, copies: copied, waiting, addresses }, part)
         });
         let forwarder = Forwarder {
             me: links.me,
@@ -156,9 +174,11 @@ impl Gateway {
             forwarder,
             door: Arc::new(Door::new()?),
             told: Arc::new(Told::new(links.outbox.families().clone())),
+            roster: links.roster,
+            addresses,
             meters,
         };
-        Ok(Self { config: links.config, bound: bound.transpose()?, receiver, intake, mail })
+        Ok(Self { config: links.config, bound: bound.transpose()?, receiver, intake, mail, teller })
     }
 
     /// Listens where the configuration says, also when that changes.
@@ -170,6 +190,8 @@ impl Gateway {
             let mail = mail.run(inner.part("gateway mail"));
             [tasks::spawn("gateway mail", mail), tasks::spawn("gateway copies", copies)]
         });
+        let teller = self.teller.run(inner.part("gateway addresses"));
+        let teller = tasks::spawn("gateway addresses", teller);
         let mut serving = match self.bound.take() {
             Some((settings, bound)) => serve(&self.receiver, settings, bound),
             None => None,
@@ -189,7 +211,7 @@ impl Gateway {
             stop.during(serving.end()).await;
         }
         inner.raise();
-        for task in mail.into_iter().flatten().chain([intake]) {
+        for task in mail.into_iter().flatten().chain([intake, teller]) {
             // A panic was told where it happened.
             let _ = stop.during(task).await;
         }

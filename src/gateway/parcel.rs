@@ -153,6 +153,10 @@ pub enum Message {
         destination: Arc<str>,
         numbers: Vec<u64>,
     },
+    /// Where the sender takes pushes, if it does. It is said again and again.
+    Listens {
+        url: Option<Arc<str>>,
+    },
 }
 
 impl Piece {

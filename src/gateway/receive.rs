@@ -20,27 +20,36 @@ use tokio::{
     time::{Duration, Instant, timeout_at},
 };
 use tracing::error;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     gateway::{
+        addresses::Addresses,
         door::{Door, Refusal},
         families::Told,
         forward::{Delivered, Forwarder, Undelivered},
         meters::{Meters, Reason},
         metrics::Read,
         parcel::{Kind, Unwanted},
+        placing,
     },
+    model::member::Roster,
     runtime::{
         clock,
         config_state::ConfigState,
         http::{CertificateNames, ServerTls},
     },
-    wire::remote_write::{Packing, UnpackError, WriteVersion, unpack},
+    wire::{
+        placement::{PlacedMember, Placement},
+        remote_write::{Packing, UnpackError, WriteVersion, unpack},
+    },
 };
 
 /// Those of Alloy, of Prometheus and `VictoriaMetrics`, of Mimir and of Thanos.
 const PATHS: [&str; 4] =
     ["/api/v1/metrics/write", "/api/v1/write", "/api/v1/push", "/api/v1/receive"];
+/// Beside them stands who owns what.
+const PLACEMENT_PATHS: [&str; 2] = ["/api/v1/metrics/placement", "/api/v1/placement"];
 /// Threads that read requests.
 const WORKERS: usize = 2;
 /// Of all clients; more wait in the kernel's queue. One that is idle takes some 10 KB.
@@ -63,6 +72,8 @@ const V1_MESSAGE: &str = "prometheus.WriteRequest";
 const V2_MESSAGE: &str = "io.prometheus.write.v2.Request";
 const CONTENT_TYPE: &str = "application/x-protobuf";
 const RETRY_ATTEMPT: &str = "Retry-Attempt";
+/// How many samples of a push went to other members: those who could have sent them there hear of it.
+const FORWARDED: &str = "x-starling-forwarded";
 
 /// What every request needs; one for all threads.
 #[derive(Clone)]
@@ -71,6 +82,8 @@ pub(super) struct Receiver {
     pub(super) forwarder: Forwarder,
     pub(super) door: Arc<Door>,
     pub(super) told: Arc<Told>,
+    pub(super) roster: watch::Receiver<Arc<Roster>>,
+    pub(super) addresses: Addresses,
     pub(super) meters: Meters,
 }
 
@@ -88,6 +101,11 @@ pub(super) fn server(
     let receiver = Data::new(receiver);
     let server = HttpServer::new(move || {
         let app = App::new().app_data(receiver.clone()).wrap(from_fn(guard));
+        let app = PLACEMENT_PATHS.iter().fold(app, |app, path| {
+            let wrong = || async { refusal(StatusCode::METHOD_NOT_ALLOWED, "expected GET") };
+            let resource = web::resource(*path).route(web::get().to(placement));
+            app.service(resource.default_service(web::route().to(wrong)))
+        });
         PATHS.iter().fold(app, |app, path| {
             let wrong = || async { refusal(StatusCode::METHOD_NOT_ALLOWED, "expected POST") };
             let resource = web::resource(*path).route(web::post().to(push));
@@ -145,6 +163,21 @@ async fn push(request: HttpRequest, body: Payload, receiver: Data<Receiver>) -> 
     answer
 }
 
+/// Who owns what, for those who would send it there at once.
+async fn placement(request: HttpRequest, receiver: Data<Receiver>) -> HttpResponse {
+    let placement = match receiver.place(&request).await {
+        Ok(placement) => placement.bytes(),
+        Err(refused) => return refused_answer(&request, &refused),
+    };
+    let version = format!("\"{:016x}\"", xxh3_64(&placement));
+    let known = request.headers().get(header::IF_NONE_MATCH);
+    let is_known = known.is_some_and(|known| known.as_bytes() == version.as_bytes());
+    let status = if is_known { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+    let mut answer = HttpResponse::build(status);
+    answer.insert_header((header::ETAG, version));
+    if is_known { answer.finish() } else { answer.content_type("application/json").body(placement) }
+}
+
 /// What the head of a request says of its body.
 struct Form {
     version: WriteVersion,
@@ -161,6 +194,7 @@ struct Taken {
     fault: Option<String>,
     /// Of that, something may be kept when it comes again.
     is_over_limit: bool,
+    forwarded: u64,
 }
 
 impl Receiver {
@@ -193,7 +227,7 @@ impl Receiver {
             pass.inspect_err(|_| self.meters.refused(Reason::Rate, samples))?;
         }
         // Where each series says whose it is, nobody knows whose these are.
-        if let Some(tenant) = admitted.tenant() {
+        if let Whose::Tenant(tenant) = admitted.whose() {
             self.told.add(tenant, std::mem::take(&mut read.families));
         }
         let taken = self.deliver(&form, read).await;
@@ -201,13 +235,28 @@ impl Receiver {
         taken
     }
 
+    async fn place(&self, request: &HttpRequest) -> Result<Placement, Refusal> {
+        let config = Arc::clone(&self.config.borrow().config);
+        let Some(settings) = &config.gateway.metrics else {
+            return Err(Refusal::Unavailable("nothing is taken here any more"));
+        };
+        let admitted = self.door.admit(request, settings).await?;
+        let table = self.forwarder.owners.borrow().table.clone();
+        let roster = Arc::clone(&self.roster.borrow());
+        let member = |id| PlacedMember {
+            name: roster.members.get(&id).map(|member| member.name.clone()).unwrap_or_default(),
+            url: self.addresses.url_of(id).map(|url| url.to_string()),
+        };
+        Ok(placing::placement(settings, admitted.whose(), table.as_deref(), member))
+    }
+
     async fn deliver(&self, form: &Form, read: Read) -> Result<Taken, Refusal> {
         let until = Instant::now() + DELIVERY_MAX;
         let parcels = read.parcels.iter();
         let delivering = parcels.map(|parcel| self.forwarder.deliver(parcel, until));
-        let mut unwanted: Vec<Delivered> = Vec::new();
+        let mut all: Vec<Delivered> = Vec::new();
         for delivered in join_all(delivering).await {
-            unwanted.push(delivered.map_err(|why| match why {
+            all.push(delivered.map_err(|why| match why {
                 Undelivered::Full => Refusal::Full("there is no room for more"),
                 Undelivered::Disk => Refusal::Full("the disk does not work"),
                 Undelivered::OtherPipeline => Refusal::Unavailable(
@@ -218,15 +267,17 @@ impl Receiver {
                 }
             })?);
         }
-        Ok(self.count(form, read, unwanted))
+        Ok(self.count(form, read, all))
     }
 
-    fn count(&self, form: &Form, read: Read, unwanted: Vec<Delivered>) -> Taken {
+    fn count(&self, form: &Form, read: Read, delivered: Vec<Delivered>) -> Taken {
         let Read { parcels, exemplars, mut faults, .. } = read;
         self.meters.refused(Reason::Invalid, (faults.series + faults.samples) as u64);
         let [mut samples, mut histograms, mut all_exemplars] = [0; 3];
-        let mut is_over_limit = false;
-        for ((parcel, exemplars), mut unwanted) in parcels.iter().zip(exemplars).zip(unwanted) {
+        let (mut is_over_limit, mut all_forwarded) = (false, 0);
+        for ((parcel, exemplars), delivered) in parcels.iter().zip(exemplars).zip(delivered) {
+            let Delivered { mut unwanted, forwarded } = delivered;
+            all_forwarded += forwarded;
             unwanted.sort_unstable();
             let mut unwanted = unwanted.into_iter().peekable();
             for (place, (piece, exemplars)) in (0..).zip(parcel.pieces.iter().zip(exemplars)) {
@@ -260,6 +311,7 @@ impl Receiver {
             exemplars: all_exemplars,
             fault: (!faults.is_empty()).then(|| faults.to_string()),
             is_over_limit,
+            forwarded: all_forwarded,
         }
     }
 
@@ -364,6 +416,10 @@ impl Taken {
         if self.is_over_limit {
             let seconds = SERIES_WAIT.as_secs().into();
             answer.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        if self.forwarded > 0 {
+            let name = header::HeaderName::from_static(FORWARDED);
+            answer.headers_mut().insert(name, self.forwarded.into());
         }
         if self.version == WriteVersion::V2 {
             for (kind, count) in [

@@ -14,6 +14,9 @@ impl std::fmt::Display for NodeId {
     }
 }
 
+/// Of the address at which a member takes pushes; longer ones are refused, and not believed of others.
+pub const PUSH_URL_BYTES_MAX: usize = 512;
+
 /// Older intervals of a member are forgotten: no tick that old is still to be decided.
 pub const INTERVALS_MAX: usize = 4;
 

@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::identity::{TENANT_SLOTS, TenantKey};
+use crate::model::{
+    identity::{TENANT_SLOTS, TenantKey},
+    member::PUSH_URL_BYTES_MAX,
+};
 
 /// Of an answer; a fleet of hundreds takes some ten thousand.
 pub const PLACEMENT_BYTES_MAX: usize = 256 << 10;
@@ -11,8 +14,6 @@ pub const PLACEMENT_BYTES_MAX: usize = 256 << 10;
 const MEMBERS_MAX: usize = 4_096;
 /// Of a gateway's name.
 const NAME_BYTES_MAX: usize = 255;
-/// Of the address at which a gateway takes pushes.
-pub const PUSH_URL_BYTES_MAX: usize = 512;
 
 /// The labels of a series, in the order in which they are sent.
 pub type SentLabels<'a> = [(&'a str, &'a str)];

@@ -16,13 +16,14 @@ use crate::{
     config::{
         Secret, Source, WebTls,
         decode::{Findings, Section, shown as told},
-        labels, relabel,
+        discovery, labels, relabel,
         tokens::{self, Locked, Unlocked},
         web,
         yaml::Node,
     },
     model::{
         labels::METRIC_NAME,
+        member::PUSH_URL_BYTES_MAX,
         relabel::{NameValidation, Rule},
         tenant::{TENANT_EXPECTED, is_tenant},
     },
@@ -48,6 +49,8 @@ pub struct GatewaySettings {
 pub struct MetricsGateway {
     /// `host:port`, or `:port` for every address of this host.
     pub listen_address: String,
+    /// Where others are to push to this member; `None`: at the address that the fleet knows it by.
+    pub advertise_url: Option<String>,
     /// `None`: plain HTTP.
     pub tls: Option<WebTls>,
     pub auth: PushAuth,
@@ -150,6 +153,7 @@ fn metrics(
 ) -> Option<MetricsGateway> {
     let mut section = Section::open(node, "metrics", findings)?;
     let listen_address = listen_address(&mut section);
+    let advertise_url = advertise_url(&mut section);
     let tls = section.get("tls").and_then(|node| web::tls_of(node, "tls", true, section.findings));
     let tenants = section.get("tenants");
     let tenants = tenants.map(|node| tenants::tenants(node, validation, section.findings));
@@ -173,6 +177,7 @@ fn metrics(
     section.close();
     Some(MetricsGateway {
         listen_address: listen_address?,
+        advertise_url,
         tls,
         auth,
         tenants,
@@ -202,6 +207,24 @@ fn listen_address(section: &mut Section<'_, '_>) -> Option<String> {
         return None;
     }
     Some(text.to_owned())
+}
+
+/// It is told to whoever may push, so nothing in it may be a secret.
+fn advertise_url(section: &mut Section<'_, '_>) -> Option<String> {
+    let text = section.text("advertise_url")?;
+    let has_credentials = |text: &str| {
+        url::Url::parse(text)
+            .is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
+    };
+    let fault = match discovery::url_fault(text) {
+        Some(fault) => fault,
+        None if text.len() > PUSH_URL_BYTES_MAX => "it is too long",
+        None if has_credentials(text) => "expected one without credentials",
+        None => return Some(text.to_owned()),
+    };
+    let place = section.place_of("advertise_url");
+    section.problem(place, format!("`advertise_url`: {fault}"));
+    None
 }
 
 /// An empty one is every address.

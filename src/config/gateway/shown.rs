@@ -24,6 +24,7 @@ pub(in crate::config) fn show(settings: &GatewaySettings) -> Option<Shown> {
 fn show_metrics(settings: &MetricsGateway) -> Shown {
     map([
         ("listen_address", Some(text(&*settings.listen_address))),
+        ("advertise_url", settings.advertise_url.as_deref().map(text)),
         ("tls", settings.tls.as_ref().map(web::show_tls)),
         ("auth", show_auth(&settings.auth)),
         ("tenants", Some(show_tenants(&settings.tenants))),
