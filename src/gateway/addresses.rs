@@ -161,8 +161,8 @@ mod tests {
         check(&said, "10.0.0.1", "https://g.example/write");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_is_silent_is_forgotten() {
+    #[test]
+    fn who_is_silent_is_forgotten() {
         let (addresses, now) = (Addresses::default(), Instant::now());
         let known = || [1, 2, 3].map(|id| addresses.url_of(NodeId(id)).is_some());
         for id in [1, 2] {

@@ -231,6 +231,7 @@ mod tests {
             compression: WriteCompression::Auto,
             metadata: MetadataSending::default(),
             round_robin_dns: false,
+            placement: false,
             out_of_order_window: std::time::Duration::ZERO,
             queue: Queue {
                 samples_per_send_max: 500,

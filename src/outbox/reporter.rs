@@ -393,7 +393,8 @@ mod tests {
             let sent = Sent::default();
             let verdict = judge(&answer, &sent, 0);
             let (ticket, repeat, request_bytes, took) = (0, 0, 0, Duration::ZERO);
-            let posted = Posted { ticket, repeat, answer, sent, request_bytes, took };
+            let straight = None;
+            let posted = Posted { ticket, repeat, answer, sent, request_bytes, took, straight };
             reporter.answered(&posted, verdict, &Answered::default());
         }
         assert_eq!(reporter.last_failure, Answer::Timeout.to_string());

@@ -7,6 +7,7 @@ mod lines;
 mod odd;
 mod pushes;
 mod receiver;
+mod straight;
 mod versions;
 
 use std::{path::Path, sync::Arc, time::Duration};

@@ -46,6 +46,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::labels::Labels;
     use crate::wire::remote_write::tests::{any_series, encode};
 
     proptest! {
@@ -54,7 +55,7 @@ mod tests {
             all in prop::collection::vec(any_series(), 0..8)
         ) {
             let raw = encode(&all);
-            let (mut bytes, mut found) = (Vec::new(), Vec::new());
+            let (mut bytes, mut found) = (Vec::new(), Vec::<Labels>::new());
             each_series(&raw, |field, labels| {
                 bytes.extend_from_slice(field.bytes);
                 found.push(labels.iter().copied().collect());
