@@ -147,7 +147,8 @@ impl Reporter {
                 info!(%destination, "destination tells who owns what, series go there at once");
             }
             Some(Routing::NotStraight(reason)) => {
-                info!(%destination, reason, "series go where it is configured, not to their owners");
+                let answer = reason;
+                info!(%destination, answer, "series go where it is configured, not to their owners");
             }
             None => {}
         }

@@ -43,6 +43,7 @@ fn all_that_can_be_said_is_read_and_shown_without_a_secret() {
         "gateway:
   metrics:
     listen_address: gateway.example:9735
+    advertise_url: https://gateway.example/api/v1/write
     tls: {{cert_file: c.pem, key: hunter2, client_ca_file: ca.pem, client_auth_type: VerifyClientCertIfGiven, curve_preferences: [X25519], min_version: TLS13}}
     auth:
       basic_auth_users: {{alice: {HASH}}}
@@ -127,6 +128,16 @@ fn what_is_wrong_is_told_with_its_place() {
     }
     for address in ["'[::1]:9735'", "0.0.0.0:9735", "'localhost:0'", "'[::]:1'"] {
         check(&format!("gateway: {{metrics: {{listen_address: {address}}}}}\n"), &[]);
+    }
+    for (url, fault) in [
+        ("gateway:9735", "URL scheme must be"),
+        ("ftp://gateway/", "URL scheme must be"),
+        ("http:///write", "host is missing"),
+        ("https://me@gateway/write", "expected one without credentials"),
+        (&*format!("http://gateway/{}", "x".repeat(500)), "it is too long"),
+    ] {
+        let expected = format!("`advertise_url`: {fault}");
+        check_metrics(&format!("advertise_url: '{url}'"), &[&format!("1:42: {expected}")]);
     }
     check_metrics(
         "ack: disk, relabel_configs: [{action: nope}]",

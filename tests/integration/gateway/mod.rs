@@ -2,6 +2,7 @@
 
 mod attack;
 mod conformance;
+mod edges;
 mod replication;
 mod senders;
 

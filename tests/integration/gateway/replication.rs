@@ -54,12 +54,18 @@ async fn who_dies_for_good_takes_nothing_along() {
     }
 }
 
-async fn start(folder: &Path, config: &str) -> Agent {
+pub(super) async fn start(folder: &Path, config: &str) -> Agent {
     fs::write(folder.join("secret"), "a secret that all of them have, and nobody else").unwrap();
     Agent::start(folder, config).await
 }
 
-fn config(name: &str, number: usize, ports: [u16; 3], gateway: u16, backend: &str) -> String {
+pub(super) fn config(
+    name: &str,
+    number: usize,
+    ports: [u16; 3],
+    gateway: u16,
+    backend: &str,
+) -> String {
     let peers = ports.iter().map(|port| format!("'127.0.0.1:{port}'")).collect::<Vec<_>>();
     format!(
         "cluster: {{ enabled: true, node_name: {name}, secret_file: secret, \
@@ -72,7 +78,7 @@ fn config(name: &str, number: usize, ports: [u16; 3], gateway: u16, backend: &st
 }
 
 /// Of each series every scrape is there, up to that one at least.
-async fn until_whole(backend: &Prometheus, last: u64) {
+pub(super) async fn until_whole(backend: &Prometheus, last: u64) {
     #[expect(clippy::cast_precision_loss, reason = "a test makes few scrapes")]
     let last = last as f64;
     let all = eventually("scrapes were stored", PATIENCE, || async {
