@@ -55,6 +55,7 @@ fn destination(name: &str) -> Arc<Destination> {
         compression: WriteCompression::Auto,
         metadata: MetadataSending::default(),
         round_robin_dns: false,
+        placement: false,
         out_of_order_window: Duration::ZERO,
         queue: Queue {
             samples_per_send_max: 2000,

@@ -375,6 +375,7 @@ pub enum DnsRecord {
 
 /// One entry of `remote_write`.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "the file has as many")]
 pub struct Destination {
     /// As typed, else the first six hex digits of a hash of the entry, as Prometheus does.
     pub name: Arc<str>,

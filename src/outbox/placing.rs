@@ -161,7 +161,7 @@ impl Placing {
                 // One that may know is asked at once, and where nobody is known, in a while.
                 let urls = self.known.iter().flat_map(|known| &known.urls);
                 let others = urls.flatten().count();
-                if self.silences % (others + 1) != 0 {
+                if !self.silences.is_multiple_of(others + 1) {
                     wait_ms = PAUSE_MS;
                 }
                 self.known.take_if(|known| now_ms - known.heard_ms > STALE_MS);

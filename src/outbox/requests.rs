@@ -333,7 +333,7 @@ impl Requests {
     /// Every second attempt goes the configured way, so that no member that only says "later" can hold
     /// up what another would take. What is a tenant's is not the one's that was asked about.
     fn routes(&self, gathering: &Gathering, now_ms: i64) -> Option<Routes> {
-        let may = gathering.tenant.is_empty() && gathering.repeat % 2 == 0;
+        let may = gathering.tenant.is_empty() && gathering.repeat.is_multiple_of(2);
         self.placing.routes(now_ms).filter(|_| may)
     }
 }

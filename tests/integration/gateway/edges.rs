@@ -4,12 +4,19 @@
 use std::{fs, path::Path, time::Duration};
 
 use futures_util::future::join_all;
+use reqwest::Method;
 use rustix::process::Signal;
+use serde_json::Value;
+use starling::runtime::http::Caller;
 
 use crate::{
     backend::Prometheus,
+    door::bearer,
     eventually,
-    gateway::replication::{config, start, until_whole},
+    gateway::{
+        Gateway,
+        replication::{config, start, until_whole},
+    },
     process::{Agent, free_port, get},
     target::Target,
 };
@@ -58,6 +65,38 @@ async fn an_edge_sends_to_owners_whoever_leaves_or_dies() {
     until_whole(&backend, target.scrapes() + 3).await;
     until_calm(&target, &gateways).await;
     assert_eq!(sum(&edge, "starling_outbox_dropped_samples_total").await, 0);
+}
+
+/// It is for those who may push, as the tenant that they push as, and told once.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_push_is_told_who_owns_what() {
+    let directory = tempfile::tempdir().unwrap();
+    let more = ", auth: { bearer_tokens: [{ name: edge, token: a-token-of-an-edge }] }";
+    let gateway = Gateway::start(directory.path(), "http://127.0.0.1:1/", more).await;
+    let url = format!("http://{}/api/v1/placement", gateway.address);
+    let ask = async |token: &str, method: Method, headers: &[(&str, &str)]| {
+        let caller = Caller::new(&bearer((!token.is_empty()).then_some(token)));
+        let request = caller.request(method, &url).unwrap();
+        let request = headers.iter().fold(request, |all, (name, value)| all.header(*name, *value));
+        let answer = request.send().await.unwrap();
+        let version = answer.headers().get("etag").map(|etag| etag.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), version, answer.text().await.unwrap())
+    };
+    let token = "a-token-of-an-edge";
+    let tenant = [("X-Scope-OrgID", "shop")];
+    let (status, version, told) = ask(token, Method::GET, &tenant).await;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((status, &told["tenant"], &told["straight"]), (200, &"shop".into(), &true.into()));
+    assert_eq!(told["owners"].as_array().map(Vec::len), Some(128));
+    assert_eq!(told["members"][0]["url"], gateway.url());
+    let version = version.expect("it has one");
+    let known = [tenant[0], ("If-None-Match", &version)];
+    assert_eq!(ask(token, Method::GET, &known).await, (304, Some(version.clone()), String::new()));
+    let (status, other, _) = ask(token, Method::GET, &known[1..]).await;
+    assert_eq!((status, other == Some(version)), (200, false), "of no tenant");
+    assert_eq!(ask("", Method::GET, &tenant).await.0, 401);
+    assert_eq!(ask(token, Method::GET, &[("X-Scope-OrgID", "a b")]).await.0, 400);
+    assert_eq!(ask(token, Method::POST, &tenant).await.0, 405);
 }
 
 async fn edge(folder: &Path, target: &str, gateway: u16) -> Agent {
