@@ -340,8 +340,8 @@ impl DestinationLoop {
                 self.requests.told();
                 self.reporter.told(&told);
             }
-            Ended::Placed(told) => {
-                let change = self.requests.placed(told, now_ms, &mut self.chance);
+            Ended::Placed { told, changes } => {
+                let change = self.requests.placed(told, changes, now_ms, &mut self.chance);
                 self.reporter.placed(change);
             }
         }

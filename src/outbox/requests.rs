@@ -42,6 +42,8 @@ pub(super) struct Requests {
     sender: Arc<Sender>,
     dialect: Dialect,
     placing: Placing,
+    /// How often there were other settings: who was asked by former ones is not believed.
+    changes: u64,
     /// Their records are to be read from disk.
     waiting: Vec<Gathering>,
     /// The disk is at it.
@@ -75,7 +77,10 @@ pub(super) enum Ended {
     Asked(Option<bool>),
     Told(Told),
     /// Who owns what, where the destination was asked.
-    Placed(placing::Told),
+    Placed {
+        told: placing::Told,
+        changes: u64,
+    },
 }
 
 /// A round of metadata.
@@ -132,6 +137,7 @@ impl Requests {
             sender: Arc::new(Sender::new(destination)),
             dialect: Dialect::new(destination),
             placing: Placing::new(destination),
+            changes: 0,
             waiting: Vec::new(),
             reading: HashMap::new(),
             under_way: FuturesUnordered::new(),
@@ -145,22 +151,29 @@ impl Requests {
         self.sender = Arc::new(Sender::new(destination));
         self.dialect = Dialect::new(destination);
         self.placing = Placing::new(destination);
+        self.changes += 1;
     }
 
     /// Asks who owns what, when it is time.
     pub(super) fn look(&mut self, now_ms: i64) {
         let Some(question) = self.placing.ask(now_ms) else { return };
-        let sender = Arc::clone(&self.sender);
-        let asking = async move { Ended::Placed(sender.ask_for_placement(&question).await) };
-        self.under_way.push(Box::pin(asking));
+        let (sender, changes) = (Arc::clone(&self.sender), self.changes);
+        self.under_way.push(Box::pin(async move {
+            let told = sender.ask_for_placement(&question).await;
+            Ended::Placed { told, changes }
+        }));
     }
 
     pub(super) fn placed(
         &mut self,
         told: placing::Told,
+        changes: u64,
         now_ms: i64,
         chance: &mut impl Rng,
     ) -> Option<Routing> {
+        if changes != self.changes {
+            return None;
+        }
         self.placing.heard(told, now_ms, chance)
     }
 

@@ -137,7 +137,7 @@ fn what_is_wrong_is_told_with_its_place() {
         (&*format!("http://gateway/{}", "x".repeat(500)), "it is too long"),
     ] {
         let expected = format!("`advertise_url`: {fault}");
-        check_metrics(&format!("advertise_url: '{url}'"), &[&format!("1:42: {expected}")]);
+        check_metrics(&format!("advertise_url: '{url}'"), &[&format!("1:43: {expected}")]);
     }
     check_metrics(
         "ack: disk, relabel_configs: [{action: nope}]",

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    config::{Destination, WriteMessage},
+    config::{Authorization, Destination, Secret, Source, WriteMessage},
     model::identity::TENANT_SLOTS,
     outbox::tests::{
         Running, Target, destination,
@@ -15,6 +15,8 @@ use crate::{
     },
     wire::placement::{PlacedMember, Placement},
 };
+
+const SHOWN: &str = "Bearer s3cret";
 
 /// What the configured gateway says; shared with its script.
 type Word = Arc<Mutex<Option<Placement>>>;
@@ -100,7 +102,12 @@ async fn check_each_goes_to_its_owner(message: WriteMessage) {
         }
     };
     let fleet = Fleet::start(script).await;
-    let outbox = fleet.outbox(directory.path(), |destination| destination.message = message);
+    let outbox = fleet.outbox(directory.path(), |destination| {
+        destination.message = message;
+        let credentials = Some(Source::Inline(Secret::new("s3cret")));
+        let scheme = "Bearer".to_owned();
+        destination.http.authorization = Some(Authorization { scheme, credentials });
+    });
     fleet.until_asked(1).await;
     let mut target = Target::new("a", 60);
     for scrapes in 1..=3 {
@@ -113,6 +120,9 @@ async fn check_each_goes_to_its_owner(message: WriteMessage) {
     for member in &fleet.members {
         let in_order = |values: &Vec<f64>| *values == [0.0, 1.0, 2.0];
         assert!(member.stored().values().all(in_order), "{:?}", member.stored());
+        let shows = |(request, _): &(Request, u16)| request.header("authorization") == SHOWN;
+        assert!(member.requests().iter().all(shows), "who may push there may push here");
+        assert!(fleet.gateway.requests().iter().all(shows));
     }
     assert!(
         outbox.metrics().contains("starling_outbox_straight_parts_total{destination=\"main\"} 6")
