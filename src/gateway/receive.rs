@@ -32,6 +32,7 @@ use crate::{
         metrics::Read,
         parcel::{Kind, Unwanted},
         placing,
+        visitor::Whose,
     },
     model::member::Roster,
     runtime::{

@@ -23,7 +23,8 @@ const ENDLESS: &str = "/api/v1/events";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_as_described() {
-    let schemathesis = tokio::task::spawn_blocking(installed).await.unwrap();
+    let install = || environment("schemathesis", "tests/api/requirements.txt");
+    let home = tokio::task::spawn_blocking(install).await.unwrap();
     let schemathesis = home.join("bin/schemathesis");
     let flock = Flock::start().await;
     let mut others: Vec<String> = vec!["--exclude-path".to_owned(), ENDLESS.to_owned()];

@@ -13,7 +13,6 @@ use rand::{RngExt, rngs::StdRng};
 
 use crate::{
     gateway::{
-        identity::{SeriesKey, TenantKey},
         parcel::{Answer, Message},
         simulation::{
             clients::Client,
@@ -22,7 +21,11 @@ use crate::{
             wire::{Post, Wire},
         },
     },
-    model::{member::NodeId, slot::Slot},
+    model::{
+        identity::{SeriesKey, TenantKey},
+        member::NodeId,
+        slot::Slot,
+    },
     ownership::{
         assign::{self, JobShare},
         handoff::simulation::{
@@ -124,8 +127,11 @@ impl Feed for Pushes {
                         self.intake.ask(parcel, until_ms, Reply::Peer { to: from, number });
                     }
                     Message::Answer { number, answer } => self.answered(from, number, &answer),
-                    Message::Copies { .. } | Message::AskDone { .. } | Message::Done { .. } => {
-                        unreachable!("one disk is enough for these clients")
+                    Message::Copies { .. }
+                    | Message::AskDone { .. }
+                    | Message::Done { .. }
+                    | Message::Listens { .. } => {
+                        unreachable!("one disk and any member are enough for these clients")
                     }
                 },
                 Post::Response { .. } => unreachable!("clients hear them"),
