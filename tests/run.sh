@@ -7,18 +7,23 @@ mkdir -p target
 log=target/beside.log
 outcome=0
 
-# One set of tests beside another.
+# Sets of tests beside each other, the last of them shown as it goes.
 beside() {
-  local one other
-  read -ra one <<<"$1"
-  read -ra other <<<"$2"
-  cargo test --no-fail-fast "${one[@]}" >"$log" 2>&1 &
-  local testing=$!
-  trap 'kill "$testing" 2>/dev/null || true' EXIT
-  cargo test --no-fail-fast "${other[@]}" || outcome=1
-  wait "$testing" || outcome=1
+  local sets=("$@") testing=() set one
+  for set in "${sets[@]::$#-1}"; do
+    read -ra one <<<"$set"
+    cargo test --no-fail-fast "${one[@]}" >"$log.${#testing[@]}" 2>&1 &
+    testing+=($!)
+  done
+  # shellcheck disable=SC2064
+  trap "kill ${testing[*]} 2>/dev/null || true" EXIT
+  read -ra one <<<"${sets[-1]}"
+  cargo test --no-fail-fast "${one[@]}" || outcome=1
+  for set in "${!testing[@]}"; do
+    wait "${testing[$set]}" || outcome=1
+    cat "$log.$set"
+  done
   trap - EXIT
-  cat "$log"
 }
 
 bash tests/setup.sh
@@ -37,7 +42,7 @@ bash benches/stages/count.sh || outcome=1
 
 # What wraps packages and what mostly waits, beside what computes. The judge of gateways has bounds that
 # a busy machine keeps, and would keep the hosts of below from theirs.
-beside '--test=appliance --test=integration --test=gateways' \
+beside '--test=gateways' '--test=appliance --test=integration' \
   '--lib --bins --test=tidy --test=conformance --test=simulation --test=api --test=browser'
 # What is judged by the clock: it mostly waits, for boots and for time to pass, and so finds the
 # machine free. All that is left in Cargo.toml, so that none is forgotten.

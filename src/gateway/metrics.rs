@@ -220,7 +220,11 @@ impl<'a> Reader<'a> {
         }
         let mut read = self.read;
         for (tenant, growing) in self.growing {
-            let Growing { replicas, pieces, exemplars, fields, key: _ } = growing;
+            let Growing { replicas, pieces, exemplars, mut fields, key: _ } = growing;
+            if fields.len() < fields.capacity() / 2 {
+                // Most of what was expected is not taken.
+                fields.shrink_to_fit();
+            }
             read.exemplars.push(exemplars);
             read.parcels.push(Parcel {
                 tenant,

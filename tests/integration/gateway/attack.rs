@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use starling::{
     model::{
@@ -24,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// And as many file descriptors again, in the agent.
 const CONNECTIONS_MAX: u64 = 10_000;
 const GROWTH_KB_MAX: u64 = 160 << 10;
+/// Pushes that would take 900 MB if each was held as it is read.
+const AT_ONCE: usize = 32;
+const GROWTH_AT_ONCE_KB_MAX: u64 = 600 << 10;
 
 /// What it is, headers, the body, and the status that it is answered with.
 type Case = (&'static str, &'static str, Vec<u8>, u16);
@@ -109,6 +113,42 @@ async fn thousands_of_idle_connections_keep_nobody_out() {
     assert_eq!(ask(&gateway, &request("", body.len(), &body)).await, Some(204));
     let grown_kb = memory_kb(&gateway).saturating_sub(before_kb);
     assert!(grown_kb < GROWTH_KB_MAX, "{grown_kb} KB more for {count} connections");
+}
+
+/// Bodies of a few kilobytes that are all good, and some hundred times as long when they are read.
+#[tokio::test(flavor = "multi_thread")]
+async fn much_that_comes_at_once_in_little_is_put_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(directory.path(), NOWHERE, "").await;
+    let before_kb = memory_kb(&gateway);
+    let bodies: Vec<Vec<u8>> = (0..AT_ONCE).map(long).collect();
+    let pushed = bodies.iter().map(|body| async {
+        ask(&gateway, &request("Content-Encoding: zstd\r\n", body.len(), body)).await
+    });
+    let answers = join_all(pushed).await;
+    let count = |status| answers.iter().filter(|answer| **answer == Some(status)).count();
+    assert!(count(204) > 0 && count(204) + count(503) == AT_ONCE, "{answers:?}");
+    let grown_kb = memory_kb(&gateway).saturating_sub(before_kb);
+    assert!(grown_kb < GROWTH_AT_ONCE_KB_MAX, "{grown_kb} KB more");
+    let other = body(&[("up", 1)]);
+    assert_eq!(ask(&gateway, &request("", other.len(), &other)).await, Some(204));
+}
+
+/// Series with all that the limits allow, 28 MB of them.
+fn long(number: usize) -> Vec<u8> {
+    let mut raw = Vec::new();
+    let timestamp_ms = starling::runtime::clock::now_ms();
+    let value = "v".repeat(8_000);
+    for series in 0..60 {
+        let names = (0..58).map(|n| (format!("l{n:02}"), value.clone()));
+        let own = [("__name__", "long".to_owned()), ("n", format!("{number}-{series}"))];
+        let own = own.map(|(name, value)| (name.to_owned(), value));
+        let labels: Labels = own.into_iter().chain(names).collect();
+        let value = PointValue::Float(1.0);
+        let point = Point { value, timestamp_ms, start_ms: None, exemplars: &[] };
+        push_series(&mut raw, &encode_labels(&labels, None), &point);
+    }
+    zstd_of(&raw)
 }
 
 /// As many as two processes may hold here.

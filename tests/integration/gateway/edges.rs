@@ -126,7 +126,7 @@ async fn until_calm(target: &Target, gateways: &[Agent]) {
 }
 
 /// Of all series of a metric.
-async fn sum(agent: &Agent, metric: &str) -> u64 {
+pub(super) async fn sum(agent: &Agent, metric: &str) -> u64 {
     let (_, metrics) = get(&format!("{}/metrics", agent.url)).await.expect("it answers");
     let lines = metrics.lines().filter(|line| line.starts_with(metric));
     let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());

@@ -3,6 +3,7 @@
 mod attack;
 mod conformance;
 mod edges;
+mod partition;
 mod replication;
 mod senders;
 

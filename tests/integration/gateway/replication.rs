@@ -14,7 +14,7 @@ use crate::{
     target::Target,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 const SERIES: usize = 60;
 /// Scrapes of a second each that are pushed while the backend is away.
 const AWAY: u64 = 5;
