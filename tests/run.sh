@@ -7,24 +7,40 @@ mkdir -p target
 log=target/beside.log
 outcome=0
 
-# Sets of tests beside each other, the last of them shown as it goes.
-beside() {
-  local sets=("$@") testing=() set one
-  for set in "${sets[@]::$#-1}"; do
-    read -ra one <<<"$set"
-    cargo test --no-fail-fast "${one[@]}" >"$log.${#testing[@]}" 2>&1 &
-    testing+=($!)
-  done
-  # shellcheck disable=SC2064
-  trap "kill ${testing[*]} 2>/dev/null || true" EXIT
-  read -ra one <<<"${sets[-1]}"
-  cargo test --no-fail-fast "${one[@]}" || outcome=1
-  for set in "${!testing[@]}"; do
-    wait "${testing[$set]}" || outcome=1
-    cat "$log.$set"
-  done
-  trap - EXIT
+# Called by their names below.
+# shellcheck disable=SC2317
+tests() { cargo test --no-fail-fast "$@"; }
+
+# The judge of gateways has bounds that a busy machine keeps, and would keep the hosts of below from
+# theirs. The stages' instructions are counted, however long they take.
+# shellcheck disable=SC2317
+gateways_and_counts() {
+  local outcome=0
+  tests --test=gateways || outcome=1
+  bash benches/stages/count.sh || outcome=1
+  return "$outcome"
 }
+
+# Commands beside each other, the last of them shown as it goes.
+beside() {
+  local commands=("$@") started=() number command
+  for number in "${!commands[@]}"; do
+    read -ra command <<<"${commands[number]}"
+    if ((number == $# - 1)); then
+      "${command[@]}" || outcome=1
+    else
+      "${command[@]}" >"$log.$number" 2>&1 &
+      started+=($!)
+    fi
+  done
+  for number in "${!started[@]}"; do
+    wait "${started[number]}" || outcome=1
+    cat "$log.$number"
+  done
+}
+
+# What is started here ends with it.
+trap 'jobs -p | xargs --no-run-if-empty kill 2>/dev/null || true' EXIT
 
 bash tests/setup.sh
 # From nothing, all is compiled a minute sooner when nothing is kept for the next time.
@@ -38,15 +54,12 @@ preparing=$!
 cargo test --no-run
 wait "$preparing" || { cat "$log" && exit 1; }
 
-bash benches/stages/count.sh || outcome=1
-
-# What wraps packages and what mostly waits, beside what computes. The judge of gateways has bounds that
-# a busy machine keeps, and would keep the hosts of below from theirs.
-beside '--test=gateways' '--test=appliance --test=integration' \
-  '--lib --bins --test=tidy --test=conformance --test=simulation --test=api --test=browser'
+# What wraps packages and what mostly waits, beside what computes.
+beside gateways_and_counts 'tests --test=appliance --test=integration' \
+  'tests --lib --bins --test=tidy --test=conformance --test=simulation --test=api --test=browser'
 # What is judged by the clock: it mostly waits, for boots and for time to pass, and so finds the
 # machine free. All that is left in Cargo.toml, so that none is forgotten.
 mapfile -t rest < <(sed -n '/^\[\[test\]\]/{n;s/^name = "\(.*\)"/\1/p}' Cargo.toml |
   grep -vxE 'appliance|tidy|conformance|simulation|api|browser|hosts|integration|gateways')
-beside '--test=hosts' "${rest[*]/#/--test=}"
+beside 'tests --test=hosts' "tests ${rest[*]/#/--test=}"
 exit "$outcome"

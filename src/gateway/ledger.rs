@@ -168,8 +168,9 @@ impl Ledger {
             let Some(ledger) = self.slots.get_mut(&stream.slot()) else { continue };
             match before {
                 Some(last) => {
-                    let known = ledger.series.get_mut(key);
-                    known.into_iter().for_each(|known| *known = last);
+                    if let Some(known) = ledger.series.get_mut(key) {
+                        *known = last;
+                    }
                 }
                 None if ledger.series.remove(key).is_some() => self.gone(tenant_of(stream)),
                 None => {}

@@ -301,13 +301,12 @@ impl<'a> Reader<'a> {
             series.metadata.as_ref(),
         );
         let Self { terms, read, growing, raw_bytes, label_blob, hashed, .. } = self;
-        let own = match growing.get_mut(tenant) {
-            Some(own) => own,
-            None => {
-                // Mostly there is one, and what is kept is about as long as what came.
-                let bytes = if growing.is_empty() { *raw_bytes } else { 0 };
-                growing.entry(Arc::clone(tenant)).or_insert_with(|| Growing::of(tenant, bytes))
-            }
+        let own = if let Some(own) = growing.get_mut(tenant) {
+            own
+        } else {
+            // Mostly there is one, and what is kept is about as long as what came.
+            let bytes = if growing.is_empty() { *raw_bytes } else { 0 };
+            growing.entry(Arc::clone(tenant)).or_insert_with(|| Growing::of(tenant, bytes))
         };
         let key = own.key.series(labels.iter().copied(), hashed);
         let replica = own.number_of(replica);

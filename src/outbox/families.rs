@@ -18,6 +18,11 @@ pub struct Families(Arc<Mutex<Sets>>);
 /// With the tenant of each, empty for none.
 type Sets = Vec<(Arc<str>, Weak<[Family]>)>;
 
+/// A tenant, and all that is said under it.
+type OfTenant = (Arc<str>, Vec<Family>);
+
+type HeldSets = Vec<Arc<[Family]>>;
+
 impl Families {
     /// `set` is what a target or a sender says from now on; one that others say as well is added once.
     pub fn add(&self, tenant: &Arc<str>, set: &Arc<[Family]>) {
@@ -29,8 +34,8 @@ impl Families {
     }
 
     /// Of each tenant each once, in order.
-    pub(super) fn all(&self) -> Vec<(Arc<str>, Vec<Family>)> {
-        let mut sets: BTreeMap<Arc<str>, Vec<Arc<[Family]>>> = BTreeMap::new();
+    pub(super) fn all(&self) -> Vec<OfTenant> {
+        let mut sets: BTreeMap<Arc<str>, HeldSets> = BTreeMap::new();
         for (tenant, set) in &*self.lock() {
             if let Some(set) = set.upgrade() {
                 sets.entry(Arc::clone(tenant)).or_default().push(set);
@@ -75,7 +80,7 @@ mod tests {
             metrics.iter().map(family).collect()
         };
         let names = |families: &Families| -> Vec<String> {
-            let of_tenant = |(tenant, all): (Arc<str>, Vec<Family>)| {
+            let of_tenant = |(tenant, all): OfTenant| {
                 all.into_iter().map(move |family| format!("{tenant}:{}", family.metric))
             };
             families.all().into_iter().flat_map(of_tenant).collect()
