@@ -105,7 +105,7 @@ fn hash_line<'a>(lexer: &mut Lexer<'a>) -> Result<Entry<'a>, ParseError> {
     let apart = matches!(lexer.peek(), Some(b' ' | b'\t'));
     lexer.skip_blanks();
     let help = apart && (lexer.take_all(b"HELP ") || lexer.take_all(b"HELP\t"));
-    let kind_follows = apart && (lexer.take_all(b"TYPE ") || lexer.take_all(b"TYPE\t"));
+    let kind_follows = apart && !help && (lexer.take_all(b"TYPE ") || lexer.take_all(b"TYPE\t"));
     if !help && !kind_follows {
         lexer.at = start;
         let comment = String::from_utf8_lossy(lexer.rest_of_line());

@@ -374,6 +374,13 @@ fn agrees_with_the_reference_on_what_is_well_formed() {
 }
 
 #[test]
+fn a_family_may_be_called_like_a_word_of_the_format() {
+    let expected = ["help TYPE \"x\"", "type HELP counter", "help TYPE \"\""].map(str::to_owned);
+    let body = b"# HELP TYPE x\n# TYPE HELP counter\n# HELP TYPE ";
+    assert_eq!(reading(TEXT, body), Some(expected.to_vec()));
+}
+
+#[test]
 fn agrees_with_the_reference_on_anything() {
     let reference = Reference::default();
     let config = ProptestConfig::with_cases(4_000);
