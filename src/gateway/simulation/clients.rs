@@ -12,7 +12,7 @@ use crate::{
         simulation::{Air, TENANT, series, wire},
     },
     model::member::NodeId,
-    ownership::handoff::simulation::{SAMPLES_MS, air::Point},
+    ownership::handoff::simulation::air::Point,
 };
 
 const SERIES: u64 = 4;
@@ -64,8 +64,8 @@ impl Client {
         self.has_ended && self.push.is_none() && self.waiting.is_empty()
     }
 
-    fn make_samples(&mut self, now_ms: i64, hurries: bool) {
-        self.has_ended = now_ms > SAMPLES_MS;
+    fn make_samples(&mut self, now_ms: i64, until_ms: i64, hurries: bool) {
+        self.has_ended = now_ms > until_ms;
         if self.has_ended || now_ms < self.next_ms {
             return;
         }
@@ -103,7 +103,7 @@ pub(super) fn step(n: usize, air: &mut Air, is_up: &dyn Fn(NodeId) -> bool) {
     }
     let (now_ms, hurries) = (air.now_ms, air.rng.random_ratio(1, 4));
     let client = &mut air.outside.clients[n];
-    client.make_samples(now_ms, hurries);
+    client.make_samples(now_ms, air.times.samples_ms, hurries);
     let led_on = client.begin_push();
     air.led_on.extend(led_on);
     let client = &air.outside.clients[n];

@@ -31,7 +31,7 @@ use crate::{
         handoff::simulation::{
             air::{self, Faults},
             feed::{Feed, Made, Moment},
-            run,
+            run, states,
         },
     },
 };
@@ -224,4 +224,27 @@ fn in_the_dark_crashes_break_no_order() {
     let tally = run::<Pushes>(SEEDS, Faults { darkness: true, ..Faults::all() });
     assert!(tally.handed_over > 0 && tally.bets > 0, "{tally:?}");
     assert_eq!((tally.late, tally.out_of_order), (0, 0), "{tally:?}");
+}
+
+/// The next event comes before the last has taken effect.
+#[test]
+fn every_sequence_of_quick_events_keeps_what_was_acknowledged_and_its_order() {
+    every_sequence(700);
+}
+
+/// … just when it does …
+#[test]
+fn every_sequence_of_events_at_borders_does() {
+    every_sequence(2_100);
+}
+
+/// … or when the dead have been declared so, and not all know.
+#[test]
+fn every_sequence_of_events_around_deaths_does() {
+    every_sequence(3_300);
+}
+
+fn every_sequence(pause_ms: i64) {
+    let (sequences, tally) = states::every_sequence::<Pushes>(pause_ms);
+    assert!(sequences >= 30 && tally.handed_over > 0, "{sequences}: {tally:?}");
 }

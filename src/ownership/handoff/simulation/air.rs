@@ -10,10 +10,22 @@ use rand::{RngExt, rngs::StdRng};
 
 use crate::{
     model::{member::NodeId, record::RecordName},
-    ownership::handoff::{Line, Message, Record, simulation::FAULTS_MS},
+    ownership::handoff::{Line, Message, Record},
 };
 
-/// What may go wrong in a run, until `FAULTS_MS`.
+/// The parts of a run.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "a unit is part of a name")]
+pub(crate) struct Times {
+    /// All is well from here on …
+    pub(crate) faults_ms: i64,
+    /// … no sample is of a later time …
+    pub(crate) samples_ms: i64,
+    /// … and by now all must have arrived.
+    pub(crate) end_ms: i64,
+}
+
+/// What may go wrong in a run, while it is the time of faults.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(crate) struct Faults {
@@ -101,11 +113,21 @@ pub(crate) struct Destination {
     pub(crate) lost: BTreeSet<Point>,
 }
 
+/// What a run is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting<'a> {
+    pub(crate) seed: u64,
+    pub(crate) faults: Faults,
+    pub(crate) times: Times,
+    pub(crate) destinations: &'a [&'a str],
+}
+
 pub(crate) struct Air<O> {
     pub(crate) seed: u64,
     pub(crate) rng: StdRng,
     pub(crate) now_ms: i64,
     pub(crate) faults: Faults,
+    pub(crate) times: Times,
     events: Vec<(i64, Event)>,
     /// From whom to whom nothing passes, and until when.
     pub(crate) cuts: BTreeMap<(NodeId, NodeId), i64>,
@@ -126,20 +148,15 @@ pub(crate) struct Air<O> {
 }
 
 impl<O> Air<O> {
-    pub(crate) fn new(
-        seed: u64,
-        rng: StdRng,
-        faults: Faults,
-        destinations: &[&str],
-        takes_repeats: bool,
-        outside: O,
-    ) -> Self {
+    pub(crate) fn new(setting: Setting<'_>, rng: StdRng, takes_repeats: bool, outside: O) -> Self {
+        let Setting { seed, faults, times, destinations } = setting;
         let destination = |name: &&str| (Arc::from(*name), Destination::default());
         Self {
             seed,
             rng,
             now_ms: 0,
             faults,
+            times,
             events: Vec::new(),
             cuts: BTreeMap::new(),
             destinations: destinations.iter().map(destination).collect(),
@@ -183,7 +200,7 @@ impl<O> Air<O> {
     }
 
     pub(crate) fn has_network_trouble(&self) -> bool {
-        self.faults.network && self.now_ms < FAULTS_MS
+        self.faults.network && self.now_ms < self.times.faults_ms
     }
 
     pub(crate) fn accepts(&self, destination: &str) -> bool {

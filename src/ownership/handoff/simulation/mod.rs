@@ -1,12 +1,14 @@
 //! A small fleet that hands over: the real rules over simulated disks, network and destinations,
 //! with crashes, and messages lost, doubled and late. Checkers look from outside, at what the
-//! destinations got. `STARLING_SEED=7` replays one seed; `STARLING_SEEDS=10000` runs so many.
+//! destinations got. `STARLING_SEED=7` replays one seed; `STARLING_SEEDS=10000` runs so many. What is
+//! left to chance here, `states` goes through one by one.
 
 pub(crate) mod air;
 mod disk;
 pub(crate) mod feed;
 mod node;
 mod scrapes;
+pub(crate) mod states;
 
 use std::collections::BTreeMap;
 
@@ -15,7 +17,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use crate::{
     model::member::{Interval, Member, MemberState, NodeId, Roster},
     ownership::handoff::simulation::{
-        air::{Air, Event, Faults, Point, Tally},
+        air::{Air, Event, Faults, Point, Setting, Tally, Times},
         feed::Feed,
         node::{Node, Room},
         scrapes::Scrapes,
@@ -26,12 +28,7 @@ use crate::{
 const SEEDS: u64 = 25;
 const SETTLE_MS: i64 = 2_000;
 const DETECTION_MS: i64 = 2_500;
-/// All is well from here on …
-pub(crate) const FAULTS_MS: i64 = 40_000;
-/// … no sample is of a later time …
-pub(crate) const SAMPLES_MS: i64 = 50_000;
-/// … and by now all must have arrived.
-const END_MS: i64 = 240_000;
+const TIMES: Times = Times { faults_ms: 40_000, samples_ms: 50_000, end_ms: 240_000 };
 /// How often destinations, and the end of all, are looked at.
 const LOOK_MS: i64 = 500;
 /// How often something may go wrong.
@@ -52,59 +49,65 @@ impl<F: Feed> Fleet<F> {
         let size = rng.random_range(2..=5);
         let ids: Vec<NodeId> = (0..size).map(|_| NodeId(rng.random())).collect();
         let destinations: &[&str] = if rng.random_ratio(1, 2) { &["a"] } else { &["a", "b"] };
-        let member = |id: &NodeId| Member {
-            id: *id,
-            name: String::new(),
-            api_address: String::new(),
-            weight: 100,
-            zone: String::new(),
-            state: MemberState::Alive,
-            intervals: vec![Interval { from_ms: 0, until_ms: None }],
-        };
-        let members = ids.iter().map(|id| (*id, member(id))).collect();
-        let skew_ms = |rng: &mut StdRng| match F::SKEW_MS_MAX {
-            0 => 0,
-            most_ms if rng.random_ratio(1, 2) => most_ms,
-            most_ms => -most_ms,
-        };
-        let nodes = ids.iter().map(|id| (*id, Node::new(*id, skew_ms(&mut rng)))).collect();
-        let outside = F::outside(&ids, &mut rng);
-        let mut fleet = Self {
-            air: Air::new(seed, rng, faults, destinations, F::IS_PUSHED, outside),
-            nodes,
-            truth: Roster { members, version: 0 },
-            doomed: BTreeMap::new(),
-        };
+        let mut fleet = Self::of(&ids, rng, Setting { seed, faults, times: TIMES, destinations });
         for node in fleet.nodes.values_mut() {
             node.start(fleet.truth.clone(), &mut fleet.air);
         }
         fleet
     }
 
+    /// Of these members, who have not started.
+    fn of(ids: &[NodeId], mut rng: StdRng, setting: Setting<'_>) -> Self {
+        let skew_ms = |rng: &mut StdRng| match F::SKEW_MS_MAX {
+            0 => 0,
+            most_ms if rng.random_ratio(1, 2) => most_ms,
+            most_ms => -most_ms,
+        };
+        let nodes = ids.iter().map(|id| (*id, Node::new(*id, skew_ms(&mut rng)))).collect();
+        let outside = F::outside(ids, &mut rng);
+        Self {
+            air: Air::new(setting, rng, F::IS_PUSHED, outside),
+            nodes,
+            truth: roster(ids),
+            doomed: BTreeMap::new(),
+        }
+    }
+
     fn run(mut self) -> Tally {
-        while self.air.now_ms < END_MS && !self.is_done() {
-            self.air.now_ms += F::STEP_MS;
+        let faults_ms = self.air.times.faults_ms;
+        while self.advance() {
             if self.air.faults.darkness {
-                self.darken();
+                self.darken(|_| true);
             }
-            if self.air.now_ms < FAULTS_MS && self.air.now_ms % TROUBLE_MS == 0 {
+            if self.air.now_ms < faults_ms && self.air.now_ms % TROUBLE_MS == 0 {
                 self.make_trouble();
             }
-            let mut is_news = self.declare_deaths();
-            is_news |= self.let_leavers_go();
-            is_news |= self.bring_back();
-            if is_news {
-                self.spread_news();
-            }
-            self.deliver();
-            let nodes = &self.nodes;
-            F::step_outside(&mut self.air, &|id| nodes.get(&id).is_some_and(Node::is_up));
-            for node in self.nodes.values_mut().filter(|node| node.is_up()) {
-                node.step(&mut self.air);
-            }
+            self.step();
         }
         self.check();
         self.air.tally
+    }
+
+    /// To the next step, if there is one.
+    fn advance(&mut self) -> bool {
+        let is_over = self.air.now_ms >= self.air.times.end_ms || self.is_done();
+        self.air.now_ms += F::STEP_MS;
+        !is_over
+    }
+
+    fn step(&mut self) {
+        let mut is_news = self.declare_deaths();
+        is_news |= self.let_leavers_go();
+        is_news |= self.bring_back();
+        if is_news {
+            self.spread_news();
+        }
+        self.deliver();
+        let nodes = &self.nodes;
+        F::step_outside(&mut self.air, &|id| nodes.get(&id).is_some_and(Node::is_up));
+        for node in self.nodes.values_mut().filter(|node| node.is_up()) {
+            node.step(&mut self.air);
+        }
     }
 
     fn make_trouble(&mut self) {
@@ -113,9 +116,6 @@ impl<F: Feed> Fleet<F> {
         let at = rng.random_range(0..size);
         let (id, node) = self.nodes.iter_mut().nth(at).expect("it is one of them");
         let id = *id;
-        let member = &self.truth.members[&id];
-        let is_steady = member.is_active_at(now_ms) && member.is_active_at(now_ms + SETTLE_MS);
-        let others = self.truth.active_at(now_ms + SETTLE_MS).count() > 1;
         if faults.full_disks && rng.random_ratio(1, 50) {
             node.room = [Room::Ample, Room::Reserve, Room::None][rng.random_range(0..3)];
         }
@@ -126,7 +126,7 @@ impl<F: Feed> Fleet<F> {
             destination.expect("it is one of them").down_until_ms = until_ms;
         }
         if faults.cuts && rng.random_ratio(1, 60) {
-            let until_ms = (now_ms + rng.random_range(500..12_000)).min(FAULTS_MS);
+            let until_ms = (now_ms + rng.random_range(500..12_000)).min(TIMES.faults_ms);
             let other = rng.random_range(0..size);
             let other = *self.truth.members.keys().nth(other).expect("it is one of them");
             cuts.insert((id, other), until_ms);
@@ -134,26 +134,46 @@ impl<F: Feed> Fleet<F> {
                 cuts.insert((other, id), until_ms);
             }
         }
-        if node.is_up() && is_steady && others && rng.random_ratio(1, 40) {
-            node.is_leaving = true;
-            let member = self.truth.members.get_mut(&id).expect("all are members");
-            let last = member.intervals.last_mut().expect("each has been active");
-            last.until_ms = Some(now_ms + SETTLE_MS);
-            self.spread_news();
-        } else if faults.crashes && node.is_up() && rng.random_ratio(1, 60) {
-            node.back_ms = Some(now_ms + rng.random_range(300..12_000));
-            node.crash(&mut self.air);
-            self.doomed.insert(id, now_ms + DETECTION_MS);
+        if self.may_leave(id) && self.air.rng.random_ratio(1, 40) {
+            self.leave(id);
+        } else if faults.crashes && self.nodes[&id].is_up() && self.air.rng.random_ratio(1, 60) {
+            let back_ms = now_ms + self.air.rng.random_range(300..12_000);
+            self.crash(id).back_ms = Some(back_ms);
         }
+    }
+
+    /// It is up, has its share and keeps it, and somebody is there to take it.
+    fn may_leave(&self, id: NodeId) -> bool {
+        let (now_ms, member) = (self.air.now_ms, &self.truth.members[&id]);
+        let is_steady = member.is_active_at(now_ms) && member.is_active_at(now_ms + SETTLE_MS);
+        let has_others = self.truth.active_at(now_ms + SETTLE_MS).count() > 1;
+        self.nodes[&id].is_up() && is_steady && has_others
+    }
+
+    fn leave(&mut self, id: NodeId) {
+        self.nodes.get_mut(&id).expect("all are members").is_leaving = true;
+        let member = self.truth.members.get_mut(&id).expect("all are members");
+        let last = member.intervals.last_mut().expect("it is active");
+        last.until_ms = Some(self.air.now_ms + SETTLE_MS);
+        self.spread_news();
+    }
+
+    fn crash(&mut self, id: NodeId) -> &mut Node<F> {
+        let node = self.nodes.get_mut(&id).expect("all are members");
+        node.crash(&mut self.air);
+        self.doomed.insert(id, self.air.now_ms + DETECTION_MS);
+        node
     }
 
     /// While it is dark, destinations are down until what lay on the disks of those that crashed lies
     /// with its owners.
-    fn darken(&mut self) {
+    fn darken(&mut self, is_dark: impl Fn(&str) -> bool) {
         let now_ms = self.air.now_ms;
-        if now_ms <= FAULTS_MS + LOOK_MS || !self.is_calm() {
-            for destination in self.air.destinations.values_mut() {
-                destination.down_until_ms = now_ms + 1;
+        if now_ms <= self.air.times.faults_ms + LOOK_MS || !self.is_calm() {
+            for (name, destination) in &mut self.air.destinations {
+                if is_dark(name) {
+                    destination.down_until_ms = now_ms + 1;
+                }
             }
         }
     }
@@ -191,22 +211,22 @@ impl<F: Feed> Fleet<F> {
     }
 
     fn bring_back(&mut self) -> bool {
-        let now_ms = self.air.now_ms;
+        let (now_ms, faults_ms) = (self.air.now_ms, self.air.times.faults_ms);
         let mut is_news = false;
         for (id, node) in &mut self.nodes {
-            if now_ms == FAULTS_MS {
+            if now_ms == faults_ms {
                 node.room = Room::Ample;
             }
             let is_time = node.back_ms.is_some_and(|back_ms| back_ms <= now_ms);
-            if node.is_up() || !(is_time || now_ms == FAULTS_MS) {
+            if node.is_up() || !(is_time || now_ms == faults_ms) {
                 continue;
             }
             self.doomed.remove(id);
             let member = self.truth.members.get_mut(id).expect("all are members");
             member.state = MemberState::Alive;
-            // One that nobody missed goes on as it was; one that was declared dead, or had left,
-            // begins anew.
-            if member.intervals.last().is_some_and(|last| last.until_ms.is_some()) {
+            // One that nobody missed goes on as it was; one that was declared dead, or had left, or was
+            // never there, begins anew.
+            if member.intervals.last().is_none_or(|last| last.until_ms.is_some()) {
                 let from_ms = now_ms + SETTLE_MS;
                 member.intervals.push(Interval { from_ms, until_ms: None });
                 is_news = true;
@@ -240,7 +260,8 @@ impl<F: Feed> Fleet<F> {
     }
 
     fn is_done(&self) -> bool {
-        let is_time = self.air.now_ms > SAMPLES_MS + 1_000 && self.air.now_ms % LOOK_MS == 0;
+        let is_time =
+            self.air.now_ms > self.air.times.samples_ms + 1_000 && self.air.now_ms % LOOK_MS == 0;
         is_time && F::is_done(&self.air.outside) && self.is_calm() && self.missing().is_none()
     }
 
@@ -273,9 +294,21 @@ impl<F: Feed> Fleet<F> {
     }
 }
 
+fn roster(ids: &[NodeId]) -> Roster {
+    let member = |id: &NodeId| Member {
+        id: *id,
+        name: String::new(),
+        api_address: String::new(),
+        weight: 100,
+        zone: String::new(),
+        state: MemberState::Alive,
+        intervals: vec![Interval { from_ms: 0, until_ms: None }],
+    };
+    Roster { members: ids.iter().map(|id| (*id, member(id))).collect(), version: 0 }
+}
+
 /// All that fail are told, not the first.
 pub(crate) fn run<F: Feed>(seeds: u64, faults: Faults) -> Tally {
-    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let seeds = match number("STARLING_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("STARLING_SEEDS").unwrap_or(seeds),
@@ -290,6 +323,11 @@ pub(crate) fn run<F: Feed>(seeds: u64, faults: Faults) -> Tally {
     }
     assert!(failed.is_empty(), "failed with the seeds {failed:?}");
     tally
+}
+
+/// What was asked for, if anything was.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|value| value.parse().ok())
 }
 
 #[test]

@@ -15,7 +15,6 @@ use crate::{
     ownership::{
         assign::{self, Ending, JobShare},
         handoff::simulation::{
-            SAMPLES_MS,
             air::{Air, Point},
             feed::{Feed, Made, Moment},
         },
@@ -153,7 +152,8 @@ impl Scrapes {
     /// Those that are due. A tick that two would do, each by what it knows, is done once.
     fn begin_scrapes(&mut self, now_ms: i64, air: &mut Air<()>) {
         let after_ms = (now_ms - Self::STEP_MS).max(self.started_ms);
-        for (&stream, duties) in self.duties.iter().filter(|_| now_ms <= SAMPLES_MS) {
+        let samples_ms = air.times.samples_ms;
+        for (&stream, duties) in self.duties.iter().filter(|_| now_ms <= samples_ms) {
             let phase_ms = (stream.0 % INTERVAL_MS.unsigned_abs()).cast_signed();
             let tick_ms = now_ms - (now_ms - phase_ms).rem_euclid(INTERVAL_MS);
             let is_busy = self.under_way.iter().any(|scrape| scrape.stream == stream);
