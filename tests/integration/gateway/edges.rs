@@ -15,9 +15,9 @@ use crate::{
     eventually,
     gateway::{
         Gateway,
-        replication::{config, start, until_whole},
+        replication::{three, until_whole},
     },
-    process::{Agent, free_port, get},
+    process::{Agent, get},
     target::Target,
 };
 
@@ -35,15 +35,7 @@ async fn an_edge_sends_to_owners_whoever_leaves_or_dies() {
         folder
     };
     let backend = Prometheus::start(&folder("backend")).await;
-    let ports = [free_port(), free_port(), free_port()];
-    let configured = free_port();
-    let gateways = ["a", "b", "c"].into_iter().enumerate().map(|(number, name)| {
-        let listen = if number == 0 { configured } else { free_port() };
-        let config = config(name, number, ports, listen, &backend.write_url());
-        let folder = folder(name);
-        async move { start(&folder, &config).await }
-    });
-    let mut gateways = join_all(gateways).await;
+    let (mut gateways, configured) = three(directory.path(), &backend, |config| config).await;
     let target = Target::start(SERIES).await;
     let edge = edge(&folder("edge"), &target.address, configured).await;
 

@@ -3,7 +3,6 @@
 
 use std::fs;
 
-use futures_util::future::join_all;
 use rustix::process::Signal;
 
 use crate::{
@@ -11,10 +10,9 @@ use crate::{
     eventually,
     gateway::{
         edges::sum,
-        replication::{PATIENCE, config, start, until_whole},
+        replication::{PATIENCE, three, until_whole},
         senders::prometheus,
     },
-    process::free_port,
     target::Target,
 };
 
@@ -31,17 +29,12 @@ async fn below_a_quorum_pushes_are_held() {
         folder
     };
     let backend = Prometheus::start(&folder("backend")).await;
-    let ports = [free_port(), free_port(), free_port()];
-    let listen = free_port();
-    let members = ["a", "b", "c"].into_iter().enumerate().map(|(number, name)| {
-        let gateway = if number == 0 { listen } else { free_port() };
-        let config = config(name, number, ports, gateway, &backend.write_url())
+    let minority_stops = |config: String| {
+        config
             .replace("ack: replicated", "ack: durable")
-            .replace("enabled: true", "enabled: true, on_partition: minority_stops");
-        let folder = folder(name);
-        async move { start(&folder, &config).await }
-    });
-    let mut members = join_all(members).await;
+            .replace("enabled: true", "enabled: true, on_partition: minority_stops")
+    };
+    let (mut members, listen) = three(directory.path(), &backend, minority_stops).await;
     let target = Target::start(SERIES).await;
     let gateway = format!("http://127.0.0.1:{listen}/api/v1/write");
     let _sender = prometheus(&folder("sender"), &target.address, &gateway);

@@ -28,15 +28,7 @@ async fn who_dies_for_good_takes_nothing_along() {
         folder
     };
     let mut backend = Prometheus::start(&folder("backend")).await;
-    let ports = [free_port(), free_port(), free_port()];
-    let listen = free_port();
-    let members = ["a", "b", "c"].into_iter().enumerate().map(|(number, name)| {
-        let gateway = if number == 0 { listen } else { free_port() };
-        let config = config(name, number, ports, gateway, &backend.write_url());
-        let folder = folder(name);
-        async move { start(&folder, &config).await }
-    });
-    let mut members = join_all(members).await;
+    let (mut members, listen) = three(directory.path(), &backend, |config| config).await;
     let target = Target::start(SERIES).await;
     let gateway = format!("http://127.0.0.1:{listen}/api/v1/write");
     let _sender = prometheus(&folder("sender"), &target.address, &gateway);
@@ -54,18 +46,30 @@ async fn who_dies_for_good_takes_nothing_along() {
     }
 }
 
-pub(super) async fn start(folder: &Path, config: &str) -> Agent {
-    fs::write(folder.join("secret"), "a secret that all of them have, and nobody else").unwrap();
-    Agent::start(folder, config).await
+/// A fleet that replicates, each in a folder of its own, and the port at which the first is pushed to.
+/// `change` may want it otherwise.
+pub(super) async fn three(
+    directory: &Path,
+    backend: &Prometheus,
+    change: impl Fn(String) -> String,
+) -> (Vec<Agent>, u16) {
+    let ports = [free_port(), free_port(), free_port()];
+    let listen = free_port();
+    let members = ["a", "b", "c"].into_iter().enumerate().map(|(number, name)| {
+        let gateway = if number == 0 { listen } else { free_port() };
+        let config = change(config(name, number, ports, gateway, &backend.write_url()));
+        let folder = directory.join(name);
+        async move {
+            fs::create_dir(&folder).unwrap();
+            let secret = "a secret that all of them have, and nobody else";
+            fs::write(folder.join("secret"), secret).unwrap();
+            Agent::start(&folder, &config).await
+        }
+    });
+    (join_all(members).await, listen)
 }
 
-pub(super) fn config(
-    name: &str,
-    number: usize,
-    ports: [u16; 3],
-    gateway: u16,
-    backend: &str,
-) -> String {
+fn config(name: &str, number: usize, ports: [u16; 3], gateway: u16, backend: &str) -> String {
     let peers = ports.iter().map(|port| format!("'127.0.0.1:{port}'")).collect::<Vec<_>>();
     format!(
         "cluster: {{ enabled: true, node_name: {name}, secret_file: secret, \
