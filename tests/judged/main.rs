@@ -14,9 +14,12 @@ const SCENARIOS: &str = "stop_one,start_one,kill_one,backend_down_stop,wrong_sec
 /// Small and quick, on addresses of their own: an interval of a second would leave a busy machine
 /// too little for the tenth of it that a scrape may be late.
 const WORLD: [&str; 8] = ["-n", "3", "-t", "40", "-i", "2", "--set", "ip_offset=60"];
-/// A judge that was kept from its work by a busy machine is not believed, and asked again.
+/// A judge that was kept from its work by a busy machine is not believed, and asked again. So is one
+/// that only says of scrapes that they were late, and not lost, missed or made twice: a fault of the
+/// agents comes again.
 const ATTEMPTS_MAX: usize = 3;
 const LAG: &str = "judge_lag_ms";
+const LATE: [&str; 2] = ["spacing_max", "ts_spacing_max"];
 
 #[test]
 fn three_agents_hold_the_bounds() {
@@ -25,8 +28,10 @@ fn three_agents_hold_the_bounds() {
     for attempt in 1..=ATTEMPTS_MAX {
         let (mut undecided, mut broken) = (Vec::new(), Vec::new());
         for (name, faults) in run(&judge, &open) {
-            let is_believed = !faults.iter().any(|fault| fault["metric"] == LAG);
-            match (faults.is_empty(), is_believed) {
+            let was_kept = faults.iter().any(|fault| fault["metric"] == LAG);
+            let is_late = |fault: &Value| LATE.iter().any(|late| fault["metric"] == *late);
+            let is_late_only = attempt < ATTEMPTS_MAX && faults.iter().all(is_late);
+            match (faults.is_empty(), !was_kept && !is_late_only) {
                 (true, _) => {}
                 (false, true) => broken.push(format!("{name}: {faults:?}")),
                 (false, false) => undecided.push(name),
@@ -37,8 +42,9 @@ fn three_agents_hold_the_bounds() {
             return;
         }
         open = undecided.join(",");
-        println!("attempt {attempt}: the judge was too busy to be believed on {open}");
+        println!("attempt {attempt}: the machine may have been too busy for {open}");
     }
+    println!("not decided, the machine was too busy: {open}");
 }
 
 /// The bounds that each scenario broke.

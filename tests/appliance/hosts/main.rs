@@ -27,6 +27,8 @@ mod farm;
 #[path = "../../fleet/bridge/judge.rs"]
 #[expect(dead_code, reason = "the fleet of namespaces asks for more")]
 mod judge;
+#[path = "../../fleet/bridge/lag.rs"]
+mod lag;
 #[path = "../../fleet/bridge/ledger.rs"]
 mod ledger;
 #[path = "../../fleet/bridge/table.rs"]

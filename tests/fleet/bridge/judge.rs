@@ -16,6 +16,7 @@ use super::{
     Timeline,
     backend::Backend,
     farm::{Farm, Scrape},
+    lag::Lag,
     ledger::{Account, Window, account, lost, off_ms},
     watch::{FRESH_MS, Members, Watch},
 };
@@ -45,6 +46,7 @@ pub(crate) struct Judge {
     watch: Watch,
     farm: Farm,
     backend: Backend,
+    lag: Lag,
     timeline: Timeline,
     /// What clocks showed when the timeline began.
     wall_ms: i64,
@@ -71,6 +73,8 @@ pub(crate) struct Outcome {
     /// Who showed which healthy member as dead.
     pub(crate) false_deaths: BTreeSet<(usize, usize)>,
     pub(crate) notices: BTreeSet<String>,
+    /// The most that this machine was late meanwhile, whoever waited.
+    pub(crate) lag_ms: i64,
 }
 
 /// An event that has begun.
@@ -132,7 +136,8 @@ impl Judge {
         let farm = Farm::start(size.targets, timeline).await;
         let backend = Backend::start(directory).await;
         let directory = directory.to_owned();
-        Self { size, watch, farm, backend, timeline, wall_ms, directory }
+        let lag = Lag::start(timeline);
+        Self { size, watch, farm, backend, lag, timeline, wall_ms, directory }
     }
 
     /// How much the backend has said so far.
@@ -193,6 +198,7 @@ impl Judge {
             off_ms: off_ms(&log, &stored, self.wall_ms),
             false_deaths: self.watch.false_deaths(&judged.expected, &judged.victims, window),
             notices: notices.clone(),
+            lag_ms: self.lag.worst_ms(window),
         };
         self.note(&outcome);
         println!("    {:>7} ms: {}", window.to_ms, outcome.line(self.size.interval_ms()));
@@ -261,7 +267,7 @@ impl Outcome {
         format!(
             "agreed {agreed}, gap {gap_ms} ms = {intervals:.2} (target {gap_target}), \
             missed {missed}, double {double}, stored: gap {} ms, missed {}, refused {} {} {:?}, lost {} {lost:?} and {} of \
-            victims, times off by {} ms, false deaths {deaths:?}, {:?}",
+            victims, times off by {} ms, false deaths {deaths:?}, {:?}; the machine was late by {} ms",
             self.stored.gap_ms,
             self.stored.missed,
             self.refused_order,
@@ -271,6 +277,7 @@ impl Outcome {
             self.lost_of_victims,
             self.off_ms,
             self.notices,
+            self.lag_ms,
         )
     }
 }

@@ -6,6 +6,7 @@ mod agent;
 mod backend;
 mod farm;
 mod judge;
+mod lag;
 mod ledger;
 mod scenes;
 mod table;

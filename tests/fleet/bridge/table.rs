@@ -36,8 +36,9 @@ impl Table {
     pub(crate) fn check(&self, event: &str, bound: &Bound, size: Size) {
         for outcome in &self.outcomes[event] {
             let agreed_ms = outcome.agreed_ms.unwrap_or(i64::MAX);
-            assert!(agreed_ms <= bound.agreed_ms, "{event}: {outcome:?}");
-            let gap_ms_max = size.interval_ms() + bound.late_ms;
+            let lag_ms = outcome.lag_ms;
+            assert!(agreed_ms <= bound.agreed_ms + lag_ms, "{event}: {outcome:?}");
+            let gap_ms_max = size.interval_ms() + bound.late_ms + lag_ms;
             assert!(outcome.account.gap_ms <= gap_ms_max, "{event}: {outcome:?}");
             if !bound.splits {
                 assert_eq!(
