@@ -114,7 +114,7 @@ fn pack(c: &mut Criterion) {
 fn frames(c: &mut Criterion) {
     let mut scrapes = Scrapes::new(&Arc::new(Shapings::of(&[destination("a")])));
     let batch = scrapes.pack().batches_for("a").remove(0);
-    let record = frame::Record { sequence: 1, appended_ms: 0, name: None, is_copy: false, batch };
+    let record = frame::Record { sequence: 1, appended_ms: 0, name: None, copy_of: None, batch };
     let mut encoded = Vec::new();
     frame::encode(&record, &mut encoded).unwrap();
     let mut group = c.benchmark_group("frame");

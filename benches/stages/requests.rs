@@ -53,7 +53,7 @@ pub fn frame(samples: usize) -> Round {
         raw_length,
         bytes,
     };
-    let record = frame::Record { sequence: 1, appended_ms: 0, name: None, is_copy: false, batch };
+    let record = frame::Record { sequence: 1, appended_ms: 0, name: None, copy_of: None, batch };
     let mut out = Vec::new();
     Box::new(move || {
         out.clear();

@@ -1,27 +1,31 @@
-//! The owner's side of replication: what it has taken goes to each slot's runner-up, who would own it
-//! if this member died, and is on that one's disk before its client hears of it.
+//! The owner's side of replication: what it has goes to each slot's runner-up, who would own it if this
+//! member died. Of a new push it is on that one's disk before its client hears of it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures_util::future::join_all;
 use tokio::{
     sync::{oneshot, watch},
     time::{Duration, Instant, sleep_until},
 };
-use tracing::{info, warn};
 
 use crate::{
     fleet::channel::{self, Topic},
     gateway::{
         forward::Waiting,
-        meters::Meters,
         parcel::{Answer, Message, Refusal},
     },
     model::{
         member::{NodeId, Roster},
         slot::Slot,
     },
-    outbox::{NotKept, lines::NamedBatch},
+    outbox::{
+        self, NotKept,
+        lines::{LineOrder, Numbered},
+    },
     ownership::placement,
     runtime::clock::FleetTime,
 };
@@ -39,22 +43,22 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Who leaves within so long keeps no copies.
 const LEAVING_MS: i64 = 5_000;
 
+#[derive(Clone)]
 pub(super) struct Links {
     pub(super) me: NodeId,
     pub(super) roster: watch::Receiver<Arc<Roster>>,
     pub(super) time: FleetTime,
     pub(super) channel: Option<channel::Handle>,
     pub(super) waiting: Waiting,
-    pub(super) meters: Meters,
+    pub(super) outbox: outbox::Handle,
 }
 
+#[derive(Clone)]
 pub(super) struct Copier {
     links: Links,
-    /// It was told that there is nobody to keep copies.
-    has_told: bool,
 }
 
-type Records = Vec<NamedBatch>;
+type Records = Vec<Numbered>;
 
 /// To a member, for a destination.
 type Way = (NodeId, Arc<str>);
@@ -82,33 +86,40 @@ enum Outcome {
 
 impl Copier {
     pub(super) fn new(links: Links) -> Self {
-        Self { links, has_told: false }
+        Self { links }
     }
 
-    /// Resolves when each record is on the disk of its slot's runner-up, or where there is none.
+    /// Who could have a copy of what is here.
+    pub(super) fn keepers(&self) -> BTreeSet<NodeId> {
+        let (roster, now_ms) = (self.links.roster.borrow().clone(), self.links.time.now_ms());
+        let others = roster.members.keys().filter(|id| **id != self.links.me);
+        others.filter(|id| stays(**id, &roster, now_ms)).copied().collect()
+    }
+
+    /// Resolves when each record is on the disk of its slot's runner-up, or where there is none; with
+    /// how many samples are on this disk alone, then.
     ///
     /// # Errors
     /// A runner-up lives and does not take them.
-    pub(super) async fn copy(&mut self, records: Vec<(Arc<str>, Records)>) -> Result<(), NotKept> {
+    pub(super) async fn copy(&mut self, records: Vec<(Arc<str>, Records)>) -> Result<u64, NotKept> {
         let until = Instant::now() + COPY_WAIT_MAX;
-        let mut left = records;
+        let (mut left, mut alone) = (records, 0);
         loop {
             let roster = Arc::clone(&self.links.roster.borrow_and_update());
-            let (parts, alone) = divide(left, self.links.me, &roster, self.links.time.now_ms());
-            self.look_for_company(alone == 0);
-            self.links.meters.unreplicated(alone);
+            let (parts, without) = divide(left, self.links.me, &roster, self.links.time.now_ms());
+            alone += without;
             let asked = parts.into_iter().map(|part| self.ask(part, until));
             let mut again = Vec::new();
             for (part, outcome) in join_all(asked).await {
                 match outcome {
-                    Outcome::Kept => {}
-                    Outcome::Unwanted => self.links.meters.unreplicated(samples_of(&part.records)),
+                    Outcome::Kept => self.tell_of(&part).await,
+                    Outcome::Unwanted => alone += samples_of(&part.records),
                     Outcome::Open => again.push((part.destination, part.records)),
                     Outcome::Full => return Err(NotKept::Full),
                 }
             }
             if again.is_empty() {
-                return Ok(());
+                return Ok(alone);
             }
             left = again;
             if Instant::now() >= until {
@@ -118,15 +129,10 @@ impl Copier {
         }
     }
 
-    fn look_for_company(&mut self, has_company: bool) {
-        if !has_company && !self.has_told {
-            warn!(
-                "there is no other member that could keep what is pushed, it is on one disk alone"
-            );
-        } else if has_company && self.has_told {
-            info!("what is pushed is on two disks again");
-        }
-        self.has_told = !has_company;
+    async fn tell_of(&self, Part { to, destination, records }: &Part) {
+        let numbers = records.iter().map(|one| (one.batch.stream.slot(), one.number)).collect();
+        let copied = LineOrder::Copied { by: *to, numbers };
+        self.links.outbox.order(destination, vec![copied]).await;
     }
 
     async fn ask(&self, part: Part, until: Instant) -> (Part, Outcome) {
@@ -184,7 +190,7 @@ fn divide(
     let mut alone = 0;
     for (destination, records) in records {
         for record in records {
-            let batch = &record.1;
+            let batch = &record.batch;
             let (slot, bytes) = (batch.stream.slot(), batch.bytes.len());
             let to = runners_up.entry(slot).or_insert_with(|| runner_up(slot, me, roster, now_ms));
             let Some(to) = to.filter(|_| bytes <= RECORD_BYTES_MAX) else {
@@ -212,15 +218,17 @@ fn divide(
 
 /// Who owns the slot when `me` has died.
 fn runner_up(slot: Slot, me: NodeId, roster: &Roster, now_ms: i64) -> Option<NodeId> {
-    let stays = |id: &NodeId| {
-        roster.members.get(id).is_some_and(|member| member.is_active_at(now_ms + LEAVING_MS))
-    };
     let ranking = placement::ranking(slot, now_ms, roster);
-    ranking.into_iter().find(|id| *id != me && stays(id))
+    ranking.into_iter().find(|id| *id != me && stays(*id, roster, now_ms))
+}
+
+/// It takes part, and is not about to leave.
+fn stays(id: NodeId, roster: &Roster, now_ms: i64) -> bool {
+    roster.members.get(&id).is_some_and(|member| member.is_active_at(now_ms + LEAVING_MS))
 }
 
 fn samples_of(records: &Records) -> u64 {
-    records.iter().map(|(_, batch)| u64::from(batch.samples)).sum()
+    records.iter().map(|record| u64::from(record.batch.samples)).sum()
 }
 
 #[cfg(test)]
@@ -251,7 +259,7 @@ mod tests {
         Roster { members: members.collect(), version: 1 }
     }
 
-    fn record(slot: u16, bytes: usize) -> (RecordName, Batch) {
+    fn record(slot: u16, bytes: usize) -> Numbered {
         let batch = Batch {
             signal: Signal::Metrics,
             tenant: "".into(),
@@ -264,7 +272,9 @@ mod tests {
             raw_length: 0,
             bytes: Bytes::from(vec![0; bytes]),
         };
-        (RecordName { interval_ms: 0, node: NodeId(1), sequence: u64::from(slot) }, batch)
+        let number = u64::from(slot);
+        let name = RecordName { interval_ms: 0, node: NodeId(1), sequence: number };
+        Numbered { number, name, batch }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
     model::member::NodeId,
     outbox::{
         self, NotKept,
-        lines::{CopyNumber, LineOrder, NamedBatch},
+        lines::{CopyNumber, LineOrder, Numbered},
     },
     runtime::stop::Stop,
 };
@@ -31,7 +31,7 @@ const ASK: Duration = Duration::from_millis(100);
 
 /// What another member wants.
 pub(super) enum Copying {
-    Keep { number: u64, destination: Arc<str>, records: Vec<NamedBatch> },
+    Keep { number: u64, destination: Arc<str>, records: Vec<Numbered> },
     AskDone { destination: Arc<str>, numbers: Vec<CopyNumber> },
     Done { destination: Arc<str>, numbers: Vec<u64> },
 }
@@ -85,7 +85,8 @@ impl Copies {
             }
             Copying::AskDone { destination, numbers: asked } => {
                 let (answer, answered) = oneshot::channel();
-                self.outbox.order(&destination, vec![LineOrder::Done { asked, answer }]).await;
+                let done = LineOrder::Done { by: from, asked, answer };
+                self.outbox.order(&destination, vec![done]).await;
                 // Without such a destination nothing is known of them.
                 let numbers = answered.await.unwrap_or_default();
                 if !numbers.is_empty() {
@@ -118,14 +119,10 @@ async fn keep(
     outbox: &outbox::Handle,
     from: NodeId,
     destination: &str,
-    records: Vec<NamedBatch>,
+    records: Vec<Numbered>,
 ) -> Answer {
-    if records.iter().any(|(name, _)| name.node != from) {
-        debug!(member_id = %from, "a member sent copies of what is not its own");
-        return Answer::Refused(Refusal::NotNow);
-    }
-    let elsewhere = records.first().map(|(_, batch)| batch.stream.slot());
-    match outbox.keep_copies(destination, records).await {
+    let elsewhere = records.first().map(|record| record.batch.stream.slot());
+    match outbox.keep_copies(destination, from, records).await {
         Some(Ok(())) => Answer::Kept(Exceptions::default()),
         None => Answer::Kept(Exceptions {
             elsewhere: elsewhere.into_iter().collect(),

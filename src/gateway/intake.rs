@@ -8,7 +8,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Duration, MissedTickBehavior, interval},
 };
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use crate::{
     config::Replicas,
@@ -81,6 +81,8 @@ pub(super) struct Intake {
     meters: Meters,
     /// Where the next look for silent series begins.
     next_slot: u16,
+    /// It was told that there is nobody to keep copies.
+    is_alone: bool,
 }
 
 impl Intake {
@@ -89,7 +91,7 @@ impl Intake {
         let loads = PushedLoads::new(links.time.now_ms());
         let election = Election::new(Replicas::default().failover);
         let memory = Memory { ledger: Ledger::default(), election };
-        (sender, Self { links, orders, memory, loads, meters, next_slot: 0 })
+        (sender, Self { links, orders, memory, loads, meters, next_slot: 0, is_alone: false })
     }
 
     /// Until told to stop; what was taken by then is answered.
@@ -196,7 +198,18 @@ impl Intake {
         let mut under_way = self.links.outbox.begin_to_keep(packed).await?;
         let records = std::mem::take(&mut under_way.records);
         let (kept, copied) = tokio::join!(under_way.kept(), self.links.copier.copy(records));
-        kept.and(copied)
+        self.look_for_company(copied?);
+        kept
+    }
+
+    fn look_for_company(&mut self, alone: u64) {
+        self.meters.unreplicated(alone);
+        if alone > 0 && !self.is_alone {
+            warn!("there is nobody else who could keep what is pushed, it is on one disk alone");
+        } else if alone == 0 && self.is_alone {
+            info!("what is pushed is on two disks again");
+        }
+        self.is_alone = alone > 0;
     }
 
     fn judge(&mut self, orders: &[Order], taken: &mut Vec<Taken>) -> Vec<Answer> {

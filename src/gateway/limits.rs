@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::config::PushLimits;
 
-/// Of a table; when it is full, those that are full again are forgotten, and else the one that has been
+/// Of a table; when it is full, those that are full again are forgotten, and else those that have been
 /// quiet for the longest. Who is forgotten begins with a full bucket.
 const TENANTS_MAX: usize = 10_000;
+/// So many at once, lest each new name costs a look at all.
+const FORGOTTEN: usize = TENANTS_MAX / 10;
 /// What may be pushed at once where the configuration does not say it.
 const BURST_SECONDS: u64 = 10;
 /// One sample: what a rate per second gives in a millisecond is whole then.
@@ -105,10 +107,14 @@ impl Buckets {
         let full = thousandths(rate.burst);
         self.buckets.retain(|_, bucket| bucket.filled(rate, now_ms).left < full);
         if self.buckets.len() >= TENANTS_MAX {
-            let quiet = self.buckets.iter().min_by_key(|(_, bucket)| bucket.at_ms);
-            if let Some(quiet) = quiet.map(|(tenant, _)| Arc::clone(tenant)) {
-                self.buckets.remove(&quiet);
-            }
+            let mut instants: Vec<u64> = self.buckets.values().map(|one| one.at_ms).collect();
+            let (_, quiet_ms, _) = instants.select_nth_unstable(FORGOTTEN - 1);
+            let mut left = FORGOTTEN;
+            self.buckets.retain(|_, bucket| {
+                let goes = left > 0 && bucket.at_ms <= *quiet_ms;
+                left -= usize::from(goes);
+                !goes
+            });
         }
     }
 }
@@ -211,7 +217,8 @@ mod tests {
             let now_ms = u64::try_from(n).unwrap() / 10;
             assert_eq!(buckets.take(&n.to_string(), rate, 10, now_ms), Verdict::Pass);
         }
-        assert_eq!(buckets.buckets.len(), TENANTS_MAX);
+        assert!(buckets.buckets.len() <= TENANTS_MAX, "{}", buckets.buckets.len());
+        assert!(buckets.buckets.len() >= TENANTS_MAX - FORGOTTEN);
         let last = (2 * TENANTS_MAX - 1).to_string();
         assert!(matches!(buckets.take(&last, rate, 10, 2_000), Verdict::Wait { .. }));
         // Once they are full again, none needs to be remembered.

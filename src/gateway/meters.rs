@@ -39,6 +39,8 @@ pub(super) struct Meters {
     replicas: Counter,
     forwarded: Counter,
     unreplicated: Counter,
+    /// Samples.
+    pub(super) uncopied: Gauge,
     pub(super) series: Gauge,
     seconds: Histogram,
 }
@@ -88,6 +90,7 @@ impl Meters {
             replicas: Counter::default(),
             forwarded: Counter::default(),
             unreplicated: Counter::default(),
+            uncopied: Gauge::default(),
             series: Gauge::default(),
             seconds: Histogram::new(SECONDS),
         };
@@ -117,6 +120,8 @@ impl Meters {
         registry.register("forwarded_samples", help, meters.forwarded.clone());
         let help = "Samples that were to be replicated and are on one disk alone, for want of a member that could have them, too";
         registry.register("unreplicated_samples", help, meters.unreplicated.clone());
+        let help = "Samples that are to be replicated, unsent, and on this disk alone: they are copied next";
+        registry.register("uncopied_samples", help, meters.uncopied.clone());
         let help = "Series pushed within the last hour that this member owns";
         registry.register("active_series", help, meters.series.clone());
         let help = "From the head of a push to its acknowledgement";

@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod parcel;
 pub mod placing;
 mod receive;
+mod renewal;
 pub mod replicas;
 pub mod retry_after;
 pub mod route;
@@ -55,6 +56,7 @@ use crate::{
         mail::Mail,
         meters::Meters,
         receive::Receiver,
+        renewal::Renewal,
     },
     model::{
         member::{NodeId, Roster},
@@ -100,6 +102,7 @@ pub struct Gateway {
     receiver: Receiver,
     intake: Intake,
     mail: Option<(Mail, Copies)>,
+    renewal: Renewal,
     teller: Teller,
 }
 
@@ -128,8 +131,14 @@ impl Gateway {
             time: links.time.clone(),
             channel: channel.clone(),
             waiting: waiting.clone(),
-            meters: meters.clone(),
+            outbox: links.outbox.clone(),
         });
+        let renewal = Renewal {
+            config: links.config.clone(),
+            outbox: links.outbox.clone(),
+            copier: to_runners_up.clone(),
+            meters: meters.clone(),
+        };
         let (orders, intake) = Intake::new(
             intake::Links {
                 time: links.time.clone(),
@@ -178,7 +187,8 @@ impl Gateway {
             addresses,
             meters,
         };
-        Ok(Self { config: links.config, bound: bound.transpose()?, receiver, intake, mail, teller })
+        let bound = bound.transpose()?;
+        Ok(Self { config: links.config, bound, receiver, intake, mail, renewal, teller })
     }
 
     /// Listens where the configuration says, also when that changes.
@@ -190,6 +200,8 @@ impl Gateway {
             let mail = mail.run(inner.part("gateway mail"));
             [tasks::spawn("gateway mail", mail), tasks::spawn("gateway copies", copies)]
         });
+        let renewal = self.renewal.run(inner.part("gateway renewal"));
+        let renewal = tasks::spawn("gateway renewal", renewal);
         let teller = self.teller.run(inner.part("gateway addresses"));
         let teller = tasks::spawn("gateway addresses", teller);
         let mut serving = match self.bound.take() {
@@ -211,7 +223,7 @@ impl Gateway {
             stop.during(serving.end()).await;
         }
         inner.raise();
-        for task in mail.into_iter().flatten().chain([intake, teller]) {
+        for task in mail.into_iter().flatten().chain([intake, renewal, teller]) {
             // A panic was told where it happened.
             let _ = stop.during(task).await;
         }

@@ -8,12 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        batch::Batch,
         identity::{SeriesKey, TenantKey},
-        record::RecordName,
         slot::Slot,
     },
-    outbox::lines::CopyNumber,
+    outbox::lines::{CopyNumber, Numbered},
     wire::remote_write::{Compressor, Packing, unpack},
 };
 
@@ -141,7 +139,7 @@ pub enum Message {
     Copies {
         number: u64,
         destination: Arc<str>,
-        records: Vec<(RecordName, Batch)>,
+        records: Vec<Numbered>,
     },
     /// The sender has copies of these: which of them does the owner have no more?
     AskDone {

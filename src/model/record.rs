@@ -15,6 +15,14 @@ pub struct RecordName {
     pub sequence: u64,
 }
 
+/// What a copy is of: who has the record and sends it, and its number there. Another than who made it
+/// and what it was called, where it has changed hands since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Original {
+    pub owner: NodeId,
+    pub number: u64,
+}
+
 /// What the rules must know of a record; its bytes travel beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {

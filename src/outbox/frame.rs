@@ -7,8 +7,9 @@
 //!         | flags 1 | interval_ms 8 | node 16 | sequence at that node 8 | tenant | batch
 //! ```
 //! Little endian. `length` counts what follows the checksum; the checksum covers it and `length`.
-//! Of the flags, 1 is for what is divided, 2 for what was pushed and 4 for a copy. The name's three fields are zero
-//! where it is not divided.
+//! Of the flags, 1 is for what is divided, 2 for what was pushed and 4 for a copy. The name's three
+//! fields are zero where it is not divided. Of a copy its owner (16) and its number there (8) follow the
+//! name.
 
 use std::ops::Range;
 
@@ -18,7 +19,7 @@ use memchr::memmem;
 use crate::model::{
     batch::{Batch, Signal},
     member::NodeId,
-    record::RecordName,
+    record::{Original, RecordName},
     slot::StreamKey,
 };
 
@@ -26,6 +27,7 @@ use crate::model::{
 const MAGIC: [u8; 4] = *b"\xf5Stm";
 const PREFIX_BYTES: usize = 12;
 const HEAD_BYTES: usize = 84;
+const ORIGINAL_BYTES: usize = 24;
 const DIVIDED: u8 = 1;
 const PUSHED: u8 = 2;
 const COPY: u8 = 4;
@@ -48,7 +50,7 @@ pub struct Record {
     /// Of a divided batch, whoever made it; its interval is the batch's `since_ms`.
     pub name: Option<RecordName>,
     /// It is another member's, which has it too.
-    pub is_copy: bool,
+    pub copy_of: Option<Original>,
     pub batch: Batch,
 }
 
@@ -58,7 +60,7 @@ pub struct Frame<'a> {
     pub sequence: u64,
     pub appended_ms: i64,
     pub name: Option<RecordName>,
-    pub is_copy: bool,
+    pub copy_of: Option<Original>,
     pub pushed: bool,
     pub signal: Signal,
     pub tenant: &'a str,
@@ -88,7 +90,8 @@ pub fn frame_bytes(tenant: &str, bytes: usize) -> usize {
 /// Appends `record` to `out`; `None` and nothing written where it is larger than a frame may be.
 pub fn encode(record: &Record, out: &mut Vec<u8>) -> Option<usize> {
     let batch = &record.batch;
-    let total = frame_bytes(&batch.tenant, batch.bytes.len());
+    let original_bytes = record.copy_of.map_or(0, |_| ORIGINAL_BYTES);
+    let total = frame_bytes(&batch.tenant, batch.bytes.len()) + original_bytes;
     let tenant_bytes = u16::try_from(batch.tenant.len()).ok()?;
     if total > FRAME_BYTES_MAX {
         return None;
@@ -110,6 +113,10 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) -> Option<usize> {
     out.extend_from_slice(&tenant_bytes.to_le_bytes());
     push_flags(out, record);
     push_name(out, record.name);
+    if let Some(Original { owner, number }) = record.copy_of {
+        out.extend_from_slice(&owner.0.to_le_bytes());
+        out.extend_from_slice(&number.to_le_bytes());
+    }
     out.extend_from_slice(batch.tenant.as_bytes());
     out.extend_from_slice(&batch.bytes);
     let checksum = checksum(length, &out[start + PREFIX_BYTES..]);
@@ -129,13 +136,16 @@ pub fn decode(input: &[u8]) -> Result<(Frame<'_>, usize), FrameError> {
     if sequence > SEQUENCE_MAX {
         return Err(FrameError::Content);
     }
-    let tenant_end = HEAD_BYTES + usize::from(u16::from_le_bytes(array(body, 49)));
-    let tenant = body.get(HEAD_BYTES..tenant_end).ok_or(FrameError::Content)?;
+    let name = name_of(body)?;
+    let copy_of = original_of(body)?;
+    let head_end = HEAD_BYTES + copy_of.map_or(0, |_| ORIGINAL_BYTES);
+    let tenant_end = head_end + usize::from(u16::from_le_bytes(array(body, 49)));
+    let tenant = body.get(head_end..tenant_end).ok_or(FrameError::Content)?;
     let frame = Frame {
         sequence,
         appended_ms: i64::from_le_bytes(array(body, 8)),
-        name: name_of(body)?,
-        is_copy: body[51] & COPY != 0,
+        name,
+        copy_of,
         pushed: body[51] & PUSHED != 0,
         stream: StreamKey(u64::from_le_bytes(array(body, 16))),
         round: i64::from_le_bytes(array(body, 24)),
@@ -208,8 +218,11 @@ fn next_good(bytes: &[u8], from: usize, budget: &mut usize) -> Option<usize> {
 }
 
 fn push_flags(out: &mut Vec<u8>, record: &Record) {
-    let flags =
-        [(record.name.is_some(), DIVIDED), (record.batch.pushed, PUSHED), (record.is_copy, COPY)];
+    let flags = [
+        (record.name.is_some(), DIVIDED),
+        (record.batch.pushed, PUSHED),
+        (record.copy_of.is_some(), COPY),
+    ];
     out.push(flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum());
 }
 
@@ -233,6 +246,15 @@ fn name_of(body: &[u8]) -> Result<Option<RecordName>, FrameError> {
         return Err(FrameError::Content);
     }
     Ok((flags & DIVIDED != 0).then_some(name))
+}
+
+fn original_of(body: &[u8]) -> Result<Option<Original>, FrameError> {
+    if body[51] & COPY == 0 {
+        return Ok(None);
+    }
+    let original = body.get(HEAD_BYTES..HEAD_BYTES + ORIGINAL_BYTES).ok_or(FrameError::Content)?;
+    let owner = NodeId(u128::from_le_bytes(array(original, 0)));
+    Ok(Some(Original { owner, number: u64::from_le_bytes(array(original, 16)) }))
 }
 
 /// The length that the frame says it has, if `input` has as much.
@@ -286,7 +308,7 @@ mod tests {
             sequence,
             appended_ms: 1_700_000_000_123,
             name: None,
-            is_copy: false,
+            copy_of: None,
             batch: Batch {
                 signal: Signal::Metrics,
                 tenant: tenant.into(),
@@ -321,22 +343,24 @@ mod tests {
         for (tenant, bytes) in [("", &b"abc"[..]), ("team-a", b""), ("日本", &[0xf5; 100])] {
             let node = NodeId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
             let named = RecordName { interval_ms: -3, node, sequence: 99 };
-            for (name, pushed, is_copy) in [
-                (None, false, false),
-                (None, true, false),
-                (Some(named), true, false),
-                (Some(named), true, true),
+            let original = Original { owner: NodeId(5), number: 1 << 40 };
+            for (name, pushed, copy_of) in [
+                (None, false, None),
+                (None, true, None),
+                (Some(named), true, None),
+                (Some(named), true, Some(original)),
             ] {
                 let mut record = record(7, tenant, bytes);
                 record.batch.pushed = pushed;
-                (record.name, record.is_copy) = (name, is_copy);
+                (record.name, record.copy_of) = (name, copy_of);
                 record.batch.since_ms = name.map(|name| name.interval_ms);
                 let encoded = encoded(std::slice::from_ref(&record));
                 let (frame, used) = decode(&encoded).unwrap();
                 assert_eq!(used, encoded.len());
-                assert_eq!(used, frame_bytes(tenant, bytes.len()));
+                let original_bytes = copy_of.map_or(0, |_| ORIGINAL_BYTES);
+                assert_eq!(used, frame_bytes(tenant, bytes.len()) + original_bytes);
                 assert_eq!((frame.sequence, frame.appended_ms), (7, record.appended_ms));
-                assert_eq!((frame.name, frame.is_copy), (record.name, is_copy));
+                assert_eq!((frame.name, frame.copy_of), (record.name, copy_of));
                 assert_eq!(frame.batch(), record.batch);
             }
         }

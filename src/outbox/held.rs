@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use crate::{
     model::{
         member::NodeId,
-        record::{Record, RecordName},
+        record::{Original, Record, RecordName},
         slot::Slot,
     },
     outbox::{
@@ -26,8 +26,9 @@ pub(super) struct Held {
     /// Who made what was taken over, and its number there; of all such records, held or in a lane.
     origins: HashMap<u64, (NodeId, u64)>,
     /// What others have as well and send themselves, as long as they live: no line has these, and none
-    /// of them leaves. By its number at the owner the one here.
+    /// of them leaves. By its number at the owner the one here; and the same by name.
     copies: BTreeMap<NodeId, Copies>,
+    copy_names: HashMap<RecordName, u64>,
     bytes: u64,
     /// Nothing divided leaves at all: by order, or as the right to send has run out.
     stands_still: StandsStill,
@@ -63,7 +64,7 @@ pub(super) struct Waiting {
     /// It may have been sent before: it was found on disk as the agent started, or nobody heard what
     /// became of it.
     pub(super) may_repeat: bool,
-    pub(super) is_copy: bool,
+    pub(super) copy_of: Option<Original>,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +82,7 @@ impl Held {
             records: BTreeMap::new(),
             origins: HashMap::new(),
             copies: BTreeMap::new(),
+            copy_names: HashMap::new(),
             bytes: 0,
             stands_still: StandsStill::default(),
         }
@@ -146,20 +148,23 @@ impl Held {
         }
         gate.names.insert(name, entry.sequence);
         self.bytes += u64::from(entry.bytes);
-        let waiting = Waiting { lane, entry, aside: false, may_repeat, is_copy: false };
+        let waiting = Waiting { lane, entry, aside: false, may_repeat, copy_of: None };
         self.records.insert(entry.sequence, waiting);
         true
     }
 
     /// Of another member's record; false where it is here already.
-    pub(super) fn add_copy(&mut self, lane: usize, entry: Entry) -> bool {
+    pub(super) fn add_copy(&mut self, lane: usize, entry: Entry, original: Original) -> bool {
         let Some(name) = self.name_of(&entry) else { return false };
         if self.sequence_of(entry.slot(), &name).is_some() || self.copy_of(&name).is_some() {
             return false;
         }
-        self.copies.entry(name.node).or_default().here.insert(name.sequence, entry.sequence);
+        let copies = self.copies.entry(original.owner).or_default();
+        copies.here.insert(original.number, entry.sequence);
+        self.copy_names.insert(name, entry.sequence);
         self.bytes += u64::from(entry.bytes);
-        let waiting = Waiting { lane, entry, aside: false, may_repeat: true, is_copy: true };
+        let copy_of = Some(original);
+        let waiting = Waiting { lane, entry, aside: false, may_repeat: true, copy_of };
         self.records.insert(entry.sequence, waiting);
         true
     }
@@ -170,7 +175,17 @@ impl Held {
     }
 
     pub(super) fn copy_of(&self, name: &RecordName) -> Option<u64> {
-        self.copies.get(&name.node)?.here.get(&name.sequence).copied()
+        self.copy_names.get(name).copied()
+    }
+
+    /// Of a copy that is here.
+    pub(super) fn original_of(&self, name: &RecordName) -> Option<Original> {
+        self.records.get(self.copy_names.get(name)?)?.copy_of
+    }
+
+    /// It was not taken over from another member.
+    pub(super) fn was_made_here(&self, sequence: u64) -> bool {
+        !self.origins.contains_key(&sequence)
     }
 
     /// The numbers here of an owner's copies with these numbers there; of all of them for `None`.
@@ -210,13 +225,14 @@ impl Held {
         self.bytes -= u64::from(waiting.entry.bytes);
         let slot = waiting.entry.slot();
         let name = self.name_of(&waiting.entry);
-        if waiting.is_copy {
-            if let Some(RecordName { node, sequence, .. }) = name
-                && let Some(copies) = self.copies.get_mut(&node)
-            {
-                copies.here.remove(&sequence);
+        if let Some(Original { owner, number }) = waiting.copy_of {
+            if let Some(name) = name {
+                self.copy_names.remove(&name);
+            }
+            if let Some(copies) = self.copies.get_mut(&owner) {
+                copies.here.remove(&number);
                 if copies.here.is_empty() {
-                    self.copies.remove(&node);
+                    self.copies.remove(&owner);
                 }
             }
             return Some(waiting);

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::{
-    model::{batch::Batch, record::RecordName, slot::Slot},
+    model::{record::RecordName, slot::Slot},
     outbox::{
         disk::Wanted,
         entry::Place,
         frame::Record,
-        lines::LineOrder,
+        lines::{LineOrder, Numbered},
         log::{DiskError, Found},
         queue::{Planned, Queue},
     },
@@ -46,7 +46,8 @@ enum Step {
 #[derive(Debug)]
 struct Reading {
     records: Vec<Wish>,
-    answer: oneshot::Sender<Vec<(RecordName, Batch)>>,
+    slot: Slot,
+    answer: oneshot::Sender<Vec<Numbered>>,
 }
 
 /// A record to be read.
@@ -84,8 +85,16 @@ impl LineWork {
                     let _ = answer.send(queue.ask_about_copies());
                     continue;
                 }
-                LineOrder::Done { asked, answer } => {
-                    let _ = answer.send(queue.done_of(&asked));
+                LineOrder::Done { by, asked, answer } => {
+                    let _ = answer.send(queue.done_of(by, &asked));
+                    continue;
+                }
+                LineOrder::Copied { by, numbers } => {
+                    queue.note_copied(by, &numbers);
+                    continue;
+                }
+                LineOrder::Uncopied { keepers, answer } => {
+                    let _ = answer.send(queue.uncopied(&keepers, now_ms));
                     continue;
                 }
                 LineOrder::Discard { owner, numbers } => {
@@ -100,6 +109,8 @@ impl LineWork {
                 | LineOrder::Read { slot, .. }
                 | LineOrder::Look { slot, .. }
                 | LineOrder::Store { slot, .. }
+                | LineOrder::Keep { slot, .. }
+                | LineOrder::Fetch { slot, .. }
                 | LineOrder::Forget { slot } => slot,
             };
             self.slots.entry(slot).or_default().push_back(Step::Order(order));
@@ -160,7 +171,8 @@ impl LineWork {
         for (slot, steps) in &mut self.slots {
             let Some(Step::Read(reading)) = steps.front_mut() else { continue };
             // Dropped since, by a bound.
-            let place = |wish: &Wish| Some((wish.sequence, queue.held_place(wish.sequence)?));
+            let place =
+                |wish: &Wish| Some((wish.sequence, queue.named_place(*slot, wish.sequence)?.1?));
             reading.records.retain(|wish| wish.body.is_some() || place(wish).is_some());
             let missing = reading.records.iter().filter(|wish| wish.body.is_none());
             let records = missing.filter_map(place).collect();
@@ -212,6 +224,8 @@ impl LineWork {
                 | LineOrder::Bury { slot, .. }
                 | LineOrder::Read { slot, .. }
                 | LineOrder::Store { slot, .. }
+                | LineOrder::Keep { slot, .. }
+                | LineOrder::Fetch { slot, .. }
                 | LineOrder::Forget { slot } => {
                     others.insert(*slot);
                 }
@@ -220,6 +234,8 @@ impl LineWork {
                 | LineOrder::Inherit { .. }
                 | LineOrder::Copies { .. }
                 | LineOrder::Done { .. }
+                | LineOrder::Copied { .. }
+                | LineOrder::Uncopied { .. }
                 | LineOrder::Discard { .. } => {}
             }
         }
@@ -278,19 +294,19 @@ fn carry_out(order: LineOrder, queue: &mut Queue, now_ms: i64) -> Option<Step> {
         LineOrder::Look { streams, answer, .. } => drop(answer.send(queue.look(&streams))),
         LineOrder::Forget { slot } => queue.forget_streams(slot),
         LineOrder::Read { slot, names, answer } => {
-            let reading = Reading::of(slot, &names, answer, queue);
-            if reading.records.iter().any(|wish| wish.body.is_none()) {
-                return Some(Step::Read(reading));
-            }
-            reading.answer(queue);
+            let held = names.iter().filter_map(|name| queue.held_sequence(slot, name)).collect();
+            return Reading::of(slot, held, answer, queue).begin(queue);
+        }
+        LineOrder::Fetch { slot, numbers, answer } => {
+            return Reading::of(slot, numbers, answer, queue).begin(queue);
         }
         LineOrder::Store { slot, stored, answer } => {
             let planned = queue.plan(slot, stored, now_ms);
-            if !planned.records.is_empty() {
-                return Some(Step::Store { planned, answer });
-            }
-            queue.stored(slot, planned, &[], now_ms);
-            let _ = answer.send(true);
+            return begin_to_store(slot, planned, answer, queue, now_ms);
+        }
+        LineOrder::Keep { slot, owner, records, answer } => {
+            let planned = queue.plan_copies(slot, owner, records, now_ms);
+            return begin_to_store(slot, planned, answer, queue, now_ms);
         }
         // Of no slot, and carried out as they came.
         LineOrder::Slots { .. }
@@ -298,28 +314,56 @@ fn carry_out(order: LineOrder, queue: &mut Queue, now_ms: i64) -> Option<Step> {
         | LineOrder::Inherit { .. }
         | LineOrder::Copies { .. }
         | LineOrder::Done { .. }
+        | LineOrder::Copied { .. }
+        | LineOrder::Uncopied { .. }
         | LineOrder::Discard { .. } => {}
     }
+    None
+}
+
+fn begin_to_store(
+    slot: Slot,
+    planned: Planned,
+    answer: oneshot::Sender<bool>,
+    queue: &mut Queue,
+    now_ms: i64,
+) -> Option<Step> {
+    if !planned.records.is_empty() {
+        return Some(Step::Store { planned, answer });
+    }
+    queue.stored(slot, planned, &[], now_ms);
+    let _ = answer.send(true);
     None
 }
 
 impl Reading {
     fn of(
         slot: Slot,
-        names: &[RecordName],
-        answer: oneshot::Sender<Vec<(RecordName, Batch)>>,
+        numbers: Vec<u64>,
+        answer: oneshot::Sender<Vec<Numbered>>,
         queue: &Queue,
     ) -> Self {
-        let record = |name: &RecordName| {
-            let sequence = queue.held_sequence(slot, name)?;
-            Some(Wish { name: *name, sequence, body: queue.body(sequence).cloned() })
+        let wish = |sequence: u64| {
+            let (name, _) = queue.named_place(slot, sequence)?;
+            Some(Wish { name, sequence, body: queue.body(sequence).cloned() })
         };
-        Self { records: names.iter().filter_map(record).collect(), answer }
+        Self { records: numbers.into_iter().filter_map(wish).collect(), slot, answer }
+    }
+
+    /// What is left to be done, where some of it has to be read from disk.
+    fn begin(self, queue: &Queue) -> Option<Step> {
+        if self.records.iter().any(|wish| wish.body.is_none()) {
+            return Some(Step::Read(self));
+        }
+        self.answer(queue);
+        None
     }
 
     fn answer(self, queue: &Queue) {
-        let batch = |wish: Wish| Some((wish.name, queue.held_batch(wish.sequence, wish.body?)?));
-        let batches = self.records.into_iter().filter_map(batch).collect();
-        let _ = self.answer.send(batches);
+        let numbered = |Wish { name, sequence, body }: Wish| {
+            let batch = queue.batch_of(self.slot, sequence, body?)?;
+            Some(Numbered { number: sequence, name, batch })
+        };
+        let _ = self.answer.send(self.records.into_iter().filter_map(numbered).collect());
     }
 }

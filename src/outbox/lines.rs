@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::model::{
@@ -28,13 +29,15 @@ pub enum LineOrder {
     /// These were handed over: that is written to disk, then they are deleted.
     Bury { slot: Slot, names: Vec<RecordName> },
     /// The batches of those that are set aside, as far as they can be had.
-    Read { slot: Slot, names: Vec<RecordName>, answer: oneshot::Sender<Vec<(RecordName, Batch)>> },
+    Read { slot: Slot, names: Vec<RecordName>, answer: oneshot::Sender<Vec<Numbered>> },
     /// What must be known before records are taken over. A request under way with records of the
     /// slot comes to its end first, and no other is made before the line is opened again.
     Look { slot: Slot, streams: Vec<StreamKey>, answer: oneshot::Sender<Look> },
     /// Takes records over. Answered when it is on disk; `false` where the disk did not take it, and
     /// then nothing has changed.
     Store { slot: Slot, stored: Stored, answer: oneshot::Sender<bool> },
+    /// Keeps copies of what the owner has, for the case that it dies. Answered as `Store` is.
+    Keep { slot: Slot, owner: NodeId, records: Vec<Numbered>, answer: oneshot::Sender<bool> },
     /// The slot is another's and all of it was given: what is known of its streams is of no use.
     Forget { slot: Slot },
     /// Slots that have records, in order.
@@ -46,10 +49,17 @@ pub enum LineOrder {
     /// What the owners of the copies that are here are to be asked about next, by the slot and the
     /// number that it has there.
     Copies { answer: oneshot::Sender<Vec<CopiesOf>> },
-    /// Which of these, of this member's own making, it has no more, be it sent, dropped or given.
-    Done { asked: Vec<CopyNumber>, answer: oneshot::Sender<Vec<u64>> },
+    /// Which of these, that the other member has copies of, this one has no more, be it sent, dropped or
+    /// given.
+    Done { by: NodeId, asked: Vec<CopyNumber>, answer: oneshot::Sender<Vec<u64>> },
     /// The owner has no use any more for the copies of these numbers there.
     Discard { owner: NodeId, numbers: Vec<u64> },
+    /// The other member has copies of these.
+    Copied { by: NodeId, numbers: Vec<CopyNumber> },
+    /// What was pushed and is unsent, and of which none of these members is known to have a copy.
+    Uncopied { keepers: BTreeSet<NodeId>, answer: oneshot::Sender<Uncopied> },
+    /// Records of these numbers, as far as they can be had.
+    Fetch { slot: Slot, numbers: Vec<u64>, answer: oneshot::Sender<Vec<Numbered>> },
 }
 
 /// A record that another member has a copy of: its slot, and its number at the owner.
@@ -59,6 +69,23 @@ pub type CopyNumber = (Slot, u64);
 pub type CopiesOf = (NodeId, Vec<CopyNumber>);
 
 pub type NamedBatch = (RecordName, Batch);
+
+/// A record with its number at its owner.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Numbered {
+    pub number: u64,
+    pub name: RecordName,
+    pub batch: Batch,
+}
+
+/// What is on one disk alone.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Uncopied {
+    /// Some of it, each with how many bytes it has.
+    pub next: Vec<(CopyNumber, u32)>,
+    /// Of all of it.
+    pub samples: u64,
+}
 
 /// What decides which copies are records like all others from now on: those of owners that are
 /// neither living nor have left.
@@ -110,6 +137,4 @@ pub struct Stored {
     pub gone: Vec<RecordName>,
     /// What others know to be at the destination. Records here that are too old beside it are late.
     pub sent: Vec<Sent>,
-    /// The records are copies: the one who made them has them too, and sends them while it lives.
-    pub are_copies: bool,
 }

@@ -633,7 +633,7 @@ mod tests {
                 bytes: vec![fill; length].into(),
             };
             let name = name_of(&Entry::of(&batch, sequence, 0));
-            Record { sequence, appended_ms: 0, name, is_copy: false, batch }
+            Record { sequence, appended_ms: 0, name, copy_of: None, batch }
         }
 
         fn append(&mut self, records: &[(u64, usize)]) {

@@ -7,10 +7,10 @@ use futures_util::future::try_join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    model::{batch::Batch, record::RecordName, slot::Slot, tenant::is_tenant},
+    model::{batch::Batch, member::NodeId, record::RecordName, slot::Slot, tenant::is_tenant},
     outbox::{
         Handle, Route,
-        lines::{LineOrder, NamedBatch, Stored},
+        lines::{LineOrder, Numbered},
         packer::Packed,
         room::{Claim, Fit},
     },
@@ -54,7 +54,7 @@ pub struct UnderWay {
 }
 
 /// A destination, and what goes there.
-pub type RecordsOf = (Arc<str>, Vec<NamedBatch>);
+pub type RecordsOf = (Arc<str>, Vec<Numbered>);
 
 /// A destination's loop, and where it tells the numbers.
 type Named<'a> = (&'a Route, oneshot::Receiver<Numbers>);
@@ -102,8 +102,9 @@ impl Handle {
             let numbers: Numbers = numbers.await.unwrap_or_default();
             let batches = packed.batches_for(&route.fleet_name).into_iter().zip(numbers);
             let record = |(batch, number): (Batch, Option<u64>)| {
-                let (interval_ms, sequence) = (batch.since_ms?, number?);
-                Some((RecordName { interval_ms, node: self.me, sequence }, batch))
+                let (interval_ms, number) = (batch.since_ms?, number?);
+                let name = RecordName { interval_ms, node: self.me, sequence: number };
+                Some(Numbered { number, name, batch })
             };
             records.push((Arc::clone(&route.fleet_name), batches.filter_map(record).collect()));
         }
@@ -118,26 +119,26 @@ impl Handle {
     pub async fn keep_copies(
         &self,
         destination: &str,
-        records: Vec<NamedBatch>,
+        owner: NodeId,
+        records: Vec<Numbered>,
     ) -> Option<Result<(), NotKept>> {
         let routes = Arc::clone(&self.routes.borrow());
         let route = routes.iter().find(|route| *route.fleet_name == *destination)?;
-        let batches: Vec<Batch> = records.iter().map(|(_, batch)| batch.clone()).collect();
+        let batches: Vec<Batch> = records.iter().map(|record| record.batch.clone()).collect();
         let claim = route.room.claim(&batches);
         if claim.fit != Fit::HasRoom || !route.room.admit(batches.iter().map(|batch| &batch.tenant))
         {
             return Some(Err(NotKept::Full));
         }
-        let mut by_slot: BTreeMap<Slot, Vec<NamedBatch>> = BTreeMap::new();
-        for (name, batch) in records {
-            by_slot.entry(batch.stream.slot()).or_default().push((name, batch));
+        let mut by_slot: BTreeMap<Slot, Vec<Numbered>> = BTreeMap::new();
+        for record in records {
+            by_slot.entry(record.batch.stream.slot()).or_default().push(record);
         }
         let (mut orders, mut answers) = (Vec::new(), Vec::new());
         for (slot, records) in by_slot {
             let (answer, answered) = oneshot::channel();
             answers.push(answered);
-            let stored = Stored { records, are_copies: true, ..Stored::default() };
-            orders.push(LineOrder::Store { slot, stored, answer });
+            orders.push(LineOrder::Keep { slot, owner, records, answer });
         }
         if route.lines.send(orders).await.is_err() {
             return Some(Err(NotKept::Ended));

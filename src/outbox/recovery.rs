@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    model::record::RecordName,
+    model::record::{Original, RecordName},
     outbox::{
         cursors::Cursors,
         entry::{Entry, LineKey, Making, Place},
@@ -46,7 +46,7 @@ pub(super) struct Recovery {
 pub(super) struct Unsent {
     pub(super) key: LineKey,
     pub(super) name: Option<RecordName>,
-    pub(super) is_copy: bool,
+    pub(super) copy_of: Option<Original>,
     pub(super) entry: Entry,
 }
 
@@ -76,8 +76,8 @@ impl Recovery {
             } else {
                 live_bytes += u64::from(place.length);
                 let entry = entry_of(&frame, place);
-                let Frame { name, is_copy, .. } = frame;
-                self.unsent.push(Unsent { key, name, is_copy, entry });
+                let Frame { name, copy_of, .. } = frame;
+                self.unsent.push(Unsent { key, name, copy_of, entry });
             }
         });
         self.corrupt_places += damage.corrupt.len() as u64;

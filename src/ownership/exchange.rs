@@ -16,7 +16,7 @@ use crate::{
     },
     outbox::{
         self,
-        lines::{Extracted, Inherited, LineOrder, Look, Stored},
+        lines::{Extracted, Inherited, LineOrder, Look, Numbered, Stored},
     },
     ownership::{
         assign::Previous,
@@ -43,7 +43,7 @@ pub(super) enum Answer {
     Inherited { destination: Arc<str>, inherited: Inherited },
     Extracted { line: Line, extracted: Extracted },
     Looked { from: NodeId, give: Give, batches: Vec<Option<Batch>>, look: Look },
-    Read { to: NodeId, give: Give, found: Vec<(RecordName, Batch)> },
+    Read { to: NodeId, give: Give, found: Vec<Numbered> },
     Stored { line: Line, names: Vec<RecordName>, to: NodeId, answer: Message, is_stored: bool },
 }
 
@@ -253,7 +253,8 @@ impl Exchange {
                 }
             }
             Answer::Read { to, give, found } => {
-                let mut found: Arrived = found.into_iter().collect();
+                let named = found.into_iter().map(|record| (record.name, record.batch));
+                let mut found: Arrived = named.collect();
                 let batches =
                     give.records.iter().map(|record| found.remove(&record.name)).collect();
                 self.letters.push((to, Letter::Handoff { message: Message::Give(give), batches }));
@@ -360,8 +361,7 @@ impl Exchange {
                         .into_iter()
                         .filter_map(|name| Some((name, arrived.remove(&name)?)))
                         .collect();
-                    let are_copies = false;
-                    let stored = Stored { records, late_samples, gone, sent, are_copies };
+                    let stored = Stored { records, late_samples, gone, sent };
                     self.store(line, stored, to, answer);
                 }
                 Effect::Open { line, before_ms } => {

@@ -190,8 +190,12 @@ pub(crate) async fn get(url: &str) -> Option<(u16, String)> {
 }
 
 pub(crate) async fn post(url: &str) -> Option<(u16, String)> {
+    post_body(url, Vec::new()).await
+}
+
+pub(crate) async fn post_body(url: &str, body: Vec<u8>) -> Option<(u16, String)> {
     let caller = Caller::new(&HttpClient::default());
-    let request = caller.request(reqwest::Method::POST, url).unwrap();
+    let request = caller.request(reqwest::Method::POST, url).unwrap().body(body);
     let answer = request.timeout(Duration::from_secs(30)).send().await.ok()?;
     Some((answer.status().as_u16(), answer.text().await.ok()?))
 }

@@ -114,7 +114,7 @@ impl Queue {
     pub(super) fn drop_held(&mut self, sequence: u64, reason: Reason) {
         if let Some(waiting) = self.held.remove(sequence) {
             self.progress.unpin(waiting.lane, &waiting.entry);
-            if waiting.is_copy {
+            if waiting.copy_of.is_some() {
                 // Whoever made it has it, and counts it if it is lost there.
                 self.forget(&waiting.entry, Settled::Safe);
             } else {

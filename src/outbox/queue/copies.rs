@@ -6,13 +6,18 @@ use std::collections::BTreeSet;
 use crate::{
     model::member::NodeId,
     outbox::{
-        lines::{CopiesOf, CopyNumber, Heirloom, Inherited},
+        entry::Entry,
+        lines::{CopiesOf, CopyNumber, Heirloom, Inherited, Uncopied},
         queue::{Queue, Settled},
     },
 };
 
 /// Of one owner, that are asked about at once.
 const ASKED_MAX: usize = 4_096;
+/// Of what has no copy, that are told at once.
+const UNCOPIED_MAX: usize = 65_536;
+/// Whoever takes a push has it copied by himself until then.
+const YOUNG_MS: i64 = 10_000;
 
 impl Queue {
     /// Copies of the dead enter their lines, each in its place by name; where that is open, they leave.
@@ -45,14 +50,42 @@ impl Queue {
     }
 
     /// A number that was not given away here is not done: who asks has it from a disk that is lost.
-    pub(in crate::outbox) fn done_of(&self, asked: &[CopyNumber]) -> Vec<u64> {
-        let is_here = |(slot, sequence): &CopyNumber| {
-            let mut lanes = self.progress.lanes_of(*slot);
-            self.held.get(*sequence).is_some()
-                || lanes.any(|number| self.lanes[number].1.entry(*sequence).is_some())
+    pub(in crate::outbox) fn done_of(&mut self, by: NodeId, asked: &[CopyNumber]) -> Vec<u64> {
+        self.note_copied(by, asked);
+        let is_done = |copy: &CopyNumber| {
+            copy.1 < self.next_sequence && self.in_line(copy.0, copy.1).is_none()
         };
-        let done = asked.iter().filter(|copy| copy.1 < self.next_sequence && !is_here(copy));
-        done.map(|(_, sequence)| *sequence).collect()
+        asked.iter().filter(|copy| is_done(copy)).map(|(_, sequence)| *sequence).collect()
+    }
+
+    pub(in crate::outbox) fn note_copied(&mut self, by: NodeId, numbers: &[CopyNumber]) {
+        for (slot, sequence) in numbers {
+            if self.in_line(*slot, *sequence).is_some() {
+                self.copied.insert(*sequence, by);
+            }
+        }
+    }
+
+    pub(in crate::outbox) fn uncopied(&self, keepers: &BTreeSet<NodeId>, now_ms: i64) -> Uncopied {
+        let is_alone = |entry: &&Entry| {
+            let is_young =
+                entry.appended_ms > now_ms - YOUNG_MS && self.held.was_made_here(entry.sequence);
+            let keeper = self.copied.get(&entry.sequence);
+            entry.is_pushed()
+                && entry.is_divided()
+                && !is_young
+                && keeper.is_none_or(|keeper| !keepers.contains(keeper))
+        };
+        let in_lanes = self.lanes.iter().flat_map(|(_, lane)| lane.entries());
+        let held = self.held.records().filter(|waiting| waiting.copy_of.is_none());
+        let mut uncopied = Uncopied::default();
+        for entry in in_lanes.chain(held.map(|waiting| &waiting.entry)).filter(is_alone) {
+            uncopied.samples += u64::from(entry.samples);
+            if uncopied.next.len() < UNCOPIED_MAX {
+                uncopied.next.push(((entry.slot(), entry.sequence), entry.bytes));
+            }
+        }
+        uncopied
     }
 
     /// `None`: all that there are of the owner.

@@ -10,7 +10,8 @@ use hashbrown::HashMap;
 use crate::{
     model::{
         batch::Batch,
-        record::{RecordName, Sent},
+        member::NodeId,
+        record::{Original, RecordName, Sent},
         slot::{Slot, StreamKey},
         tenant::is_tenant,
     },
@@ -19,7 +20,7 @@ use crate::{
         frame::{FRAME_BYTES_MAX, Record, frame_bytes},
         held::{StandsStill, Waiting},
         lane::Lane,
-        lines::{Extracted, Look, Stored},
+        lines::{Extracted, Look, Numbered, Stored},
         loss::Reason,
         queue::{Queue, Settled},
     },
@@ -28,13 +29,20 @@ use crate::{
 /// Records that are taken over: to be written, and in their places when they are.
 #[derive(Debug)]
 pub(in crate::outbox) struct Planned {
-    pub(super) entries: Vec<(usize, RecordName, Entry)>,
+    pub(super) entries: Vec<PlannedEntry>,
     /// For the disk.
     pub(in crate::outbox) records: Vec<Record>,
     late_samples: u64,
     gone: Vec<RecordName>,
     sent: Vec<Sent>,
-    are_copies: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct PlannedEntry {
+    pub(super) lane: usize,
+    name: RecordName,
+    pub(super) entry: Entry,
+    copy_of: Option<Original>,
 }
 
 /// Samples that came from other members, and that went to them.
@@ -140,33 +148,61 @@ impl Queue {
     /// What is to be written of what is taken over. Nothing has changed before `stored`, but that the
     /// positions wait for these numbers.
     pub(in crate::outbox) fn plan(&mut self, slot: Slot, stored: Stored, now_ms: i64) -> Planned {
-        let Stored { records, late_samples, gone, sent, are_copies } = stored;
-        let (entries, to_write) = (Vec::new(), Vec::new());
-        let mut planned =
-            Planned { entries, records: to_write, late_samples, gone, sent, are_copies };
+        let Stored { records, late_samples, gone, sent } = stored;
+        let mut planned = Planned::new(late_samples, gone, sent);
         let mut known: BTreeSet<RecordName> = self.names_in_lanes(slot);
         for (name, batch) in records {
             if let Some(reason) = why_not(slot, &name, &batch) {
                 self.losses.add(reason, u64::from(batch.samples), batch.oldest_ms);
-                continue;
+            } else if self.held.sequence_of(slot, &name).is_none() && known.insert(name) {
+                self.plan_one(name, None, batch, now_ms, &mut planned);
             }
-            let is_copied = are_copies && self.held.copy_of(&name).is_some();
-            if is_copied || self.held.sequence_of(slot, &name).is_some() || !known.insert(name) {
-                continue;
-            }
-            let key = LaneKey::of(batch.signal, &batch.tenant, slot, self.limits.lanes);
-            let number = self.lane_of(&key);
-            // When it came to its first owner is not said; its round began a little earlier.
-            let appended_ms = batch.round.min(now_ms);
-            let entry = Entry::of(&batch, self.next_sequence, appended_ms);
-            self.next_sequence += 1;
-            self.progress.pin(number, &entry);
-            planned.entries.push((number, name, entry));
-            let (sequence, name) = (entry.sequence, Some(name));
-            let is_copy = are_copies;
-            planned.records.push(Record { sequence, appended_ms, name, is_copy, batch });
         }
         planned
+    }
+
+    /// The same of copies of what the owner has. One that is here as a copy of what another had before
+    /// is written anew: whoever has it now is asked for it.
+    pub(in crate::outbox) fn plan_copies(
+        &mut self,
+        slot: Slot,
+        owner: NodeId,
+        records: Vec<Numbered>,
+        now_ms: i64,
+    ) -> Planned {
+        let mut planned = Planned::new(0, Vec::new(), Vec::new());
+        let mut known: BTreeSet<RecordName> = self.names_in_lanes(slot);
+        for Numbered { number, name, batch } in records {
+            let original = Some(Original { owner, number });
+            let is_known = self.held.original_of(&name) == original
+                || self.held.sequence_of(slot, &name).is_some();
+            // Whoever made it has it, and counts it if it is lost there.
+            if why_not(slot, &name, &batch).is_none() && !is_known && known.insert(name) {
+                self.plan_one(name, original, batch, now_ms, &mut planned);
+            }
+        }
+        planned
+    }
+
+    fn plan_one(
+        &mut self,
+        name: RecordName,
+        copy_of: Option<Original>,
+        batch: Batch,
+        now_ms: i64,
+        planned: &mut Planned,
+    ) {
+        let slot = batch.stream.slot();
+        let key = LaneKey::of(batch.signal, &batch.tenant, slot, self.limits.lanes);
+        let lane = self.lane_of(&key);
+        // When it came to its first owner is not said; its round began a little earlier.
+        let appended_ms = batch.round.min(now_ms);
+        let entry = Entry::of(&batch, self.next_sequence, appended_ms);
+        self.next_sequence += 1;
+        self.progress.pin(lane, &entry);
+        planned.entries.push(PlannedEntry { lane, name, entry, copy_of });
+        let (sequence, name) = (entry.sequence, Some(name));
+        planned.records.push(Record { sequence, appended_ms, name, copy_of, batch });
     }
 
     /// The planned records lie at `places`, in that order.
@@ -177,23 +213,25 @@ impl Queue {
         places: &[Place],
         now_ms: i64,
     ) {
-        let Planned { entries, late_samples, gone, sent, are_copies, records: _ } = planned;
+        let Planned { entries, late_samples, gone, sent, records: _ } = planned;
         self.pull_slot(slot);
-        for ((number, name, mut entry), place) in entries.into_iter().zip(places) {
+        for (PlannedEntry { lane, name, mut entry, copy_of }, place) in
+            entries.into_iter().zip(places)
+        {
             entry.place = Some(*place);
             self.held.learn_name(entry.sequence, name);
-            let is_new = if are_copies {
-                self.held.add_copy(number, entry)
-            } else {
-                // Given by its owner, it is a copy no more.
-                self.forget_copy(self.held.copy_of(&name));
-                self.held.add(number, entry, false)
+            // Given by its owner, it is a copy no more; or it is the copy of another one now.
+            self.forget_copy(self.held.copy_of(&name));
+            let is_new = match copy_of {
+                Some(original) => self.held.add_copy(lane, entry, original),
+                None => self.held.add(lane, entry, false),
             };
             if is_new {
                 self.unsent.add(&entry);
-                self.handed.taken += if are_copies { 0 } else { u64::from(entry.samples) };
+                let taken = copy_of.map_or(entry.samples, |_| 0);
+                self.handed.taken += u64::from(taken);
             } else {
-                self.progress.unpin(number, &entry);
+                self.progress.unpin(lane, &entry);
                 self.held.forget_name(entry.sequence);
                 self.released.push((entry.sequence, *place));
             }
@@ -209,8 +247,8 @@ impl Queue {
 
     /// The disk did not take them.
     pub(in crate::outbox) fn not_stored(&mut self, planned: &Planned) {
-        for (number, _, entry) in &planned.entries {
-            self.progress.unpin(*number, entry);
+        for PlannedEntry { lane, entry, .. } in &planned.entries {
+            self.progress.unpin(*lane, entry);
         }
     }
 
@@ -229,13 +267,33 @@ impl Queue {
         self.held.sequence_of(slot, name)
     }
 
-    pub(in crate::outbox) fn held_place(&self, sequence: u64) -> Option<Place> {
-        self.held.get(sequence)?.place
+    /// What a record is called, and where it lies, whether it is held or in its lane.
+    pub(in crate::outbox) fn named_place(
+        &self,
+        slot: Slot,
+        sequence: u64,
+    ) -> Option<(RecordName, Option<Place>)> {
+        let (_, entry) = self.in_line(slot, sequence)?;
+        Some((self.held.name_of(entry)?, entry.place))
     }
 
-    pub(in crate::outbox) fn held_batch(&self, sequence: u64, bytes: Bytes) -> Option<Batch> {
-        let waiting = self.held.waiting(sequence)?;
-        Some(self.batch(waiting.lane, &waiting.entry, bytes))
+    pub(in crate::outbox) fn batch_of(
+        &self,
+        slot: Slot,
+        sequence: u64,
+        bytes: Bytes,
+    ) -> Option<Batch> {
+        let (lane, entry) = self.in_line(slot, sequence)?;
+        Some(self.batch(lane, entry, bytes))
+    }
+
+    /// A divided record of the slot, with its lane.
+    pub(super) fn in_line(&self, slot: Slot, sequence: u64) -> Option<(usize, &Entry)> {
+        if let Some(waiting) = self.held.waiting(sequence) {
+            return Some((waiting.lane, &waiting.entry));
+        }
+        let mut lanes = self.progress.lanes_of(slot);
+        lanes.find_map(|number| Some((number, self.lanes[number].1.entry(sequence)?)))
     }
 
     pub(in crate::outbox) fn lose_unreadable(&mut self, sequence: u64) {
@@ -344,6 +402,12 @@ impl Queue {
         for sent in sent {
             self.sent.note(sent.stream, sent.newest_ms);
         }
+    }
+}
+
+impl Planned {
+    fn new(late_samples: u64, gone: Vec<RecordName>, sent: Vec<Sent>) -> Self {
+        Self { entries: Vec::new(), records: Vec::new(), late_samples, gone, sent }
     }
 }
 

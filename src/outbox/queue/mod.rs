@@ -55,6 +55,8 @@ pub(super) struct Queue {
     held: Held,
     /// Slots with records on their way by that lane, which are to be sorted anew after the answer.
     unsettled: BTreeMap<usize, BTreeSet<Slot>>,
+    /// Of own records, who has a copy.
+    copied: HashMap<u64, NodeId>,
     progress: Progress,
     sent: SentInstants,
     handed: Handed,
@@ -103,6 +105,7 @@ impl Queue {
             company: Vec::new(),
             held: Held::new(me),
             unsettled: BTreeMap::new(),
+            copied: HashMap::new(),
             progress: Progress::default(),
             sent: SentInstants::default(),
             handed: Handed::default(),
@@ -138,7 +141,7 @@ impl Queue {
     /// A record that lay on disk when the log was opened, in order of sequence. What is divided waits
     /// until it is said who is to send it.
     pub(super) fn restore(&mut self, unsent: Unsent) {
-        let Unsent { key, name, is_copy, entry } = unsent;
+        let Unsent { key, name, copy_of, entry } = unsent;
         let number = self.lane_of(&key.lane(self.limits.lanes));
         let Some(name) = name else {
             self.unsent.add(&entry);
@@ -147,11 +150,11 @@ impl Queue {
             return;
         };
         self.held.learn_name(entry.sequence, name);
-        let is_new = if is_copy {
-            self.held.add_copy(number, entry)
-        } else {
-            self.forget_copy(self.held.copy_of(&name));
-            self.held.add(number, entry, true)
+        // Of two copies the later one was made when the record had changed hands.
+        self.forget_copy(self.held.copy_of(&name));
+        let is_new = match copy_of {
+            Some(original) => self.held.add_copy(number, entry, original),
+            None => self.held.add(number, entry, true),
         };
         if is_new {
             self.unsent.add(&entry);
@@ -346,7 +349,7 @@ impl Queue {
         let (appended_ms, name) = (entry.appended_ms, self.held.name_of(entry));
         let batch = self.batch(lane, entry, bytes.clone());
         // A copy is written before it is anything else.
-        Record { sequence, appended_ms, name, is_copy: false, batch }
+        Record { sequence, appended_ms, name, copy_of: None, batch }
     }
 
     fn batch(&self, number: usize, entry: &Entry, bytes: Bytes) -> Batch {
@@ -387,6 +390,7 @@ impl Queue {
         self.unsent.subtract(entry);
         self.fresh.forget(entry.sequence, entry.place.is_some());
         self.held.forget_name(entry.sequence);
+        self.copied.remove(&entry.sequence);
         self.released.extend(entry.place.map(|place| (entry.sequence, place)));
     }
 

@@ -51,7 +51,8 @@ impl Running {
         slot: Slot,
         names: Vec<RecordName>,
     ) -> Vec<(RecordName, Batch)> {
-        self.ask(|answer| LineOrder::Read { slot, names, answer }).await
+        let read = self.ask(|answer| LineOrder::Read { slot, names, answer }).await;
+        read.into_iter().map(|record| (record.name, record.batch)).collect()
     }
 
     pub(super) async fn store(&self, slot: Slot, stored: Stored) -> bool {

@@ -203,7 +203,7 @@ fn any_overrides() -> impl Strategy<Value = Overrides> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(6))]
 
     /// Members leave, come with the ids that the plan has given them, and change their weights: then
     /// placement says what the plan has said.

@@ -16,9 +16,11 @@ const NOTED_MS: i64 = 20;
 /// Looks from its beginning until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lag {
-    /// When a nap was over at last, and by how many milliseconds too late.
-    late: Arc<Mutex<Vec<(i64, i64)>>>,
+    late: Arc<Mutex<Vec<Late>>>,
 }
+
+/// When a nap was over at last, and by how many milliseconds too late.
+type Late = (i64, i64);
 
 impl Lag {
     pub(crate) fn start(timeline: Timeline) -> Self {

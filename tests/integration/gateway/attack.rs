@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, body};
 
 const NOWHERE: &str = "http://127.0.0.1:1/api/v1/write";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -183,23 +183,6 @@ fn request(headers: &str, length: usize, body: &[u8]) -> Vec<u8> {
         "POST /api/v1/write HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n"
     );
     [head.as_bytes(), body].concat()
-}
-
-/// One sample of each name, at so many milliseconds after a moment of today.
-fn body(samples: &[(&str, i64)]) -> Vec<u8> {
-    let mut raw = Vec::new();
-    let now_ms = starling::runtime::clock::now_ms() - 100_000_000;
-    for (name, after_ms) in samples {
-        let labels: Labels = [("__name__", *name)].into_iter().collect();
-        let point = Point {
-            value: PointValue::Float(1.0),
-            timestamp_ms: now_ms + after_ms,
-            start_ms: None,
-            exemplars: &[],
-        };
-        push_series(&mut raw, &encode_labels(&labels, None), &point);
-    }
-    Compressor::default().body(&raw).to_vec()
 }
 
 fn zstd_of(raw: &[u8]) -> Vec<u8> {

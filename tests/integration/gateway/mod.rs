@@ -9,6 +9,14 @@ mod senders;
 
 use std::path::Path;
 
+use starling::{
+    model::{
+        labels::Labels,
+        sample::{Point, PointValue},
+    },
+    wire::remote_write::{Compressor, encode_labels, push_series},
+};
+
 use crate::process::{Agent, free_port};
 
 /// An agent that takes pushes, and where.
@@ -36,4 +44,21 @@ fn config(address: &str, backend: &str, metrics: &str) -> String {
          remote_write:\n  - url: {backend}\n    send_exemplars: true\n    \
          send_native_histograms: true\n"
     )
+}
+
+/// One sample of each name, at so many milliseconds after a moment of today.
+fn body(samples: &[(&str, i64)]) -> Vec<u8> {
+    let mut raw = Vec::new();
+    let now_ms = starling::runtime::clock::now_ms() - 100_000_000;
+    for (name, after_ms) in samples {
+        let labels: Labels = [("__name__", *name)].into_iter().collect();
+        let point = Point {
+            value: PointValue::Float(1.0),
+            timestamp_ms: now_ms + after_ms,
+            start_ms: None,
+            exemplars: &[],
+        };
+        push_series(&mut raw, &encode_labels(&labels, None), &point);
+    }
+    Compressor::default().body(&raw).to_vec()
 }

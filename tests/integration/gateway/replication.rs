@@ -1,5 +1,5 @@
 //! Members that are killed and do not come back take nothing with them that was acknowledged, where
-//! pushes are replicated, though the backend was away all the while.
+//! pushes are replicated, though the backend was away all the while; nor do those that go after them.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -9,13 +9,18 @@ use rustix::process::Signal;
 use crate::{
     backend::Prometheus,
     eventually,
-    gateway::senders::prometheus,
-    process::{Agent, free_port},
+    gateway::{body, edges::sum, senders::prometheus},
+    process::{Agent, free_port, post_body},
     target::Target,
 };
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 const SERIES: usize = 60;
+/// Samples of each that are pushed by hand.
+const ROUNDS: i64 = 20;
+const ALL: u64 = SERIES as u64 * ROUNDS as u64;
+/// These are of an instant some hours ago.
+const RANGE: &str = "48h";
 /// Scrapes of a second each that are pushed while the backend is away.
 const AWAY: u64 = 5;
 
@@ -44,6 +49,66 @@ async fn who_dies_for_good_takes_nothing_along() {
         backend.start_again().await;
         until_whole(&backend, target.scrapes() + 3).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_member_had_is_on_two_disks_again() {
+    copied_again_after(Signal::KILL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_member_gave_as_it_left_is_on_two_disks_again() {
+    copied_again_after(Signal::TERM).await;
+}
+
+/// Two of three go for good, one after the other, and all that they were given is unsent.
+async fn copied_again_after(first: Signal) {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join("backend");
+    fs::create_dir(&folder).unwrap();
+    let mut backend = Prometheus::start(&folder).await;
+    let (mut members, listen) = three(directory.path(), &backend, |config| config).await;
+    for member in &members {
+        eventually("all are there", PATIENCE, || async {
+            (sum(member, "starling_cluster_members{state=\"alive\"").await == 3).then_some(())
+        })
+        .await;
+    }
+    backend.stop().await;
+    let gateway = format!("http://127.0.0.1:{listen}/api/v1/write");
+    let names: Vec<String> = (0..SERIES).map(|number| format!("unsent_{number}")).collect();
+    for round in 1..=ROUNDS {
+        let samples: Vec<_> = names.iter().map(|name| (&**name, round)).collect();
+        let pushed = body(&samples);
+        eventually("it is acknowledged", PATIENCE, || async {
+            let (status, _) = post_body(&gateway, pushed.clone()).await?;
+            (status < 300).then_some(())
+        })
+        .await;
+    }
+    for signal in [first, Signal::KILL] {
+        let mut gone = members.pop().expect("there are two at least");
+        gone.process.signal(signal);
+        gone.process.ended().await;
+        if members.len() == 1 {
+            break;
+        }
+        for member in &members {
+            eventually("each of two has all", PATIENCE, || async {
+                (sum(member, "starling_outbox_samples{").await == ALL).then_some(())
+            })
+            .await;
+        }
+    }
+    backend.start_again().await;
+    let selector = format!("{{__name__=~\"unsent_.*\"}}[{RANGE}]");
+    let each = usize::try_from(ROUNDS).unwrap();
+    eventually("all are stored", PATIENCE, || async {
+        let stored = backend.samples(&selector).await;
+        let is_whole = stored.len() == SERIES && stored.iter().all(|one| one.len() == each);
+        is_whole.then_some(())
+    })
+    .await;
 }
 
 /// A fleet that replicates, each in a folder of its own, and the port at which the first is pushed to.

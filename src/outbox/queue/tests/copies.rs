@@ -3,22 +3,47 @@
 use std::collections::BTreeSet;
 
 use super::{
-    lines::{Bench, foreign, slot},
+    lines::{Bench, batch, foreign, slot},
     *,
 };
 use crate::{
     model::record::RecordName,
-    outbox::lines::{Heirloom, Stored},
+    outbox::lines::{Heirloom, Numbered, Stored},
 };
 
 const OTHER: u128 = 9;
+const THIRD: u128 = 3;
 
 /// An owner, and slots and numbers there.
 type Asked = (u128, Vec<(u16, u64)>);
 
 impl Bench {
+    /// Of what its maker still has.
     fn copy(&mut self, number: u16, records: Vec<(RecordName, Batch)>) {
-        self.store(number, Stored { records, are_copies: true, ..Stored::default() });
+        let numbered =
+            |(name, batch): (RecordName, Batch)| Numbered { number: name.sequence, name, batch };
+        self.copy_of(OTHER, number, records.into_iter().map(numbered).collect());
+    }
+
+    fn copy_of(&mut self, owner: u128, number: u16, records: Vec<Numbered>) {
+        let planned = self.queue.plan_copies(slot(number), NodeId(owner), records, 0);
+        self.write(number, planned);
+    }
+
+    /// The numbers of what no other than these has, if it is old.
+    fn uncopied(&self, keepers: &[u128]) -> Vec<u64> {
+        let keepers = keepers.iter().map(|node| NodeId(*node)).collect();
+        let uncopied = self.queue.uncopied(&keepers, 1_000_000);
+        assert_eq!(uncopied.samples, uncopied.next.len() as u64);
+        let mut numbers: Vec<u64> = uncopied.next.iter().map(|((_, number), _)| *number).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    fn push(&mut self, number: u16, since_ms: i64) {
+        self.append(number, since_ms);
+        let pushed = Batch { pushed: true, ..batch(number, since_ms, 7) };
+        self.queue.append(pushed, 7);
     }
 
     /// The numbers of what has become a record of its line.
@@ -107,13 +132,15 @@ fn an_owner_knows_what_it_still_has() {
     }
     let asked = [(slot(1), 1), (slot(2), 2), (slot(2), 3), (slot(2), 4), (slot(2), 5)];
     let start = bench.queue.start(i64::MAX / 2, true).pop().unwrap();
-    assert_eq!(bench.queue.done_of(&asked), [0_u64; 0], "what is on its way is not done");
+    let mut done = || bench.queue.done_of(NodeId(OTHER), &asked);
+    assert_eq!(done(), [0_u64; 0], "what is on its way is not done");
     let sent: Vec<u64> =
         bench.names(&start).iter().map(|name| name[7..].parse().unwrap()).collect();
     answer(&mut bench.queue, &start, Verdict::Stored, 9);
-    assert_eq!(bench.queue.done_of(&asked), sent);
+    assert_eq!(bench.queue.done_of(NodeId(OTHER), &asked), sent);
     bench.sent();
-    assert_eq!(bench.queue.done_of(&asked), [2, 3, 4], "the fifth was never made here");
+    let done = bench.queue.done_of(NodeId(OTHER), &asked);
+    assert_eq!(done, [2, 3, 4], "the fifth was never made here");
 }
 
 /// As after a restart: of an owner that was dead once and has come back, what came before stays.
@@ -137,4 +164,73 @@ fn a_copy_that_is_dropped_by_a_bound_is_no_loss() {
         bench.append(2, 50);
     }
     assert_eq!((lost(&mut bench.queue), bench.asked()), (vec![], vec![(OTHER, vec![(1, 6)])]));
+}
+
+/// Its owner gave it to another, who has it copied, too: that one is asked from then on.
+#[test]
+fn a_copy_follows_its_record_to_another_owner() {
+    let mut bench = Bench::new();
+    let (name, batch) = foreign(1, 20, 5, 3);
+    bench.copy(1, vec![(name, batch.clone())]);
+    for _ in 0..2 {
+        bench.copy_of(THIRD, 1, vec![Numbered { number: 88, name, batch: batch.clone() }]);
+        assert_eq!(bench.asked(), [(THIRD, vec![(1, 88)])]);
+        assert_eq!((bench.queue.held_records(), bench.queue.unsent().records), (1, 1));
+    }
+    bench.queue.discard(NodeId(OTHER), None);
+    assert_eq!(bench.inherit(&living(&[1, THIRD])), [0_u64; 0], "who had it first may die");
+    assert_eq!(bench.inherit(&living(&[1, OTHER])), [5]);
+    bench.queue.open(slot(1), 1000);
+    assert_eq!(bench.sent(), ["1:20/9.5"]);
+}
+
+/// This member made it, gave it away, and keeps a copy for whoever has it now.
+#[test]
+fn what_was_given_away_comes_back_as_a_copy() {
+    let mut bench = Bench::new();
+    bench.append(1, 20);
+    let name = RecordName { interval_ms: 20, node: NodeId(1), sequence: 1 };
+    assert_eq!(bench.extracted(1), [1]);
+    bench.queue.bury(slot(1), &[name]);
+    bench.copy_of(OTHER, 1, vec![Numbered { number: 30, name, batch: batch(1, 20, 1) }]);
+    assert_eq!(bench.queue.done_of(NodeId(OTHER), &[(slot(1), 1)]), [1]);
+    assert_eq!(bench.inherit(&living(&[1])), [1]);
+    bench.queue.open(slot(1), 1000);
+    assert_eq!(bench.sent(), ["1:20/1.1"]);
+}
+
+#[test]
+fn what_was_pushed_is_copied_until_somebody_who_lives_has_it() {
+    let mut bench = Bench::new();
+    for number in [1, 2] {
+        bench.push(number, 50);
+    }
+    bench.queue.open(slot(1), 1000);
+    assert_eq!(bench.uncopied(&[OTHER]), [2, 4], "in its lane and held, but not what was scraped");
+    let keepers = BTreeSet::from([NodeId(OTHER)]);
+    assert_eq!(bench.queue.uncopied(&keepers, 9).samples, 0, "its taker still sees to it");
+    bench.queue.note_copied(NodeId(OTHER), &[(slot(1), 2), (slot(7), 4)]);
+    assert_eq!(bench.uncopied(&[OTHER, THIRD]), [4]);
+    assert_eq!(bench.queue.done_of(NodeId(THIRD), &[(slot(2), 4)]), [0_u64; 0]);
+    assert_eq!(bench.uncopied(&[OTHER, THIRD]), [0_u64; 0], "who asks for it has it");
+    assert_eq!(bench.uncopied(&[THIRD]), [2], "the other has died");
+    assert_eq!(bench.sent(), ["1:50/1.1", "1:50/1.2"]);
+    assert_eq!(bench.uncopied(&[]), [4]);
+    assert_eq!(bench.queue.copied.len(), 1, "what is sent is forgotten");
+}
+
+#[test]
+fn what_is_inherited_and_what_is_taken_over_is_copied_at_once() {
+    let mut bench = Bench::new();
+    let pushed = |sequence: u64, instant_ms: i64| {
+        let (name, batch) = foreign(1, 20, sequence, instant_ms);
+        (name, Batch { pushed: true, ..batch })
+    };
+    bench.copy(1, vec![pushed(5, 3)]);
+    bench.take(1, vec![pushed(6, 3)]);
+    let keepers = BTreeSet::from([NodeId(THIRD)]);
+    let uncopied = |bench: &Bench| bench.queue.uncopied(&keepers, 5).next.len();
+    assert_eq!(uncopied(&bench), 1, "a copy is its owner's to copy");
+    bench.inherit(&living(&[1]));
+    assert_eq!(uncopied(&bench), 2);
 }

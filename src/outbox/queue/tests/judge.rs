@@ -232,8 +232,8 @@ impl Judge {
         assert!(self.came <= self.left + totals.samples, "samples are gone without a word");
         let live: BTreeSet<u64> = all.iter().map(|(_, entry)| entry.sequence).collect();
         assert!(self.on_disk.is_subset(&live), "what is gone is never let go");
-        for (number, _, entry) in self.planned.iter().flat_map(|(_, planned)| &planned.entries) {
-            self.check_position(*number, entry);
+        for one in self.planned.iter().flat_map(|(_, planned)| &planned.entries) {
+            self.check_position(one.lane, &one.entry);
         }
         self.check_waiting(&all);
         self.check_order();

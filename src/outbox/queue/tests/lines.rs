@@ -71,6 +71,10 @@ impl Bench {
 
     pub(super) fn store(&mut self, number: u16, stored: Stored) {
         let planned = self.queue.plan(slot(number), stored, self.now_ms);
+        self.write(number, planned);
+    }
+
+    pub(super) fn write(&mut self, number: u16, planned: Planned) {
         let sequences = planned.records.iter().map(|record| record.sequence);
         let places: Vec<Place> = sequences.map(|n| place(u32::try_from(n).unwrap())).collect();
         self.queue.stored(slot(number), planned, &places, self.now_ms);
@@ -278,7 +282,6 @@ fn what_comes_too_late_or_twice_or_is_gone_is_not_taken() {
         late_samples: 5,
         gone: vec![foreign(1, 20, 1, 0).0, foreign(1, 20, 77, 0).0],
         sent: vec![Sent { stream: stream(1), newest_ms: 7 }],
-        ..Stored::default()
     };
     bench.store(1, stored);
     assert_eq!(lost(&mut bench.queue), [(Reason::Late, 6)]);
