@@ -289,11 +289,13 @@ impl Queue {
 
     /// A divided record of the slot, with its lane.
     pub(super) fn in_line(&self, slot: Slot, sequence: u64) -> Option<(usize, &Entry)> {
-        if let Some(waiting) = self.held.waiting(sequence) {
+        let of_slot = |entry: &Entry| entry.slot() == slot;
+        if let Some(waiting) = self.held.waiting(sequence).filter(|one| of_slot(&one.entry)) {
             return Some((waiting.lane, &waiting.entry));
         }
         let mut lanes = self.progress.lanes_of(slot);
-        lanes.find_map(|number| Some((number, self.lanes[number].1.entry(sequence)?)))
+        let in_lane = |number: usize| self.lanes[number].1.entry(sequence).filter(|e| of_slot(e));
+        lanes.find_map(|number| Some((number, in_lane(number)?)))
     }
 
     pub(in crate::outbox) fn lose_unreadable(&mut self, sequence: u64) {
