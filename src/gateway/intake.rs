@@ -20,7 +20,7 @@ use crate::{
         meters::Meters,
         parcel::{Answer, Message, Parcel, Promise, Refusal},
         replicas::Election,
-        taking::{Memory, Taken, Terms, part_of, take},
+        taking::{Memory, Taken, Terms, by_batch, part_of, take},
     },
     model::{
         member::NodeId,
@@ -167,7 +167,6 @@ impl Intake {
         for one in &taken {
             self.loads.add(one.stream.slot());
         }
-        taken.sort_unstable();
         let packed = self.press(orders, &taken);
         let promise = orders.iter().map(|order| order.parcel.promise).max().unwrap_or_default();
         let kept = match promise {
@@ -250,7 +249,7 @@ impl Intake {
         let shapings = Arc::clone(&self.links.outbox.shapings().borrow());
         let mut press = Press::new(shapings);
         let mut before: Option<(&Taken, &Arc<str>)> = None;
-        for one in taken {
+        for one in by_batch(taken) {
             let parcel = &orders[one.parcel as usize].parcel;
             let is_same = before.is_some_and(|(other, tenant)| {
                 (other.stream, other.round) == (one.stream, one.round) && **tenant == *parcel.tenant

@@ -185,7 +185,6 @@ struct Reader<'a> {
     samples: usize,
     raw_bytes: usize,
     label_blob: Vec<u8>,
-    hashed: Vec<u8>,
 }
 
 struct Growing {
@@ -206,7 +205,6 @@ impl<'a> Reader<'a> {
             samples: 0,
             raw_bytes,
             label_blob: Vec::new(),
-            hashed: Vec::new(),
         }
     }
 
@@ -256,7 +254,9 @@ impl<'a> Reader<'a> {
             && matches!(self.terms.tenancy, Tenancy::Of(_));
         if let (true, Tenancy::Of(tenant)) = (is_as_it_came, &self.terms.tenancy) {
             let tenant = Arc::clone(tenant);
-            self.keep(series, &series.labels, &tenant, None);
+            // Metadata stands behind the labels.
+            let encoded = series.encoded_labels.filter(|_| series.metadata.is_none());
+            self.keep(series, &series.labels, encoded, &tenant, None);
         } else {
             self.reshape(series);
         }
@@ -282,25 +282,29 @@ impl<'a> Reader<'a> {
         };
         let labels: Vec<(&str, &str)> = labels.iter().collect();
         match check_labels(labels.iter().copied(), &self.terms.limits.series) {
-            Ok(()) => self.keep(series, &labels, &tenant, replica),
+            Ok(()) => self.keep(series, &labels, None, &tenant, replica),
             Err(SeriesFault::NoName) if !self.terms.rules.is_empty() => self.read.dropped += 1,
             Err(fault) => self.read.faults.add_series(&labels, &fault),
         }
     }
 
+    /// `encoded` are the labels as they are kept, where somebody has encoded them.
     fn keep(
         &mut self,
         series: &PushedSeries<'_>,
         labels: &[(&str, &str)],
+        encoded: Option<&[u8]>,
         tenant: &Arc<str>,
         replica: Option<Replica>,
     ) {
-        encode_pushed_labels(
-            &mut self.label_blob,
-            labels.iter().copied(),
-            series.metadata.as_ref(),
-        );
-        let Self { terms, read, growing, raw_bytes, label_blob, hashed, .. } = self;
+        let Self { terms, read, growing, raw_bytes, label_blob, .. } = self;
+        let (label_blob, labels_length) = if let Some(encoded) = encoded {
+            (encoded, encoded.len())
+        } else {
+            let labels = labels.iter().copied();
+            let length = encode_pushed_labels(label_blob, labels, series.metadata.as_ref());
+            (label_blob.as_slice(), length)
+        };
         let own = if let Some(own) = growing.get_mut(tenant) {
             own
         } else {
@@ -308,7 +312,7 @@ impl<'a> Reader<'a> {
             let bytes = if growing.is_empty() { *raw_bytes } else { 0 };
             growing.entry(Arc::clone(tenant)).or_insert_with(|| Growing::of(tenant, bytes))
         };
-        let key = own.key.series(labels.iter().copied(), hashed);
+        let key = own.key.series(&label_blob[..labels_length]);
         let replica = own.number_of(replica);
         let has_metadata = series.metadata.is_some();
         let fields = &series.exemplars.fields;

@@ -56,6 +56,7 @@ mod tests {
             member::{Interval, Member, MemberState, Roster},
             overrides::Overrides,
         },
+        wire::remote_write::encode_pushed_labels,
     };
 
     fn table(ids: &[u128]) -> Table {
@@ -97,7 +98,9 @@ mod tests {
             for n in 0..300 {
                 let n = n.to_string();
                 let labels = [("__name__", "m"), ("n", n.as_str())];
-                let slot = key.slot(key.series(labels.into_iter(), &mut Vec::new()));
+                let mut encoded = Vec::new();
+                encode_pushed_labels(&mut encoded, labels.into_iter(), None);
+                let slot = key.slot(key.series(&encoded));
                 let NodeId(owner) = table.owner(slot).unwrap();
                 let at = told.owner(key, &labels, &mut Vec::new()).unwrap();
                 assert_eq!(told.members[at].name, format!("m{owner}"));

@@ -29,8 +29,15 @@ pub struct Split {
 pub fn split(push: &Parcel, places: Option<&[u32]>, owners: &Table) -> Split {
     let tenant = TenantKey::of(&push.tenant);
     let wanted = |place: u32| places.is_none_or(|places| places.binary_search(&place).is_ok());
-    let mut growing: BTreeMap<NodeId, Growing> = BTreeMap::new();
     let mut split = Split::default();
+    if places.is_none()
+        && let Some(owner) = only_owner(push, tenant, owners)
+    {
+        let places = (0..).zip(&push.pieces).map(|(place, _)| place).collect();
+        split.parts.push((owner, Part { parcel: push.clone(), places }));
+        return split;
+    }
+    let mut growing: BTreeMap<NodeId, Growing> = BTreeMap::new();
     for (place, (piece, field)) in (0..).zip(push.iter()) {
         if !wanted(place) {
             continue;
@@ -50,6 +57,16 @@ pub fn split(push: &Parcel, places: Option<&[u32]>, owners: &Table) -> Split {
     }
     split.parts.extend(growing.into_iter().map(|(owner, own)| (owner, own.sealed(push))));
     split
+}
+
+/// Of a push that may go as it is.
+fn only_owner(push: &Parcel, tenant: TenantKey, owners: &Table) -> Option<NodeId> {
+    if push.fields.len() > FIELDS_BYTES_MAX || push.pieces.len() > PIECES_MAX {
+        return None;
+    }
+    let mut of_pieces = push.pieces.iter().map(|piece| owners.owner(piece.slot(tenant)));
+    let first = of_pieces.next()??;
+    of_pieces.all(|owner| owner == Some(first)).then_some(first)
 }
 
 /// The places in the push of those pieces of a part that lie in one of these slots.

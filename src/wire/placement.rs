@@ -3,9 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    identity::{TENANT_SLOTS, TenantKey},
-    member::PUSH_URL_BYTES_MAX,
+use crate::{
+    model::{
+        identity::{TENANT_SLOTS, TenantKey},
+        member::PUSH_URL_BYTES_MAX,
+    },
+    wire::remote_write::encode_pushed_labels,
 };
 
 /// Of an answer; a fleet of hundreds takes some ten thousand.
@@ -77,7 +80,8 @@ impl Placement {
     ) -> Option<usize> {
         let is_left_out = |name: &str| self.removed(labels) == Some(name);
         let kept = labels.iter().copied().filter(|(name, _)| !is_left_out(name));
-        let at = tenant.series(kept, buffer).place_of_slot();
+        encode_pushed_labels(buffer, kept, None);
+        let at = tenant.series(buffer).place_of_slot();
         self.owners.get(at).copied().flatten().map(usize::from)
     }
 
@@ -176,7 +180,9 @@ mod tests {
             let one = [bare[0], bare[1], bare[2], ("r", "1")];
             let other = [bare[0], bare[1], bare[2], ("r", "2")];
             assert_eq!((owner(&one), owner(&other)), (owner(&bare), owner(&bare)));
-            let slot = tenant.slot(tenant.series(bare.into_iter(), &mut Vec::new()));
+            let mut encoded = Vec::new();
+            encode_pushed_labels(&mut encoded, bare.into_iter(), None);
+            let slot = tenant.slot(tenant.series(&encoded));
             let at = tenant.slots().position(|own| own == slot).unwrap();
             assert_eq!(owner(&bare), told.owners[at].map(usize::from));
         }

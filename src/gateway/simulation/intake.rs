@@ -9,7 +9,7 @@ use crate::{
         parcel::{Answer, Parcel, Refusal},
         replicas::Election,
         simulation::{Air, delay_ms},
-        taking::{Memory, Taken, Terms, take},
+        taking::{Memory, Taken, Terms, by_batch, take},
     },
     model::{member::NodeId, slot::Slot},
     ownership::{
@@ -116,8 +116,8 @@ impl Intake {
         }
         self.memory.ledger.settle();
         self.writing = Some((now_ms + delay_ms(WRITE_MS_MAX, air), answers));
-        taken.sort_unstable();
         let is_same = |a: &Taken, b: &Taken| (a.stream, a.round) == (b.stream, b.round);
+        let taken: Vec<Taken> = by_batch(&taken).copied().collect();
         taken.chunk_by(is_same).map(|batch| made(batch, &orders)).collect()
     }
 }

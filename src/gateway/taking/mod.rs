@@ -34,8 +34,8 @@ pub struct Terms<'a> {
     pub now_ms: i64,
 }
 
-/// A piece that is taken; sorted, those of one batch lie together, in the order in which they came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A piece that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
     pub stream: StreamKey,
     pub round: i64,
@@ -146,6 +146,14 @@ pub fn take(
         }
     }
     Ok((exceptions, passed_over))
+}
+
+/// Those of one batch behind each other, in the order in which they came.
+pub fn by_batch(taken: &[Taken]) -> impl Iterator<Item = &Taken> {
+    let mut order: Vec<(StreamKey, i64, u32)> =
+        (0..).zip(taken).map(|(place, one)| (one.stream, one.round, place)).collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, _, place)| &taken[place as usize])
 }
 
 /// Of each series the last sample in a parcel; looked for when it is first asked for, as mostly nothing

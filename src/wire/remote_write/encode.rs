@@ -94,17 +94,26 @@ pub(super) fn push_labels<'l>(
     labels: impl Iterator<Item = (&'l str, &'l str)>,
 ) {
     for (name, value) in labels {
-        let length = 2
-            + varint_length(name.len() as u64)
-            + name.len()
-            + varint_length(value.len() as u64)
-            + value.len();
+        let length = label_length(name, value);
         out.reserve(LABEL_HEADS_LENGTH + length);
         push_varint(out, bytes_tag(field));
         push_varint(out, length as u64);
         push_bytes(out, LABEL_NAME, name.as_bytes());
         push_bytes(out, LABEL_VALUE, value.as_bytes());
     }
+}
+
+/// Of the message of a label.
+pub(super) fn label_length(name: &str, value: &str) -> usize {
+    2 + varint_length(name.len() as u64)
+        + name.len()
+        + varint_length(value.len() as u64)
+        + value.len()
+}
+
+/// Of its whole field, by the length of the message.
+pub(super) fn label_field_length(length: usize) -> usize {
+    1 + varint_length(length as u64) + length
 }
 
 fn encode_exemplars(exemplars: &[Exemplar]) -> Vec<u8> {

@@ -11,18 +11,20 @@ use crate::wire::{
     },
 };
 
-/// The same bytes as `encode_labels`, in room that is used again. The labels are in order of their
-/// names.
+/// The same bytes as `encode_labels`, in room that is used again; how many of them are of the labels. These
+/// are in order of their names.
 pub fn encode_pushed_labels<'l>(
     label_blob: &mut Vec<u8>,
     labels: impl Iterator<Item = (&'l str, &'l str)>,
     metadata: Option<&Metadata<'_>>,
-) {
+) -> usize {
     label_blob.clear();
     push_labels(label_blob, LABELS, labels);
+    let labels_length = label_blob.len();
     if let Some(metadata) = metadata {
         push_bytes(label_blob, METADATA, &metadata.encode());
     }
+    labels_length
 }
 
 /// Appends one `timeseries` field with one point, and the fields of `PushedExemplars`: those of

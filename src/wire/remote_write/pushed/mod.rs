@@ -37,6 +37,8 @@ pub struct PushedSeries<'a> {
     /// In order of their names, without those that have no value: they are as good as absent. A name
     /// may be there twice, and there may be one more than `PUSHED_LABELS_MAX`.
     pub labels: Vec<PushedLabel<'a>>,
+    /// The fields of just these labels, where they came as `encode_pushed_labels` writes them.
+    pub encoded_labels: Option<&'a [u8]>,
     /// As they came.
     pub points: Vec<PushedPoint<'a>>,
     pub exemplars: PushedExemplars,
@@ -90,6 +92,7 @@ impl PushedSeries<'_> {
 
     fn clear(&mut self) {
         self.labels.clear();
+        self.encoded_labels = None;
         self.points.clear();
         self.exemplars.fields.clear();
         self.exemplars.count = 0;

@@ -8,12 +8,12 @@ use super::{
     WriteVersion,
 };
 use crate::wire::{
-    protobuf::{FieldValue, Fields, WireFault, push_bytes},
+    protobuf::{FieldValue, Fields, WireFault, bytes_tag, push_bytes},
     remote_write::{
-        DecodeError, EXEMPLAR_LABELS, EXEMPLARS, Family, HISTOGRAMS, LABELS, Metadata,
+        DecodeError, EXEMPLAR_LABELS, EXEMPLARS, Family, HISTOGRAMS, LABEL_NAME, LABELS, Metadata,
         RAW_BYTES_MAX, SAMPLE_START, SAMPLE_TIMESTAMP, SAMPLE_VALUE, SAMPLES, TIMESERIES,
         decode::{decode_v2_metadata, label, packed, symbol, text},
-        encode::push_labels,
+        encode::{label_field_length, label_length, push_labels},
         histogram_field,
         metadata::REQUEST_METADATA,
         v2_field,
@@ -104,11 +104,19 @@ impl<'a> PushedSeries<'a> {
         before: &mut LabelsBefore<'a>,
     ) -> Result<(), DecodeError> {
         let mut place = 0;
-        for field in Fields::of(message) {
+        // Of labels that are encoded in the one way in which we would; from the first other field on
+        // the sum is smaller than where they end.
+        let (mut encoded_length, mut labels_end) = (0, 0);
+        let mut fields = Fields::of(message);
+        while let Some(field) = fields.next() {
             match field? {
-                (LABELS, FieldValue::Bytes(message)) => {
-                    self.push_label(before.read(place, message)?);
+                (LABELS, FieldValue::Bytes(label)) => {
+                    let KnownLabel { label, encoded_length: own, .. } =
+                        before.read(place, label)?;
+                    self.push_label(label);
                     place += 1;
+                    encoded_length += own;
+                    labels_end = message.len() - fields.rest().len();
                 }
                 (SAMPLES, FieldValue::Bytes(message)) => self.push_point(read_sample(message)?)?,
                 (HISTOGRAMS, FieldValue::Bytes(message)) => {
@@ -118,6 +126,8 @@ impl<'a> PushedSeries<'a> {
                 _ => {}
             }
         }
+        let is_all = self.labels.len() == place && encoded_length == labels_end;
+        self.encoded_labels = is_all.then(|| &message[..labels_end]);
         Ok(())
     }
 
@@ -167,6 +177,7 @@ impl<'a> PushedSeries<'a> {
     fn order_labels(&mut self) {
         if !self.labels.is_sorted_by(|one, next| one.0 <= next.0) {
             self.labels.sort_unstable();
+            self.encoded_labels = None;
         }
     }
 }
@@ -175,25 +186,46 @@ impl<'a> PushedSeries<'a> {
 /// before it, and to compare them costs a tenth of reading them.
 #[derive(Default)]
 struct LabelsBefore<'a> {
-    known: Vec<(&'a [u8], PushedLabel<'a>)>,
+    known: Vec<KnownLabel<'a>>,
+}
+
+#[derive(Clone, Copy)]
+struct KnownLabel<'a> {
+    message: &'a [u8],
+    label: PushedLabel<'a>,
+    /// Of its field as we would write it; 0 where it is written otherwise.
+    encoded_length: usize,
 }
 
 impl<'a> LabelsBefore<'a> {
-    fn read(&mut self, place: usize, message: &'a [u8]) -> Result<PushedLabel<'a>, DecodeError> {
+    fn read(&mut self, place: usize, message: &'a [u8]) -> Result<KnownLabel<'a>, DecodeError> {
         match self.known.get_mut(place) {
-            Some(known) if known.0 == message => Ok(known.1),
+            Some(known) if known.message == message => Ok(*known),
             Some(known) => {
-                *known = (message, label(message)?);
-                Ok(known.1)
+                *known = KnownLabel::read(message)?;
+                Ok(*known)
             }
             None => {
-                let label = label(message)?;
+                let known = KnownLabel::read(message)?;
                 if place < PUSHED_LABELS_MAX {
-                    self.known.push((message, label));
+                    self.known.push(known);
                 }
-                Ok(label)
+                Ok(known)
             }
         }
+    }
+}
+
+impl<'a> KnownLabel<'a> {
+    fn read(message: &'a [u8]) -> Result<Self, DecodeError> {
+        let (name, value) = label(message)?;
+        let length = label_length(name, value);
+        // As long as it has to be, and the name first: then each is there once.
+        let is_name_first =
+            message.first().is_some_and(|tag| u64::from(*tag) == bytes_tag(LABEL_NAME));
+        let is_usual = message.len() == length && is_name_first;
+        let encoded_length = if is_usual { label_field_length(length) } else { 0 };
+        Ok(Self { message, label: (name, value), encoded_length })
     }
 }
 

@@ -63,7 +63,9 @@ fn v1(all: &[Message]) -> Vec<u8> {
 fn keep(raw: &[u8], version: WriteVersion) -> Result<Vec<u8>, DecodeError> {
     let (mut kept, mut blob) = (Vec::new(), Vec::new());
     let each = |series: &PushedSeries<'_>| {
-        encode_pushed_labels(&mut blob, series.labels.iter().copied(), series.metadata.as_ref());
+        let labels = series.labels.iter().copied();
+        let length = encode_pushed_labels(&mut blob, labels, series.metadata.as_ref());
+        assert!(series.encoded_labels.is_none_or(|encoded| encoded == &blob[..length]));
         let Some((last, before)) = series.points.split_last() else {
             return push_kept(&mut kept, &blob, None, &series.exemplars.fields);
         };
@@ -171,6 +173,37 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn labels_that_came_as_they_are_kept_are_not_encoded_again() {
+    let check = |what, series: Message, expected| {
+        let raw = v1(&[message().label("z", "z"), series]);
+        let mut are_encoded = Vec::new();
+        let each = |one: &PushedSeries<'_>| are_encoded.push(one.encoded_labels.is_some());
+        read_pushed(&raw, WriteVersion::V1, each, |_| {}).unwrap();
+        assert_eq!(are_encoded, [true, expected], "{what}");
+    };
+    let usual = || message().label("__name__", "m").label("long", &"v".repeat(300));
+    let value = || message().bytes(2, "v").0;
+    check("usual", usual().sample(1, 2), true);
+    check("none", message().sample(1, 2), true);
+    check("out of order", message().label("b", "1").label("a", "1"), false);
+    check("an empty one", usual().label("z", ""), false);
+    check("behind a sample", message().sample(1, 2).label("a", "1"), false);
+    check("around a sample", usual().sample(1, 2).label("z", "1"), false);
+    check("the value first", message().bytes(LABELS, Message(value()).bytes(1, "n").0), false);
+    let name_twice = message().bytes(1, "n").bytes(1, "n").0;
+    check("a name twice", message().bytes(LABELS, [name_twice, value()].concat()), false);
+    check(
+        "something more",
+        message().bytes(LABELS, message().bytes(1, "n").bytes(2, "v").number(3, 1).0),
+        false,
+    );
+    // A length of two bytes where one is enough, and the same of a tag.
+    check("a long length", message().bytes(LABELS, [b"\x0a\x81\x00n", &*value()].concat()), false);
+    let long_tag = [b"\x8a\x00\x06\x0a\x01n", &*value()].concat();
+    check("a long tag", Message(long_tag), false);
 }
 
 #[test]
