@@ -81,68 +81,93 @@ pub enum Judged {
     Full,
 }
 
-impl Ledger {
-    pub fn judge(
-        &mut self,
-        stream: StreamKey,
-        piece: &Piece,
-        bounds: Bounds,
-        now_ms: i64,
-    ) -> Judged {
-        let slot = stream.slot();
-        let ledger = self.slots.entry(slot).or_default();
-        let round = ledger.rounds.entry(stream).or_insert(now_ms);
+/// What is known of one stream, for a run of its samples.
+#[derive(Debug)]
+pub struct StreamLedger<'a> {
+    stream: StreamKey,
+    bounds: Bounds,
+    now_ms: i64,
+    /// That is filled.
+    round: &'a mut i64,
+    slot_series: &'a mut SeriesMap<Last>,
+    filed_ms: &'a mut Option<i64>,
+    /// Of all streams.
+    series: &'a mut usize,
+    of_tenants: &'a mut HashMap<TenantOfStream, usize>,
+    undo: &'a mut Vec<Change>,
+}
+
+impl StreamLedger<'_> {
+    pub fn judge(&mut self, piece: &Piece) -> Judged {
+        let Bounds { late_ms_max, series_max } = self.bounds;
         match piece.kind {
             Kind::Float | Kind::Histogram => {}
             // They have no order among themselves, and who gets one twice keeps one.
-            Kind::Exemplars => return Judged::Taken { round: *round },
+            Kind::Exemplars => return Judged::Taken { round: *self.round },
         }
         let key = SeriesKey(piece.series);
         let (newest_ms, digest) = (piece.timestamp_ms, piece.digest);
-        let Some(known) = ledger.series.get_mut(key) else {
-            if self.series >= SERIES_MAX {
+        let Some(known) = self.slot_series.get_mut(key) else {
+            if *self.series >= SERIES_MAX {
                 return Judged::Full;
             }
-            let tenant = tenant_of(stream);
+            let tenant = tenant_of(self.stream);
             let of_tenant = self.of_tenants.entry(tenant).or_default();
-            if bounds.series_max > 0 && *of_tenant >= bounds.series_max {
+            if series_max > 0 && *of_tenant >= series_max {
                 return Judged::Unwanted(Unwanted::Limit);
             }
             *of_tenant += 1;
-            self.series += 1;
-            ledger.series.add(key, Last { newest_ms, digest, round: *round, tenant });
-            self.undo.push((stream, key, None));
-            return Judged::Taken { round: *round };
+            *self.series += 1;
+            self.slot_series.add(key, Last { newest_ms, digest, round: *self.round, tenant });
+            self.undo.push((self.stream, key, None));
+            return Judged::Taken { round: *self.round };
         };
         let last = *known;
         if newest_ms == last.newest_ms {
             let is_same = digest == last.digest;
             return if is_same { Judged::Repeat } else { Judged::Unwanted(Unwanted::Conflict) };
         }
-        if last.newest_ms.saturating_sub(newest_ms) > bounds.late_ms_max.max(0) {
+        if last.newest_ms.saturating_sub(newest_ms) > late_ms_max.max(0) {
             return Judged::Unwanted(Unwanted::Late);
         }
-        if last.round >= *round {
-            *round = last.round.saturating_add(1).max(now_ms);
+        if last.round >= *self.round {
+            *self.round = last.round.saturating_add(1).max(self.now_ms);
         }
         if newest_ms > last.newest_ms {
             (known.newest_ms, known.digest) = (newest_ms, digest);
         }
-        known.round = *round;
-        self.undo.push((stream, key, Some(last)));
-        Judged::Taken { round: *round }
+        known.round = *self.round;
+        self.undo.push((self.stream, key, Some(last)));
+        Judged::Taken { round: *self.round }
     }
 
     /// What is taken now is filed under, in a slot that is this member's since `from_ms`.
-    pub fn file_under(&mut self, slot: Slot, from_ms: i64) -> i64 {
-        let own = self.slots.entry(slot).or_default();
-        *own.filed_ms.insert(filed_under_ms(from_ms, own.filed_ms))
+    pub fn file_under(&mut self, from_ms: i64) -> i64 {
+        *self.filed_ms.insert(filed_under_ms(from_ms, *self.filed_ms))
     }
 
     /// Whether this very sample is the newest of its series.
-    pub fn is_newest(&self, slot: Slot, piece: &Piece) -> bool {
-        let last = self.slots.get(&slot).and_then(|own| own.series.get(SeriesKey(piece.series)));
+    pub fn is_newest(&self, piece: &Piece) -> bool {
+        let last = self.slot_series.get(SeriesKey(piece.series));
         last.is_some_and(|last| (last.newest_ms, last.digest) == (piece.timestamp_ms, piece.digest))
+    }
+}
+
+impl Ledger {
+    pub fn stream(&mut self, stream: StreamKey, bounds: Bounds, now_ms: i64) -> StreamLedger<'_> {
+        let own = self.slots.entry(stream.slot()).or_default();
+        let round = own.rounds.entry(stream).or_insert(now_ms);
+        StreamLedger {
+            stream,
+            bounds,
+            now_ms,
+            round,
+            slot_series: &mut own.series,
+            filed_ms: &mut own.filed_ms,
+            series: &mut self.series,
+            of_tenants: &mut self.of_tenants,
+            undo: &mut self.undo,
+        }
     }
 
     /// What was taken is kept.
@@ -240,7 +265,7 @@ mod tests {
 
     fn judge(ledger: &mut Ledger, series: u64, timestamp_ms: i64, value: f64) -> Judged {
         let bounds = Bounds { late_ms_max: 0, series_max: 0 };
-        ledger.judge(STREAM, &piece(series, timestamp_ms, value), bounds, 1_000)
+        ledger.stream(STREAM, bounds, 1_000).judge(&piece(series, timestamp_ms, value))
     }
 
     #[test]
@@ -269,7 +294,7 @@ mod tests {
         let mut ledger = Ledger::default();
         let bounds = Bounds { late_ms_max: 10, series_max: 0 };
         let mut judge =
-            |timestamp_ms| ledger.judge(STREAM, &piece(1, timestamp_ms, 1.0), bounds, 5);
+            |timestamp_ms| ledger.stream(STREAM, bounds, 5).judge(&piece(1, timestamp_ms, 1.0));
         assert_eq!(judge(100), Judged::Taken { round: 5 });
         assert_eq!(judge(90), Judged::Taken { round: 6 });
         assert_eq!(judge(89), Judged::Unwanted(Unwanted::Late));
@@ -317,7 +342,7 @@ mod tests {
         let other = StreamKey(7 << 52 | 6);
         let bounds = Bounds { late_ms_max: 0, series_max: 2 };
         let mut judge = |stream, series, timestamp_ms| {
-            ledger.judge(stream, &piece(series, timestamp_ms, 1.0), bounds, 1_000)
+            ledger.stream(stream, bounds, 1_000).judge(&piece(series, timestamp_ms, 1.0))
         };
         for series in [1, 2] {
             assert!(matches!(judge(STREAM, series, 0), Judged::Taken { .. }));
@@ -327,7 +352,7 @@ mod tests {
         assert!(matches!(judge(STREAM, 2, 1), Judged::Taken { .. }));
         assert!(matches!(judge(other, 3, 0), Judged::Taken { .. }));
         ledger.sweep(STREAM.slot(), SILENT_MS_MAX + 1);
-        let judged = ledger.judge(STREAM, &piece(3, 5, 1.0), bounds, 1_000);
+        let judged = ledger.stream(STREAM, bounds, 1_000).judge(&piece(3, 5, 1.0));
         assert!(matches!(judged, Judged::Taken { .. }), "one was silent: {judged:?}");
     }
 

@@ -9,7 +9,7 @@ use crate::{
         replicas::{Election, Verdict},
     },
     model::{
-        identity::TenantKey,
+        identity::{SeriesKey, TENANT_SLOTS, TenantKey},
         slot::{Slot, StreamKey},
     },
     ownership::shares::Shares,
@@ -104,55 +104,91 @@ pub fn take(
         return Err(Refusal::OtherPipeline);
     }
     let tenant = TenantKey::of(&parcel.tenant);
+    let Memory { ledger, election } = memory;
     let mut elected = vec![None; parcel.replicas.len()];
     let mut exceptions = Exceptions::default();
     let mut passed_over = PassedOver::default();
     let mut lasts = Lasts::default();
-    let mut start = 0;
-    for (place, piece) in (0..).zip(&parcel.pieces) {
-        let at = start;
-        start += piece.bytes;
-        let slot = piece.slot(tenant);
+    for located in by_slot(parcel).chunk_by(|one, next| one.slot_place == next.slot_place) {
+        let slot = located[0].piece.slot(tenant);
         let Some(from_ms) = mine_since_ms(terms.shares, slot, terms.now_ms) else {
-            if !exceptions.elsewhere.contains(&slot) {
-                exceptions.elsewhere.push(slot);
-            }
+            exceptions.elsewhere.push(slot);
             continue;
         };
-        if !is_elected(parcel, piece, &mut elected, memory, terms.now_ms) {
-            passed_over.of_other_replicas += 1;
-            continue;
-        }
         let stream = tenant.stream(slot);
-        match memory.ledger.judge(stream, piece, terms.bounds, terms.now_ms) {
-            Judged::Taken { round } => taken.push(Taken {
-                stream,
-                round,
-                since_ms: memory.ledger.file_under(slot, from_ms),
-                parcel: number,
-                start: at,
-                bytes: piece.bytes,
-                timestamp_ms: piece.timestamp_ms,
-                is_plain: piece.is_plain,
-            }),
-            Judged::Repeat => passed_over.repeats += 1,
-            Judged::Unwanted(Unwanted::Late)
-                if lasts.is_led_on(parcel, piece, |last| memory.ledger.is_newest(slot, last)) =>
-            {
-                passed_over.repeats += 1;
+        let mut known = ledger.stream(stream, terms.bounds, terms.now_ms);
+        for Located { piece, place, start, .. } in located {
+            if !is_elected(parcel, piece, &mut elected, election, terms.now_ms) {
+                passed_over.of_other_replicas += 1;
+                continue;
             }
-            Judged::Unwanted(why) => exceptions.unwanted.push((place, why)),
-            Judged::Full => return Err(Refusal::Full),
+            match known.judge(piece) {
+                Judged::Taken { round } => taken.push(Taken {
+                    stream,
+                    round,
+                    since_ms: known.file_under(from_ms),
+                    parcel: number,
+                    start: *start,
+                    bytes: piece.bytes,
+                    timestamp_ms: piece.timestamp_ms,
+                    is_plain: piece.is_plain,
+                }),
+                Judged::Repeat => passed_over.repeats += 1,
+                Judged::Unwanted(Unwanted::Late)
+                    if lasts.is_led_on(parcel, piece, |last| known.is_newest(last)) =>
+                {
+                    passed_over.repeats += 1;
+                }
+                Judged::Unwanted(why) => exceptions.unwanted.push((*place, why)),
+                Judged::Full => return Err(Refusal::Full),
+            }
         }
     }
+    exceptions.unwanted.sort_unstable();
     Ok((exceptions, passed_over))
+}
+
+/// A piece in its parcel.
+#[derive(Clone, Copy)]
+struct Located<'a> {
+    /// Of its slot among those of the tenant.
+    slot_place: usize,
+    piece: &'a Piece,
+    place: u32,
+    /// Of its field.
+    start: u32,
+}
+
+/// Those of one slot behind each other, in the order in which they came: what is known of a slot is
+/// looked for once.
+fn by_slot(parcel: &Parcel) -> Vec<Located<'_>> {
+    let mut ends = [0; TENANT_SLOTS];
+    let slot_place = |piece: &Piece| SeriesKey(piece.series).place_of_slot();
+    for piece in &parcel.pieces {
+        ends[slot_place(piece)] += 1;
+    }
+    let mut next = 0;
+    for end in &mut ends {
+        next += std::mem::replace(end, next);
+    }
+    let Some(first) = parcel.pieces.first() else { return Vec::new() };
+    let mut all = vec![Located { slot_place: 0, piece: first, place: 0, start: 0 }; next];
+    let mut start = 0;
+    for (place, piece) in (0..).zip(&parcel.pieces) {
+        let slot_place = slot_place(piece);
+        all[ends[slot_place]] = Located { slot_place, piece, place, start };
+        ends[slot_place] += 1;
+        start += piece.bytes;
+    }
+    all
 }
 
 /// Those of one batch behind each other, in the order in which they came.
 pub fn by_batch(taken: &[Taken]) -> impl Iterator<Item = &Taken> {
     let mut order: Vec<(StreamKey, i64, u32)> =
         (0..).zip(taken).map(|(place, one)| (one.stream, one.round, place)).collect();
-    order.sort_unstable();
+    // Each parcel's are in order already.
+    order.sort();
     order.into_iter().map(|(_, _, place)| &taken[place as usize])
 }
 
@@ -185,14 +221,14 @@ fn is_elected(
     parcel: &Parcel,
     piece: &Piece,
     elected: &mut [Option<bool>],
-    memory: &mut Memory,
+    election: &mut Election,
     now_ms: i64,
 ) -> bool {
     let Some(Replica { cluster, replica }) = parcel.replica_of(piece) else { return true };
     let known = &mut elected[usize::from(piece.replica) - 1];
     *known.get_or_insert_with(|| {
         let now_ms = u64::try_from(now_ms).unwrap_or(0);
-        memory.election.judge(&parcel.tenant, cluster, replica, now_ms) == Verdict::Take
+        election.judge(&parcel.tenant, cluster, replica, now_ms) == Verdict::Take
     })
 }
 
