@@ -170,6 +170,8 @@ impl<F: Feed> Fleet<F> {
         let mut done = 0;
         while self.advance() {
             let now_ms = self.air.now_ms;
+            // Before a crash, as what is under way may arrive with it where it is not dark.
+            self.darken(|name| name == DARK);
             if let Some(place) = script.due(now_ms) {
                 if !self.does(place, ids, script) {
                     return None;
@@ -182,7 +184,6 @@ impl<F: Feed> Fleet<F> {
                 let node = self.nodes.get_mut(id).expect("all are members");
                 node.back_ms = is_wanted.then_some(now_ms);
             }
-            self.darken(|name| name == DARK);
             self.step();
         }
         self.check();
