@@ -70,6 +70,47 @@ const DEEDS: [Deed; 14] = [
     Deed::Switch,
 ];
 
+/// Longer than those that are all played: each with a pause and a seed, and what would break its order.
+const LONGER: [(&str, i64, u64, &[Deed]); 9] = {
+    use Deed::{Crash, Cut, Leave, Nothing, Start, Switch};
+    [
+        (
+            "a dark destination takes what a crash leaves under way",
+            2_100,
+            0,
+            &[Crash(0), Nothing, Crash(1)],
+        ),
+        ("the same, and the second was about to leave", 2_100, 0, &[Crash(0), Leave(1), Crash(1)]),
+        ("the same, with another destination up", 2_100, 0, &[Crash(0), Switch, Crash(1)]),
+        (
+            "an owner that is not foreseen is not waited for",
+            1_300,
+            0,
+            &[Crash(1), Start(2), Start(1)],
+        ),
+        ("a parcel is taken after its time", 2_100, 0, &[Cut(0, 1), Switch, Start(2), Leave(2)]),
+        (
+            "a parcel is taken after its time, by one that is back",
+            3_300,
+            0,
+            &[Cut(0, 1), Start(2), Nothing, Cut(1, 2), Leave(2)],
+        ),
+        (
+            "a line opens before its only giver while others have something",
+            1_300,
+            1,
+            &[Leave(0), Start(2), Cut(1, 2)],
+        ),
+        (
+            "whom the giver waits for is not thought of",
+            700,
+            2,
+            &[Leave(0), Start(2), Leave(1), Start(1), Cut(1, 2)],
+        ),
+        ("whom the leaver waited for is not passed on", 700, 2, &[Cut(0, 1), Leave(0), Start(0)]),
+    ]
+};
+
 impl Deed {
     fn is_of(self, member: usize) -> bool {
         match self {
@@ -259,6 +300,19 @@ pub(crate) fn every_sequence<F: Feed>(pause_ms: i64) -> (usize, Tally) {
     });
     assert!(failed.is_empty(), "failed, with pauses of {pause_ms} ms: {failed:#?}");
     (sequences, tally)
+}
+
+/// Plays those that are too long to play all of their length.
+pub(crate) fn longer_sequences<F: Feed>() {
+    let mut failed = Vec::new();
+    for (fault, pause_ms, seed, deeds) in LONGER {
+        let (ids, script) = (members::<F>(seed), Script { deeds: deeds.to_vec(), pause_ms });
+        let play = || Fleet::<F>::scripted(&ids, seed, &script).play(&ids, &script);
+        if !matches!(std::panic::catch_unwind(play), Ok(Some(_))) {
+            failed.push((fault, script.deeds));
+        }
+    }
+    assert!(failed.is_empty(), "failed: {failed:#?}");
 }
 
 fn each(depth: usize, script: &mut Script, play: &mut impl FnMut(&Script)) {
