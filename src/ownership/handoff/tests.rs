@@ -242,6 +242,8 @@ fn a_line_that_waits_also_waits_for_one_that_it_did_not_know_of() {
     };
     let in_between = || vec![record(4_000, THIRD, 1)];
     check(OTHER, give(4_800, vec![record(0, OTHER, 1)], vec![]), &[4_800]);
+    // An offer to whoever would have the slot, and that is this member itself.
+    check(ME, give(4_800, vec![record(0, ME, 1)], vec![]), &[]);
     check(THIRD, give(4_800, in_between(), vec![]), &[i64::MIN]);
     check(OTHER, give(4_800, vec![], vec![]), &[i64::MIN]);
     check(THIRD, give(4_800, vec![], vec![]), &[i64::MAX]);
