@@ -244,6 +244,11 @@ fn every_sequence_of_events_around_deaths_does() {
     every_sequence(3_300);
 }
 
+#[test]
+fn so_do_longer_ones_in_which_one_broken_rule_would_show() {
+    states::longer_sequences::<Pushes>();
+}
+
 fn every_sequence(pause_ms: i64) {
     let (sequences, tally) = states::every_sequence::<Pushes>(pause_ms);
     assert!(sequences >= 30 && tally.handed_over > 0, "{sequences}: {tally:?}");

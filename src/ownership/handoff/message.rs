@@ -71,7 +71,7 @@ pub struct Answer {
 pub enum Verdict {
     /// All of it is on disk here, or was before, or is too late to be of use.
     Taken,
-    /// Nobody waits for the giver; those that somebody waits for come first.
+    /// The line waits for others, or for what the giver had later, and for none of what this brings.
     NotYet,
     /// Not mine, as far as I know.
     NotOwner,

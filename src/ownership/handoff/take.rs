@@ -98,6 +98,18 @@ impl Saved {
         self.awaits.keys().any(|&(until_ms, node)| node == from && until_ms <= give.until_ms)
     }
 
+    /// Somebody that the line does not wait for has something for it, while it waits for others. The news
+    /// that it had the slot in between may be under way yet, or it comes back from long ago: once the
+    /// line is open, it comes too late. Of what `me` was about to give to others, nothing more will come.
+    fn is_unforeseen(&self, give: &Give, from: NodeId, me: NodeId) -> bool {
+        let waits = !self.awaits.is_empty() && self.awaits.len() < AWAITS_MAX;
+        let is_known = |record: &Record| self.names.contains(&record.name);
+        waits
+            && from != me
+            && self.awaits.keys().all(|&(_, node)| node != from)
+            && !give.records.iter().all(is_known)
+    }
+
     /// Waits for the one who had the slot before `instant_ms`, as far as it may still answer. Those
     /// who had it later are passed over, not struck out: word of them may be yet to come.
     fn await_before(
@@ -285,6 +297,10 @@ impl Taker {
         let line = give.line.clone();
         let me = self.me;
         let state = self.lines.get_mut(&line).expect("what is taken was gained");
+        if state.is_unforeseen(&give, from, me) {
+            state.awaits.entry((give.until_ms, from)).or_default();
+            state.is_sole = false;
+        }
         if state.awaits(&give, from) {
             note_awaits(state, from, &give, me, world, effects);
         }
@@ -363,7 +379,7 @@ impl Taker {
             return Verdict::NotOwner;
         };
         let is_awaited = state.awaits(give, from);
-        if !state.awaits.is_empty() && !is_awaited {
+        if !state.awaits.is_empty() && !is_awaited && !state.is_unforeseen(give, from, self.me) {
             return Verdict::NotYet;
         }
         let has_room = outlook.has_room || is_awaited && outlook.has_reserve;

@@ -179,6 +179,79 @@ fn what_came_back_before_it_was_given_is_whole() {
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Bet { .. })), "{effects:?}");
 }
 
+/// The other took the line over when the third died, and died too; for a while nobody had it, and then
+/// both are back. Who has it now hears them in whatever order, and sends nothing before it has all.
+#[test]
+fn after_two_deaths_a_line_waits_for_both_who_come_back() {
+    let of_slot = line(5, "a");
+    let mut taker = handoff(ME, &["a"], BTreeMap::new());
+    let second = Previous { node: OTHER, until_ms: 8_200 };
+    let first = Previous { node: THIRD, until_ms: 4_000 };
+    at(12_600, ME, |world| taker.tick(&|_| true, world));
+    let effects = at(12_700, ME, |world| taker.gained(slot(5), 12_700, &[second, first], world));
+    assert_eq!(opened(&effects, &of_slot), [i64::MIN]);
+
+    // None of them knows what happened while it was down, nor until when the line was its own.
+    let given = |record: Option<Record>| Give {
+        line: of_slot.clone(),
+        until_ms: 10_700,
+        awaits: vec![],
+        is_unaware: true,
+        records: record.into_iter().collect(),
+        gone: vec![],
+        end: record.is_none().then(Vec::new),
+    };
+    let mut check = |from, record: Option<Record>, verdict, before_ms: &[i64]| {
+        let give = Message::Give(given(record));
+        let effects = at(12_800, ME, |world| taker.heard(from, give, &outlook(true), world));
+        let answer = |effect: &Effect| match effect {
+            Effect::Send { message: Message::Answer(answer), .. }
+            | Effect::Store { answer: Message::Answer(answer), .. } => Some(answer.verdict),
+            _ => None,
+        };
+        assert_eq!(effects.iter().find_map(answer), Some(verdict), "{from} {record:?}");
+        assert_eq!(opened(&effects, &of_slot), before_ms, "{from} {record:?}");
+    };
+    check(OTHER, Some(record(4_000, OTHER, 1)), Verdict::Taken, &[i64::MIN]);
+    check(OTHER, None, Verdict::Taken, &[i64::MIN]);
+    check(THIRD, Some(record(0, THIRD, 1)), Verdict::Taken, &[i64::MIN]);
+    check(THIRD, None, Verdict::Taken, &[i64::MAX]);
+}
+
+/// The other had the slot until the third did, for a moment, of which the news has not come yet.
+#[test]
+fn a_line_that_waits_also_waits_for_one_that_it_did_not_know_of() {
+    let of_slot = line(5, "a");
+    let mut taker = handoff(ME, &["a"], BTreeMap::new());
+    at(4_700, ME, |world| taker.tick(&|_| true, world));
+    let previous = [Previous { node: OTHER, until_ms: 4_800 }];
+    at(4_800, ME, |world| taker.gained(slot(5), 4_800, &previous, world));
+    let give = |until_ms, records: Vec<Record>, awaits| Give {
+        line: of_slot.clone(),
+        until_ms,
+        awaits,
+        is_unaware: false,
+        end: records.is_empty().then(Vec::new),
+        records,
+        gone: vec![],
+    };
+    let mut check = |from, give: Give, before_ms: &[i64]| {
+        let give = Message::Give(give);
+        let effects = at(4_900, ME, |world| taker.heard(from, give, &outlook(true), world));
+        assert_eq!(opened(&effects, &of_slot), before_ms, "{effects:?}");
+    };
+    let in_between = || vec![record(4_000, THIRD, 1)];
+    check(OTHER, give(4_800, vec![record(0, OTHER, 1)], vec![]), &[4_800]);
+    // An offer to whoever would have the slot, and that is this member itself.
+    check(ME, give(4_800, vec![record(0, ME, 1)], vec![]), &[]);
+    check(THIRD, give(4_800, in_between(), vec![]), &[i64::MIN]);
+    check(OTHER, give(4_800, vec![], vec![]), &[i64::MIN]);
+    check(THIRD, give(4_800, vec![], vec![]), &[i64::MAX]);
+    // Heard again, late, it is no news.
+    check(THIRD, give(4_800, in_between(), vec![]), &[i64::MAX]);
+    assert_eq!(taker.closed(), 0);
+}
+
 #[test]
 fn a_line_at_rest_is_not_kept_on_disk() {
     let mut rules = handoff(ME, &["a"], BTreeMap::new());
@@ -326,7 +399,8 @@ fn the_reserve_is_for_whom_a_closed_line_waits_for() {
         assert_eq!(effects.iter().find_map(answer), Some(expected), "{has_room} {has_reserve}");
     };
     check(OTHER, give(OTHER, 1, None), false, false, Verdict::NoRoom);
-    check(THIRD, give(THIRD, 1, None), true, true, Verdict::NotYet);
+    check(THIRD, give(THIRD, 1, None), false, true, Verdict::NoRoom);
+    check(OTHER, Give { until_ms: 900, ..give(OTHER, 1, None) }, true, true, Verdict::NotYet);
     check(OTHER, give(OTHER, 1, None), false, true, Verdict::Taken);
     // It is known, and so needs none.
     check(OTHER, give(OTHER, 1, None), false, false, Verdict::Taken);

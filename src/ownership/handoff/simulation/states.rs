@@ -70,6 +70,81 @@ const DEEDS: [Deed; 14] = [
     Deed::Switch,
 ];
 
+/// One that is longer than those that are all played.
+struct Longer {
+    /// The fault that it shows.
+    shows: &'static str,
+    pause_ms: i64,
+    seed: u64,
+    deeds: &'static [Deed],
+}
+
+const LONGER: [Longer; 10] = {
+    use Deed::{Crash, Cut, Leave, Nothing, Start, Switch};
+    [
+        Longer {
+            shows: "a dark destination takes what a crash leaves under way",
+            pause_ms: 2_100,
+            seed: 0,
+            deeds: &[Crash(0), Nothing, Crash(1)],
+        },
+        Longer {
+            shows: "the same, and the second was about to leave",
+            pause_ms: 2_100,
+            seed: 0,
+            deeds: &[Crash(0), Leave(1), Crash(1)],
+        },
+        Longer {
+            shows: "the same, with another destination up",
+            pause_ms: 2_100,
+            seed: 0,
+            deeds: &[Crash(0), Switch, Crash(1)],
+        },
+        Longer {
+            shows: "an owner that is not foreseen is not waited for",
+            pause_ms: 1_300,
+            seed: 0,
+            deeds: &[Crash(1), Start(2), Start(1)],
+        },
+        Longer {
+            shows: "a member waits for itself",
+            pause_ms: 3_300,
+            seed: 1,
+            deeds: &[Start(2), Crash(0), Start(0)],
+        },
+        Longer {
+            shows: "a parcel is taken after its time",
+            pause_ms: 2_100,
+            seed: 0,
+            deeds: &[Cut(0, 1), Switch, Start(2), Leave(2)],
+        },
+        Longer {
+            shows: "a parcel is taken after its time, while another link is cut",
+            pause_ms: 3_300,
+            seed: 0,
+            deeds: &[Cut(0, 1), Start(2), Nothing, Cut(1, 2), Leave(2)],
+        },
+        Longer {
+            shows: "a line opens for one giver while another has something",
+            pause_ms: 1_300,
+            seed: 1,
+            deeds: &[Leave(0), Start(2), Cut(1, 2)],
+        },
+        Longer {
+            shows: "whom a giver waits for does not close the line",
+            pause_ms: 700,
+            seed: 2,
+            deeds: &[Leave(0), Start(2), Leave(1), Start(1), Cut(1, 2)],
+        },
+        Longer {
+            shows: "whom a leaver waited for is not passed on",
+            pause_ms: 700,
+            seed: 2,
+            deeds: &[Cut(0, 1), Leave(0), Start(0)],
+        },
+    ]
+};
+
 impl Deed {
     fn is_of(self, member: usize) -> bool {
         match self {
@@ -170,6 +245,8 @@ impl<F: Feed> Fleet<F> {
         let mut done = 0;
         while self.advance() {
             let now_ms = self.air.now_ms;
+            // Before a crash, as what is under way may arrive with it where it is not dark.
+            self.darken(|name| name == DARK);
             if let Some(place) = script.due(now_ms) {
                 if !self.does(place, ids, script) {
                     return None;
@@ -182,7 +259,6 @@ impl<F: Feed> Fleet<F> {
                 let node = self.nodes.get_mut(id).expect("all are members");
                 node.back_ms = is_wanted.then_some(now_ms);
             }
-            self.darken(|name| name == DARK);
             self.step();
         }
         self.check();
@@ -258,6 +334,19 @@ pub(crate) fn every_sequence<F: Feed>(pause_ms: i64) -> (usize, Tally) {
     });
     assert!(failed.is_empty(), "failed, with pauses of {pause_ms} ms: {failed:#?}");
     (sequences, tally)
+}
+
+/// Plays those that are too long to play all of their length.
+pub(crate) fn longer_sequences<F: Feed>() {
+    let mut failed = Vec::new();
+    for Longer { shows, pause_ms, seed, deeds } in LONGER {
+        let (ids, script) = (members::<F>(seed), Script { deeds: deeds.to_vec(), pause_ms });
+        let play = || Fleet::<F>::scripted(&ids, seed, &script).play(&ids, &script);
+        if !matches!(std::panic::catch_unwind(play), Ok(Some(_))) {
+            failed.push((shows, script.deeds));
+        }
+    }
+    assert!(failed.is_empty(), "failed: {failed:#?}");
 }
 
 fn each(depth: usize, script: &mut Script, play: &mut impl FnMut(&Script)) {
