@@ -5,8 +5,10 @@ use std::{
     hint::black_box,
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::{Timeline, ledger::Window};
 
