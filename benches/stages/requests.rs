@@ -115,8 +115,13 @@ fn keep(version: WriteVersion, body: Vec<u8>) -> Round {
             version,
             |series| {
                 series.check(&limits).expect("good labels");
-                encode_pushed_labels(&mut blob, series.labels.iter().copied(), None);
-                push_kept(&mut kept, &blob, series.points.first(), &[]);
+                let labels = if let Some(encoded) = series.encoded_labels {
+                    encoded
+                } else {
+                    encode_pushed_labels(&mut blob, series.labels.iter().copied(), None);
+                    blob.as_slice()
+                };
+                push_kept(&mut kept, labels, series.points.first(), &[]);
             },
             |_| {},
         );
