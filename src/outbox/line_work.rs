@@ -94,7 +94,7 @@ impl LineWork {
                     continue;
                 }
                 LineOrder::Uncopied { keepers, answer } => {
-                    let _ = answer.send(queue.uncopied(&keepers, now_ms));
+                    let _ = answer.send(queue.uncopied(keepers, now_ms));
                     continue;
                 }
                 LineOrder::Discard { owner, numbers } => {

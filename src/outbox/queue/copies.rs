@@ -18,6 +18,15 @@ const ASKED_MAX: usize = 4_096;
 const UNCOPIED_MAX: usize = 65_536;
 /// Whoever takes a push has it copied by himself until then.
 const YOUNG_MS: i64 = 10_000;
+/// Where nobody has come or gone and nothing was taken over: all is looked at, and that may be much.
+const LOOK_MS: i64 = 5_000;
+
+/// When everything had a copy.
+#[derive(Debug)]
+pub(super) struct Looked {
+    at_ms: i64,
+    keepers: BTreeSet<NodeId>,
+}
 
 impl Queue {
     /// Copies of the dead enter their lines, each in its place by name; where that is open, they leave.
@@ -38,6 +47,7 @@ impl Queue {
         }
         let promoted = promoted.into_iter().filter_map(|sequence| self.held.promote(sequence));
         let names: Vec<_> = promoted.collect();
+        self.looked = self.looked.take().filter(|_| names.is_empty());
         let slots: BTreeSet<_> = names.iter().map(|(slot, _)| *slot).collect();
         for slot in slots {
             self.settle(slot);
@@ -66,7 +76,18 @@ impl Queue {
         }
     }
 
-    pub(in crate::outbox) fn uncopied(&self, keepers: &BTreeSet<NodeId>, now_ms: i64) -> Uncopied {
+    /// Nothing, where it was looked for a little earlier and can't have become less.
+    pub(in crate::outbox) fn uncopied(
+        &mut self,
+        keepers: BTreeSet<NodeId>,
+        now_ms: i64,
+    ) -> Uncopied {
+        let is_calm = self.looked.as_ref().is_some_and(|looked| {
+            looked.keepers == keepers && (0..LOOK_MS).contains(&(now_ms - looked.at_ms))
+        });
+        if is_calm {
+            return Uncopied::default();
+        }
         let is_alone = |entry: &&Entry| {
             let is_young =
                 entry.appended_ms > now_ms - YOUNG_MS && self.held.was_made_here(entry.sequence);
@@ -85,6 +106,8 @@ impl Queue {
                 uncopied.next.push(((entry.slot(), entry.sequence), entry.bytes));
             }
         }
+        let has_all = uncopied.samples == 0;
+        self.looked = has_all.then_some(Looked { at_ms: now_ms, keepers });
         uncopied
     }
 

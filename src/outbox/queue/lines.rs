@@ -228,8 +228,10 @@ impl Queue {
             };
             if is_new {
                 self.unsent.add(&entry);
-                let taken = copy_of.map_or(entry.samples, |_| 0);
-                self.handed.taken += u64::from(taken);
+                if copy_of.is_none() {
+                    self.handed.taken += u64::from(entry.samples);
+                    self.looked = None;
+                }
             } else {
                 self.progress.unpin(lane, &entry);
                 self.held.forget_name(entry.sequence);

@@ -31,6 +31,7 @@ use crate::{
         lane::{Lane, REQUEST_BYTES_MAX, Rules},
         loss::{Loss, Losses, Reason},
         progress::{Line, Progress},
+        queue::copies::Looked,
         recovery::Unsent,
         sent::SentInstants,
         settings::Limits,
@@ -57,6 +58,7 @@ pub(super) struct Queue {
     unsettled: BTreeMap<usize, BTreeSet<Slot>>,
     /// Of own records, who has a copy.
     copied: HashMap<u64, NodeId>,
+    looked: Option<Looked>,
     progress: Progress,
     sent: SentInstants,
     handed: Handed,
@@ -106,6 +108,7 @@ impl Queue {
             held: Held::new(me),
             unsettled: BTreeMap::new(),
             copied: HashMap::new(),
+            looked: None,
             progress: Progress::default(),
             sent: SentInstants::default(),
             handed: Handed::default(),
