@@ -54,10 +54,14 @@ impl Renewal {
                 looked = stop.during(self.look()) => looked,
                 () = stop.raised() => return,
             };
-            if looked != Ok(0) {
-                debug!(?looked, "what is unsent can't be copied");
-                looks.reset_after(AGAIN);
+            match looked {
+                Ok(0) => continue,
+                Ok(samples) => {
+                    debug!(samples, "there is nobody who could have unsent samples, too");
+                }
+                Err(error) => debug!(?error, "unsent samples can't be copied"),
             }
+            looks.reset_after(AGAIN);
         }
     }
 
