@@ -88,12 +88,26 @@ impl Renewal {
         if is_alone {
             return Ok(samples);
         }
-        let mut alone = 0;
+        let mut outcome = Ok(0);
         for (destination, of_it) in uncopied {
-            for numbers in messages(of_it.next) {
-                let records = self.fetch(&destination, numbers).await;
-                alone += self.copier.copy(vec![(Arc::clone(&destination), records)]).await?;
-            }
+            // One for which a member has no room keeps no other from its copies.
+            outcome = match (outcome, self.copy(&destination, of_it.next).await) {
+                (Ok(before), Ok(alone)) => Ok(before + alone),
+                (Err(error), _) | (_, Err(error)) => Err(error),
+            };
+        }
+        outcome
+    }
+
+    async fn copy(
+        &mut self,
+        destination: &Arc<str>,
+        uncopied: Vec<(CopyNumber, u32)>,
+    ) -> Result<u64, NotKept> {
+        let mut alone = 0;
+        for numbers in messages(uncopied) {
+            let records = self.fetch(destination, numbers).await;
+            alone += self.copier.copy(vec![(Arc::clone(destination), records)]).await?;
         }
         Ok(alone)
     }
